@@ -1,0 +1,2 @@
+//! The decisions of Switchover: pure, without a host, returned as data.
+#![forbid(unsafe_code)]

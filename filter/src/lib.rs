@@ -1,0 +1,1 @@
+//! Switchover as a Proxy-Wasm filter: carries out what `switchover-core` decides.

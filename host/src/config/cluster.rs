@@ -1,0 +1,101 @@
+//! Clusters and their endpoints.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::listener::HttpFilter;
+
+/// `envoy.config.cluster.v3.Cluster`.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    /// `name`.
+    pub name: String,
+    /// Leaf or aggregate.
+    pub kind: ClusterKind,
+    /// `connect_timeout`; Envoy's default is 5 s.
+    pub connect_timeout: Duration,
+    /// `circuit_breakers`, default priority.
+    pub limits: CircuitBreakers,
+    /// `lb_policy` of a leaf.
+    pub lb_policy: LbPolicy,
+    /// `health_checks` with `http_health_check`.
+    pub health_checks: Vec<HealthCheck>,
+    /// `typed_extension_protocol_options` … `HttpProtocolOptions.http_filters`; empty where there are none.
+    /// The last is `upstream_codec`.
+    pub upstream_filters: Vec<HttpFilter>,
+    /// `HttpProtocolOptions.common_http_protocol_options.idle_timeout`; Envoy's default is 1 hour, 0 is off.
+    pub idle_timeout: Duration,
+    /// `common_http_protocol_options.max_requests_per_connection`.
+    pub max_requests_per_connection: Option<u32>,
+}
+
+/// Where a cluster's hosts come from.
+#[derive(Debug, Clone)]
+pub enum ClusterKind {
+    /// `type: STATIC` or `STRICT_DNS` with `load_assignment`; a STATIC address is an IP address.
+    Leaf {
+        /// STRICT_DNS: names are looked up.
+        dns: bool,
+        /// `dns_refresh_rate`; Envoy's default is 5 s.
+        dns_refresh_rate: Duration,
+        /// By priority, ascending from 0.
+        priorities: Vec<Vec<Endpoint>>,
+    },
+    /// `envoy.clusters.aggregate` with `CLUSTER_PROVIDED`: the leaves in order, each a level of priority
+    /// (its own priorities follow one another). Each exists in the file and is a leaf.
+    Aggregate(Vec<String>),
+}
+
+/// `envoy.config.endpoint.v3.LbEndpoint`.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// Host name or IP address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// `metadata.filter_metadata`: by namespace.
+    pub metadata: BTreeMap<String, serde_json::Value>,
+    /// `load_balancing_weight`; 1 by default.
+    pub weight: u32,
+}
+
+/// `envoy.config.cluster.v3.CircuitBreakers`: for each process, not for each worker. Envoy's defaults.
+#[derive(Debug, Clone, Copy)]
+pub struct CircuitBreakers {
+    /// `max_connections`: 1024.
+    pub max_connections: u32,
+    /// `max_pending_requests`: 1024.
+    pub max_pending_requests: u32,
+    /// `max_requests`: 1024.
+    pub max_requests: u32,
+    /// `max_retries`: 3.
+    pub max_retries: u32,
+}
+
+/// `lb_policy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LbPolicy {
+    /// `ROUND_ROBIN`, the default.
+    RoundRobin,
+    /// `RANDOM`.
+    Random,
+    /// `LEAST_REQUEST`.
+    LeastRequest,
+}
+
+/// `envoy.config.core.v3.HealthCheck` over HTTP.
+#[derive(Debug, Clone)]
+pub struct HealthCheck {
+    /// `timeout`.
+    pub timeout: Duration,
+    /// `interval`.
+    pub interval: Duration,
+    /// `unhealthy_threshold`.
+    pub unhealthy_threshold: u32,
+    /// `healthy_threshold`.
+    pub healthy_threshold: u32,
+    /// `http_health_check.path`.
+    pub path: String,
+    /// `http_health_check.host`; the cluster's name by default.
+    pub host: Option<String>,
+}

@@ -1,0 +1,90 @@
+//! Listeners and the HTTP connection manager.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::plugin::WasmPlugin;
+use super::route::{HeaderEdit, RouteConfiguration};
+
+/// `envoy.config.listener.v3.Listener` with one filter chain of one HTTP connection manager.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    /// The listener's name; the address where the file has none.
+    pub name: String,
+    /// Where it listens; port 0 lets the kernel choose.
+    pub address: SocketAddr,
+    /// Its HTTP connection manager.
+    pub http: HttpConnectionManager,
+}
+
+/// `envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager`.
+#[derive(Debug, Clone)]
+pub struct HttpConnectionManager {
+    /// `stat_prefix`, required.
+    pub stat_prefix: String,
+    /// `generate_request_id`; Envoy's default is true.
+    pub generate_request_id: bool,
+    /// `use_remote_address`; Envoy's default is false.
+    pub use_remote_address: bool,
+    /// `max_request_headers_kb`; Envoy's default is 60. Above: 431.
+    pub max_request_headers_kb: u32,
+    /// `stream_idle_timeout`; Envoy's default is 5 minutes, 0 is off.
+    pub stream_idle_timeout: Duration,
+    /// `request_timeout`; off (0) by default.
+    pub request_timeout: Duration,
+    /// `common_http_protocol_options.idle_timeout` of a connection; Envoy's default is 1 hour, 0 is off.
+    pub idle_timeout: Duration,
+    /// `drain_timeout`; Envoy's default is 5 s.
+    pub drain_timeout: Duration,
+    /// `server_name` for the `server` header; "envoy" by default.
+    pub server_name: String,
+    /// `http_filters` in order; the last is the router.
+    pub http_filters: Vec<HttpFilter>,
+    /// `route_config`.
+    pub routes: RouteConfiguration,
+}
+
+/// One HTTP filter of a listener or of a cluster (upstream filter).
+#[derive(Debug, Clone)]
+pub struct HttpFilter {
+    /// The filter's name in the chain; with `config_discovery`, the resource's name.
+    pub name: String,
+    /// What it does.
+    pub kind: HttpFilterKind,
+}
+
+/// The kinds of HTTP filter that the host runs.
+#[derive(Debug, Clone)]
+pub enum HttpFilterKind {
+    /// `envoy.extensions.filters.http.wasm.v3.Wasm`, inline.
+    Wasm(Box<WasmPlugin>),
+    /// The same by file-based extension discovery.
+    Discovered(Box<Discovery>),
+    /// `envoy.extensions.filters.http.header_mutation.v3.HeaderMutation`.
+    HeaderMutation(HeaderMutation),
+    /// `envoy.extensions.filters.http.router.v3.Router` (or `upstream_codec` among upstream filters); always last.
+    Terminal,
+}
+
+/// `config_discovery` with `path_config_source`.
+#[derive(Debug, Clone)]
+pub struct Discovery {
+    /// `path_config_source.path`: the document; JSON or YAML.
+    pub path: PathBuf,
+    /// `path_config_source.watched_directory.path`: the directory whose moves are watched instead of the file's own.
+    pub watched_directory: Option<PathBuf>,
+    /// `default_config`: serves until the first document is accepted.
+    pub default: Option<WasmPlugin>,
+    /// `config_source.initial_fetch_timeout`; Envoy's default is 15 s.
+    pub initial_fetch_timeout: Duration,
+}
+
+/// Header edits without a guest.
+#[derive(Debug, Clone, Default)]
+pub struct HeaderMutation {
+    /// `mutations.request_mutations`.
+    pub request: Vec<HeaderEdit>,
+    /// `mutations.response_mutations`.
+    pub response: Vec<HeaderEdit>,
+}

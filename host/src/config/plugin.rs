@@ -1,0 +1,89 @@
+//! Wasm plugins: Envoy's `PluginConfig` and `VmConfig`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+/// `envoy.extensions.wasm.v3.PluginConfig`.
+#[derive(Clone)]
+pub struct WasmPlugin {
+    /// `name`: guests read it as `plugin_name`.
+    pub name: String,
+    /// `root_id`: guests read it as `plugin_root_id`.
+    pub root_id: String,
+    /// `configuration` as the guest gets it: a `StringValue`'s text or `BytesValue`'s bytes as they are,
+    /// a `Struct` as JSON with keys in order of their bytes.
+    pub configuration: Bytes,
+    /// `vm_config`.
+    pub vm: VmConfig,
+    /// `failure_policy`, or the older `fail_open`.
+    pub failure_policy: FailurePolicy,
+    /// `reload_config.backoff.base_interval` for FAIL_RELOAD; Envoy's default is 1 s.
+    pub reload_backoff: Duration,
+    /// `allow_on_headers_stop_iteration`; Envoy's default is false.
+    pub allow_on_headers_stop_iteration: bool,
+}
+
+/// `envoy.extensions.wasm.v3.VmConfig`. Plugins whose `vm_id`, code and VM configuration are equal share a VM.
+#[derive(Clone, PartialEq, Eq)]
+pub struct VmConfig {
+    /// `vm_id`.
+    pub vm_id: String,
+    /// `runtime`, e.g. `envoy.wasm.runtime.v8`; the host runs wasmtime whatever is named here.
+    pub runtime: String,
+    /// `code.local`.
+    pub code: Code,
+    /// `configuration` as the guest gets it in `proxy_on_vm_start`.
+    pub configuration: Bytes,
+    /// `environment_variables`: `key_values`, and the values of `host_env_keys` as read from the process's environment.
+    /// A host key that is not set is left out, as in Envoy. Values may be secrets: `Debug` leaves them out.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// Where the guest's code is.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Code {
+    /// `code.local.filename`.
+    File(PathBuf),
+    /// `code.local.inline_bytes`, decoded.
+    Inline(Bytes),
+}
+
+/// `envoy.extensions.wasm.v3.FailurePolicy`: what a request gets whose VM has failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailurePolicy {
+    /// A 503; the default.
+    FailClosed,
+    /// The filter is passed over.
+    FailOpen,
+    /// The VM is rebuilt for the next request, with a back-off; this one gets a 503.
+    FailReload,
+}
+
+// === impl WasmPlugin ===
+
+impl std::fmt::Debug for WasmPlugin {
+    /// Leaves out the configuration, which may hold credentials.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WasmPlugin")
+            .field("name", &self.name)
+            .field("root_id", &self.root_id)
+            .field("vm", &self.vm)
+            .field("failure_policy", &self.failure_policy)
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl VmConfig ===
+
+impl std::fmt::Debug for VmConfig {
+    /// Leaves out the configuration and the variables' values.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("VmConfig")
+            .field("vm_id", &self.vm_id)
+            .field("environment", &self.environment.keys().collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
+}

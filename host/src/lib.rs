@@ -1,0 +1,2 @@
+//! A fast HTTP gateway that reads an Envoy file and runs Proxy-Wasm filters.
+pub mod config;

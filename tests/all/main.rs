@@ -1,0 +1,1 @@
+//! One integration binary: each behaviour on both engines.

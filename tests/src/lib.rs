@@ -1,0 +1,1 @@
+//! Harness: engines, upstreams and clients for the integration tests.
