@@ -59,10 +59,13 @@ impl FilterState {
     #[must_use]
     pub fn new(name: &str, ready: Option<&Ready>) -> Self {
         use std::hash::BuildHasher as _;
-        let digest = |ready: &Ready| rustc_hash::FxBuildHasher.hash_one(&ready.config.configuration);
+        let digest =
+            |ready: &Ready| rustc_hash::FxBuildHasher.hash_one(&ready.config.configuration);
         Self {
             name: name.to_owned(),
-            root_id: ready.map(|ready| ready.config.root_id.clone()).unwrap_or_default(),
+            root_id: ready
+                .map(|ready| ready.config.root_id.clone())
+                .unwrap_or_default(),
             configuration: ready.map(|ready| format!("{:016x}", digest(ready))),
             code: ready.map(|ready| format!("{:016x}", ready.compiled.digest)),
         }
@@ -97,13 +100,20 @@ impl AdminState {
 
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         if request.method() != Method::GET && request.method() != Method::HEAD {
-            return text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n".to_owned());
+            return text(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "Method Not Allowed\n".to_owned(),
+            );
         }
         let query = request.uri().query().unwrap_or_default();
-        let format = query.split('&').find_map(|pair| pair.strip_prefix("format="));
+        let format = query
+            .split('&')
+            .find_map(|pair| pair.strip_prefix("format="));
         match (request.uri().path(), format) {
             ("/", _) => text(StatusCode::OK, HELP.to_owned()),
-            ("/ready", _) if self.ready.load(Ordering::Relaxed) => text(StatusCode::OK, "LIVE\n".to_owned()),
+            ("/ready", _) if self.ready.load(Ordering::Relaxed) => {
+                text(StatusCode::OK, "LIVE\n".to_owned())
+            }
             ("/ready", _) => text(StatusCode::SERVICE_UNAVAILABLE, "DRAINING\n".to_owned()),
             ("/stats/prometheus", _) | ("/stats", Some("prometheus")) => {
                 text(StatusCode::OK, self.gateway.process.stats.prometheus())
@@ -111,14 +121,20 @@ impl AdminState {
             ("/stats", _) => text(StatusCode::OK, self.gateway.process.stats.plain()),
             ("/listeners", Some("json")) => json_text(&self.listeners_json()),
             ("/listeners", _) => {
-                let lines = self.listeners.iter().map(|l| format!("{}::{}\n", l.name, l.address));
+                let lines = self
+                    .listeners
+                    .iter()
+                    .map(|l| format!("{}::{}\n", l.name, l.address));
                 text(StatusCode::OK, lines.collect())
             }
             ("/clusters", Some("json")) => json_text(&self.clusters_json()),
             ("/clusters", _) => text(StatusCode::OK, self.clusters_text()),
             ("/server_info", _) => json_text(&self.server_info()),
             ("/config_dump", _) => json_text(&self.config_dump()),
-            _ => text(StatusCode::NOT_FOUND, format!("invalid path. admin commands are:\n{HELP}")),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                format!("invalid path. admin commands are:\n{HELP}"),
+            ),
         }
     }
 
@@ -135,7 +151,10 @@ impl AdminState {
         let mut out = String::new();
         for cluster in self.gateway.clusters.values() {
             for host in cluster.hosts.load().iter().flat_map(|level| level.iter()) {
-                out.push_str(&format!("{}::{}::health_flags::healthy\n", cluster.name, host.address));
+                out.push_str(&format!(
+                    "{}::{}::health_flags::healthy\n",
+                    cluster.name, host.address
+                ));
             }
         }
         out
@@ -162,7 +181,11 @@ impl AdminState {
     }
 
     fn server_info(&self) -> Value {
-        let state = if self.ready.load(Ordering::Relaxed) { "LIVE" } else { "DRAINING" };
+        let state = if self.ready.load(Ordering::Relaxed) {
+            "LIVE"
+        } else {
+            "DRAINING"
+        };
         json!({
             "version": concat!("switchover/", env!("CARGO_PKG_VERSION")),
             "state": state,
@@ -187,7 +210,11 @@ impl AdminState {
                 })
             })
             .collect();
-        let listeners: Vec<Value> = self.listeners.iter().map(|l| json!({"name": l.name, "address": l.address.to_string()})).collect();
+        let listeners: Vec<Value> = self
+            .listeners
+            .iter()
+            .map(|l| json!({"name": l.name, "address": l.address.to_string()}))
+            .collect();
         let clusters: Vec<&str> = self.gateway.clusters.keys().map(String::as_str).collect();
         json!({"configs": [{"listeners": listeners, "clusters": clusters, "wasm_filters": filters}]})
     }
@@ -214,9 +241,18 @@ fn respond(status: StatusCode, content_type: &'static str, body: String) -> Resp
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static(content_type));
-    headers.insert(header::CACHE_CONTROL, http::HeaderValue::from_static("no-cache, max-age=0"));
-    headers.insert("x-content-type-options", http::HeaderValue::from_static("nosniff"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        http::HeaderValue::from_static(content_type),
+    );
+    headers.insert(
+        header::CACHE_CONTROL,
+        http::HeaderValue::from_static("no-cache, max-age=0"),
+    );
+    headers.insert(
+        "x-content-type-options",
+        http::HeaderValue::from_static("nosniff"),
+    );
     response
 }
 
@@ -236,7 +272,10 @@ pub async fn start(state: Arc<AdminState>, address: SocketAddr) -> Result<Socket
                     let response = state.answer(&request);
                     async move { Ok::<_, Infallible>(response) }
                 });
-                if let Err(error) = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await {
+                if let Err(error) = http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await
+                {
                     tracing::debug!("admin connection ended: {error}");
                 }
             });

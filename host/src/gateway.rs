@@ -156,19 +156,30 @@ fn wasm_filters(bootstrap: &Bootstrap) -> Vec<(FilterId, &HttpFilter)> {
         filters
             .iter()
             .enumerate()
-            .filter(|(_, f)| matches!(f.kind, HttpFilterKind::Wasm(_) | HttpFilterKind::Discovered(_)))
+            .filter(|(_, f)| {
+                matches!(
+                    f.kind,
+                    HttpFilterKind::Wasm(_) | HttpFilterKind::Discovered(_)
+                )
+            })
             .map(|(at, _)| at)
             .collect::<Vec<_>>()
     };
     let mut found = Vec::new();
     for (listener, config) in bootstrap.listeners.iter().enumerate() {
         for filter in guests(&config.http.http_filters) {
-            found.push((FilterId::Listener { listener, filter }, &config.http.http_filters[filter]));
+            found.push((
+                FilterId::Listener { listener, filter },
+                &config.http.http_filters[filter],
+            ));
         }
     }
     for (name, config) in &bootstrap.clusters {
         for filter in guests(&config.upstream_filters) {
-            let id = FilterId::Cluster { cluster: name.clone(), filter };
+            let id = FilterId::Cluster {
+                cluster: name.clone(),
+                filter,
+            };
             found.push((id, &config.upstream_filters[filter]));
         }
     }

@@ -41,12 +41,15 @@ impl Running {
     pub async fn start(bootstrap: &Bootstrap, options: Options) -> Result<Self, StartError> {
         let gateway = Gateway::new(bootstrap, &options)?;
         resolve::start(&gateway.clusters).await;
-        let mut sources: Vec<Source> =
-            wasm_filters(bootstrap).into_iter().map(|(id, filter)| Source::new(id, filter.clone())).collect();
+        let mut sources: Vec<Source> = wasm_filters(bootstrap)
+            .into_iter()
+            .map(|(id, filter)| Source::new(id, filter.clone()))
+            .collect();
         for source in &mut sources {
             source.start(&gateway)?;
         }
-        let mut by_worker: Vec<Vec<std::net::TcpListener>> = (0..options.workers).map(|_| Vec::new()).collect();
+        let mut by_worker: Vec<Vec<std::net::TcpListener>> =
+            (0..options.workers).map(|_| Vec::new()).collect();
         let mut listeners = Vec::new();
         for listener in &gateway.listeners {
             let sockets = sockets::listen(listener.address, options.workers)?;
@@ -59,16 +62,30 @@ impl Running {
         for (n, sockets) in by_worker.into_iter().enumerate() {
             workers.push(spawn(n, &gateway, &sources, sockets).await?);
         }
-        let admin = Arc::new(AdminState::new(gateway.clone(), addresses(&gateway, &listeners), options.workers));
+        let admin = Arc::new(AdminState::new(
+            gateway.clone(),
+            addresses(&gateway, &listeners),
+            options.workers,
+        ));
         let admin_address = match bootstrap.admin {
             Some(address) => Some(admin::start(admin.clone(), address).await?),
             None => None,
         };
         if let (Some(path), Some(address)) = (&options.admin_address_path, admin_address) {
-            std::fs::write(path, address.to_string())
-                .map_err(|error| StartError::System { what: "cannot write the admin's address", error })?;
+            std::fs::write(path, address.to_string()).map_err(|error| StartError::System {
+                what: "cannot write the admin's address",
+                error,
+            })?;
         }
-        let running = Self { gateway, options, sources, workers, admin, listeners, admin_address };
+        let running = Self {
+            gateway,
+            options,
+            sources,
+            workers,
+            admin,
+            listeners,
+            admin_address,
+        };
         running.tell_admin();
         running.admin.set_ready(true);
         Ok(running)
@@ -79,8 +96,11 @@ impl Running {
     /// # Errors
     /// Where the files cannot be watched.
     pub async fn serve_until(mut self, end: impl Future<Output = ()>) -> Result<(), StartError> {
-        let (_watcher, mut changes) = reload::watch(&self.sources)
-            .map_err(|error| StartError::System { what: "cannot watch files", error: std::io::Error::other(error) })?;
+        let (_watcher, mut changes) =
+            reload::watch(&self.sources).map_err(|error| StartError::System {
+                what: "cannot watch files",
+                error: std::io::Error::other(error),
+            })?;
         // What changed between the start and the watch.
         self.reload().await;
         tokio::pin!(end);
@@ -135,7 +155,12 @@ impl Running {
     }
 
     fn tell_admin(&self) {
-        self.admin.set_filters(self.sources.iter().map(|source| FilterState::new(&source.filter.name, source.current.as_ref())).collect());
+        self.admin.set_filters(
+            self.sources
+                .iter()
+                .map(|source| FilterState::new(&source.filter.name, source.current.as_ref()))
+                .collect(),
+        );
     }
 
     /// Accepts no more, waits for requests in progress, no longer than the limit.
@@ -147,9 +172,15 @@ impl Running {
         }
         let limit = tokio::time::Instant::now() + self.options.drain;
         for worker in &mut self.workers {
-            while worker.thread.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            while worker
+                .thread
+                .as_ref()
+                .is_some_and(|thread| !thread.is_finished())
+            {
                 if tokio::time::Instant::now() >= limit {
-                    return tracing::warn!("requests in progress were cut off after the drain time");
+                    return tracing::warn!(
+                        "requests in progress were cut off after the drain time"
+                    );
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
@@ -165,7 +196,12 @@ impl Running {
 
 fn addresses(gateway: &Gateway, bound: &[SocketAddr]) -> Vec<ListenerAddress> {
     let named = gateway.listeners.iter().zip(bound);
-    named.map(|(listener, address)| ListenerAddress { name: listener.name.clone(), address: *address }).collect()
+    named
+        .map(|(listener, address)| ListenerAddress {
+            name: listener.name.clone(),
+            address: *address,
+        })
+        .collect()
 }
 
 /// Starts a worker thread and waits until it accepts.
@@ -177,27 +213,43 @@ async fn spawn(
 ) -> Result<Worker, StartError> {
     let (commands, receiver) = mpsc::unbounded_channel();
     let (ready, started) = oneshot::channel();
-    let plugins: Vec<_> =
-        sources.iter().filter_map(|source| Some((source.id.clone(), source.current.clone()?))).collect();
+    let plugins: Vec<_> = sources
+        .iter()
+        .filter_map(|source| Some((source.id.clone(), source.current.clone()?)))
+        .collect();
     let gateway = gateway.clone();
     let thread = std::thread::Builder::new()
         .name(format!("worker-{n}"))
         .spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
             match runtime {
                 Ok(runtime) => {
                     let local = tokio::task::LocalSet::new();
-                    local.block_on(&runtime, worker::run(gateway, plugins, sockets, receiver, ready));
+                    local.block_on(
+                        &runtime,
+                        worker::run(gateway, plugins, sockets, receiver, ready),
+                    );
                 }
                 Err(error) => {
                     let _ = ready.send(Err(VmError::Engine(error.to_string())));
                 }
             }
         })
-        .map_err(|error| StartError::System { what: "cannot start a worker", error })?;
+        .map_err(|error| StartError::System {
+            what: "cannot start a worker",
+            error,
+        })?;
     match started.await {
-        Ok(Ok(())) => Ok(Worker { commands, thread: Some(thread) }),
-        Ok(Err(error)) => Err(StartError::Filter { name: "of a worker".to_owned(), error }),
+        Ok(Ok(())) => Ok(Worker {
+            commands,
+            thread: Some(thread),
+        }),
+        Ok(Err(error)) => Err(StartError::Filter {
+            name: "of a worker".to_owned(),
+            error,
+        }),
         Err(_) => Err(StartError::System {
             what: "a worker ended while it started",
             error: std::io::Error::other("see the log"),

@@ -43,24 +43,41 @@ pub(super) enum Refusal {
 
 impl Source {
     pub(super) fn new(id: FilterId, filter: HttpFilter) -> Self {
-        Self { id, filter, current: None, seen: None }
+        Self {
+            id,
+            filter,
+            current: None,
+            seen: None,
+        }
     }
 
     /// Loads what the filter starts with. A document that is refused at the start leaves the default, or nothing:
     /// the listener then answers 500, as in Envoy.
     pub(super) fn start(&mut self, gateway: &Arc<Gateway>) -> Result<(), StartError> {
-        let named = |error| StartError::Filter { name: self.filter.name.clone(), error };
+        let named = |error| StartError::Filter {
+            name: self.filter.name.clone(),
+            error,
+        };
         match &self.filter.kind {
-            HttpFilterKind::Wasm(plugin) => self.current = Some(prepare(gateway, plugin).map_err(named)?),
+            HttpFilterKind::Wasm(plugin) => {
+                self.current = Some(prepare(gateway, plugin).map_err(named)?)
+            }
             HttpFilterKind::Discovered(discovery) => {
                 if let Some(default) = &discovery.default {
                     self.current = Some(prepare(gateway, default).map_err(named)?);
                 }
                 if !discovery.path.exists() {
-                    let message = "no such file; it must be there when the gateway starts".to_owned();
+                    let message =
+                        "no such file; it must be there when the gateway starts".to_owned();
                     let file = discovery.path.clone();
                     let severity = crate::config::Severity::Error;
-                    return Err(StartError::Discovery(vec![Problem { file, line: 0, path: String::new(), message, severity }]));
+                    return Err(StartError::Discovery(vec![Problem {
+                        file,
+                        line: 0,
+                        path: String::new(),
+                        message,
+                        severity,
+                    }]));
                 }
                 match self.document(gateway) {
                     Ok(ready) => self.current = ready.or(self.current.take()),
@@ -79,7 +96,9 @@ impl Source {
         {
             return Ok(Some(ready));
         }
-        let Some(current) = &self.current else { return Ok(None) };
+        let Some(current) = &self.current else {
+            return Ok(None);
+        };
         if !matches!(current.config.vm.code, Code::File(_)) {
             return Ok(None);
         }
@@ -92,34 +111,47 @@ impl Source {
 
     /// The document, if its text is another than before.
     fn document(&mut self, gateway: &Arc<Gateway>) -> Result<Option<Ready>, Refusal> {
-        let HttpFilterKind::Discovered(discovery) = &self.filter.kind else { return Ok(None) };
+        let HttpFilterKind::Discovered(discovery) = &self.filter.kind else {
+            return Ok(None);
+        };
         // A file that is gone for a moment is between two moves.
-        let Ok(text) = std::fs::read(&discovery.path) else { return Ok(None) };
+        let Ok(text) = std::fs::read(&discovery.path) else {
+            return Ok(None);
+        };
         if self.seen.as_ref() == Some(&text) {
             return Ok(None);
         }
         self.seen = Some(text);
         let env = |name: &str| std::env::var(name).ok();
-        let config =
-            plugin::load_discovered(&discovery.path, &self.filter.name, &env).map_err(Refusal::Document)?;
+        let config = plugin::load_discovered(&discovery.path, &self.filter.name, &env)
+            .map_err(Refusal::Document)?;
         Ok(Some(prepare(gateway, &config)?))
     }
 
     /// Says that a change was refused.
     pub(super) fn refused(&self, gateway: &Gateway, refusal: &Refusal) {
         self.counter(gateway, "update_rejected");
-        tracing::error!(filter = self.filter.name, "the new document or binary is refused, the old one serves on: {refusal}");
+        tracing::error!(
+            filter = self.filter.name,
+            "the new document or binary is refused, the old one serves on: {refusal}"
+        );
     }
 
     /// Takes a change over.
     pub(super) fn accepted(&mut self, gateway: &Gateway, ready: Ready) {
         self.current = Some(ready);
         self.counter(gateway, "update_success");
-        tracing::info!(filter = self.filter.name, "a new document or binary is in force");
+        tracing::info!(
+            filter = self.filter.name,
+            "a new document or binary is in force"
+        );
     }
 
     fn counter(&self, gateway: &Gateway, what: &str) {
-        let name = format!("extension_config_discovery.http_filter.{}.{what}", self.filter.name);
+        let name = format!(
+            "extension_config_discovery.http_filter.{}.{what}",
+            self.filter.name
+        );
         gateway.process.stats.counter(&name).increment();
     }
 
@@ -156,11 +188,16 @@ fn prepare(gateway: &Arc<Gateway>, config: &WasmPlugin) -> Result<Ready, VmError
     let compiled = gateway.engine.load(&config.vm.code)?;
     let vms = Vms::new(gateway.process.clone(), Rc::new(|_, _| ()));
     drop(Plugin::start(config.clone(), compiled.clone(), vms)?);
-    Ok(Ready { config: config.clone(), compiled })
+    Ok(Ready {
+        config: config.clone(),
+        compiled,
+    })
 }
 
 /// Watches the directories of all sources; each change is one message.
-pub(super) fn watch(sources: &[Source]) -> notify::Result<(RecommendedWatcher, mpsc::Receiver<()>)> {
+pub(super) fn watch(
+    sources: &[Source],
+) -> notify::Result<(RecommendedWatcher, mpsc::Receiver<()>)> {
     let (sender, receiver) = mpsc::channel(1);
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         if event.is_ok_and(|event| matters(&event.kind)) {

@@ -16,14 +16,20 @@ pub(super) fn listen(address: SocketAddr, n: usize) -> Result<Vec<TcpListener>, 
     let mut sockets = Vec::with_capacity(n);
     for _ in 0..n {
         let socket = open(bound).map_err(|error| StartError::Listen { address, error })?;
-        bound = socket.local_addr().map_err(|error| StartError::Listen { address, error })?;
+        bound = socket
+            .local_addr()
+            .map_err(|error| StartError::Listen { address, error })?;
         sockets.push(socket);
     }
     Ok(sockets)
 }
 
 fn open(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;

@@ -14,7 +14,9 @@ pub(super) fn write(stream: &Stream, took: Duration) {
     let text = |name: &[u8]| -> Value {
         Fields::Request(&stream.request)
             .get(name)
-            .map_or(Value::Null, |value| Value::String(String::from_utf8_lossy(&value).into_owned()))
+            .map_or(Value::Null, |value| {
+                Value::String(String::from_utf8_lossy(&value).into_owned())
+            })
     };
     let info = &stream.info;
     let line = json!({

@@ -110,9 +110,18 @@ pub async fn run(
     };
     stats.response(response.status());
     let (parts, body) = response.into_parts();
-    cell.borrow_mut().response = Some(ResponseHead { status: parts.status, headers: parts.headers });
-    filters.response(http_body::Body::is_end_stream(&body)).await?;
-    Ok(Attempt { body, connection, leaf: choice.leaf })
+    cell.borrow_mut().response = Some(ResponseHead {
+        status: parts.status,
+        headers: parts.headers,
+    });
+    filters
+        .response(http_body::Body::is_end_stream(&body))
+        .await?;
+    Ok(Attempt {
+        body,
+        connection,
+        leaf: choice.leaf,
+    })
 }
 
 /// Sends the stream's request as it stands and waits for the response's head.
@@ -132,8 +141,13 @@ async fn exchange(
         Some(connection) => connection,
         None => {
             let timeout = shared.config.connect_timeout;
-            connection::open(choice.host.address, timeout, &shared.stats.cx_total, &shared.stats.cx_connect_fail)
-                .await?
+            connection::open(
+                choice.host.address,
+                timeout,
+                &shared.stats.cx_total,
+                &shared.stats.cx_connect_fail,
+            )
+            .await?
         }
     };
     let response = connection.send(request).await?;
@@ -147,10 +161,18 @@ fn outgoing_request(
     body: UpstreamRequestBody,
 ) -> Result<Request<UpstreamRequestBody>, LocalReply> {
     let Target::Valid(path) = &head.path else {
-        return Err(LocalReply::text(StatusCode::BAD_REQUEST, "", "invalid_path"));
+        return Err(LocalReply::text(
+            StatusCode::BAD_REQUEST,
+            "",
+            "invalid_path",
+        ));
     };
     if !head.headers.contains_key(http::header::HOST) {
-        return Err(LocalReply::text(StatusCode::BAD_REQUEST, "", "missing_host_header"));
+        return Err(LocalReply::text(
+            StatusCode::BAD_REQUEST,
+            "",
+            "missing_host_header",
+        ));
     }
     let mut request = Request::new(body);
     *request.method_mut() = head.method.clone();
@@ -216,14 +238,19 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
         // What `connection` names is hop-by-hop too; `close` and `keep-alive` name nothing.
         for name in named.as_bytes().split(|byte| *byte == b',') {
             let name = name.trim_ascii();
-            if !name.eq_ignore_ascii_case(b"close") && !PROTECTED.iter().any(|kept| name.eq_ignore_ascii_case(kept)) {
+            if !name.eq_ignore_ascii_case(b"close")
+                && !PROTECTED.iter().any(|kept| name.eq_ignore_ascii_case(kept))
+            {
                 if let Ok(name) = std::str::from_utf8(name) {
                     headers.remove(name);
                 }
             }
         }
     }
-    if headers.get(TE).is_some_and(|value| value.as_bytes() != b"trailers") {
+    if headers
+        .get(TE)
+        .is_some_and(|value| value.as_bytes() != b"trailers")
+    {
         headers.remove(TE);
     }
     headers.remove(TRANSFER_ENCODING);
@@ -233,5 +260,11 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
 }
 
 /// What a client may not have removed by naming it in `connection`.
-const PROTECTED: [&[u8]; 6] =
-    [b"host", b"content-length", b"authorization", b"x-forwarded-for", b"x-forwarded-proto", b"x-request-id"];
+const PROTECTED: [&[u8]; 6] = [
+    b"host",
+    b"content-length",
+    b"authorization",
+    b"x-forwarded-for",
+    b"x-forwarded-proto",
+    b"x-request-id",
+];

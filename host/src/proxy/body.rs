@@ -113,15 +113,24 @@ impl RequestSource {
     ///
     /// # Errors
     /// Where the client goes away, or a filter stops it.
-    pub fn poll_until(&mut self, at: usize, active: &Active, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
-        let Some(until) = self.pump.as_ref().map(|pump| pump.behind(at)) else { return Poll::Ready(Ok(())) };
+    pub fn poll_until(
+        &mut self,
+        at: usize,
+        active: &Active,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Stop>> {
+        let Some(until) = self.pump.as_ref().map(|pump| pump.behind(at)) else {
+            return Poll::Ready(Ok(()));
+        };
         loop {
             match active.poll_resumed(Direction::Request, cx.waker()) {
                 None | Some(Step::Pause) => {}
                 Some(Step::Reply(reply)) => return Poll::Ready(Err(Stop::Reply(reply))),
                 Some(Step::Reset) => return Poll::Ready(Err(Stop::Reset)),
                 Some(Step::Continue) => {
-                    let Some(pump) = &mut self.pump else { return Poll::Ready(Ok(())) };
+                    let Some(pump) = &mut self.pump else {
+                        return Poll::Ready(Ok(()));
+                    };
                     let output = pump.release(until.saturating_sub(1));
                     self.prefetched = Some((until, output.data, output.end));
                     return Poll::Ready(Ok(()));
@@ -135,7 +144,9 @@ impl RequestSource {
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Stop::Reset)),
                 Poll::Ready(Ok(part)) => part,
             };
-            let Some(pump) = &mut self.pump else { return Poll::Ready(Ok(())) };
+            let Some(pump) = &mut self.pump else {
+                return Poll::Ready(Ok(()));
+            };
             if let Some(output) = pump.push(0, until, data, end)? {
                 self.prefetched = Some((until, output.data, output.end));
                 return Poll::Ready(Ok(()));
@@ -145,7 +156,9 @@ impl RequestSource {
 
     /// The next part from the client, and whether it is the last.
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Result<(Bytes, bool), BodyError>> {
-        let Some(incoming) = &mut self.incoming else { return Poll::Ready(Ok((Bytes::new(), true))) };
+        let Some(incoming) = &mut self.incoming else {
+            return Poll::Ready(Ok((Bytes::new(), true)));
+        };
         if incoming.is_end_stream() {
             self.incoming = None;
             return Poll::Ready(Ok((Bytes::new(), true)));
@@ -177,7 +190,9 @@ impl RequestSource {
 
     /// The next part behind all filters.
     fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<(Bytes, bool), BodyError>> {
-        let Some(pump) = &mut self.pump else { return self.poll_incoming(cx) };
+        let Some(pump) = &mut self.pump else {
+            return self.poll_incoming(cx);
+        };
         let stages = pump.stages();
         let outcome = if let Some((from, data, end)) = self.prefetched.take() {
             pump.push(from, stages, data, end)
@@ -192,9 +207,15 @@ impl RequestSource {
                 Poll::Ready(part) => part?,
             };
             let trailers = self.cell.borrow().request_trailers.is_some();
-            let Some(pump) = &mut self.pump else { return Poll::Ready(Ok((data, end))) };
+            let Some(pump) = &mut self.pump else {
+                return Poll::Ready(Ok((data, end)));
+            };
             if end && trailers {
-                return Poll::Ready(pump.trailers().map(|data| (data, true)).map_err(|stop| self.stop(stop)));
+                return Poll::Ready(
+                    pump.trailers()
+                        .map(|data| (data, true))
+                        .map_err(|stop| self.stop(stop)),
+                );
             }
             pump.push(0, stages, data, end)
         };
@@ -208,7 +229,9 @@ impl RequestSource {
 
     /// While the client is silent, a paused filter may still be resumed.
     fn poll_released(&mut self, cx: &mut Context<'_>) -> Poll<Result<(Bytes, bool), BodyError>> {
-        let Some(pump) = &mut self.pump else { return Poll::Pending };
+        let Some(pump) = &mut self.pump else {
+            return Poll::Pending;
+        };
         match pump.poll_resumed(cx.waker()) {
             Ok(Some(output)) => Poll::Ready(Ok((output.data, output.end))),
             Ok(None) => Poll::Pending,
@@ -225,7 +248,11 @@ impl RequestSource {
     }
 
     /// The part at a position: kept, or read now. `None` at the end.
-    fn poll_at(&mut self, at: usize, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+    fn poll_at(
+        &mut self,
+        at: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, BodyError>>> {
         if let Some(part) = self.kept.get(at) {
             return Poll::Ready(Some(Ok(part.clone())));
         }
@@ -269,7 +296,11 @@ impl UpstreamRequestBody {
         if source.borrow().is_empty() {
             return Self::Empty;
         }
-        Self::Replay(Replay { source: source.clone(), at: 0, trailers_given: false })
+        Self::Replay(Replay {
+            source: source.clone(),
+            at: 0,
+            trailers_given: false,
+        })
     }
 }
 
@@ -316,7 +347,12 @@ impl Replay {
             }
             Poll::Ready(None) if !self.trailers_given => {
                 self.trailers_given = true;
-                Poll::Ready(source.trailers.clone().map(|trailers| Ok(Frame::trailers(trailers))))
+                Poll::Ready(
+                    source
+                        .trailers
+                        .clone()
+                        .map(|trailers| Ok(Frame::trailers(trailers))),
+                )
             }
             Poll::Ready(None) => Poll::Ready(None),
         }

@@ -93,14 +93,23 @@ pub(super) fn detached(worker: &Worker, request: RequestHead) -> StreamCell {
 }
 
 /// Sends a request through the cluster's upstream filters, once.
-pub(super) async fn send(cluster: &Rc<WorkerCluster>, cell: &StreamCell, body: Bytes) -> Option<Attempt> {
+pub(super) async fn send(
+    cluster: &Rc<WorkerCluster>,
+    cell: &StreamCell,
+    body: Bytes,
+) -> Option<Attempt> {
     let choice = cluster.upstream.next(&mut History::default(), None)?;
     cell.borrow_mut().info.cluster = Some(cluster.upstream.shared.name.clone());
     if !body.is_empty() {
         let length = http::HeaderValue::from(body.len());
-        cell.borrow_mut().request.headers.insert(http::header::CONTENT_LENGTH, length);
+        cell.borrow_mut()
+            .request
+            .headers
+            .insert(http::header::CONTENT_LENGTH, length);
     }
-    attempt::run(cluster, choice, cell, Outgoing::Whole(body), None).await.ok()
+    attempt::run(cluster, choice, cell, Outgoing::Whole(body), None)
+        .await
+        .ok()
 }
 
 /// Reads the whole answer.
@@ -108,12 +117,20 @@ async fn read(cell: &StreamCell, attempt: Attempt) -> Option<CalloutResponse> {
     let head = cell.borrow_mut().response.take()?;
     let (body, trailers) = collect(attempt).await?;
     let ResponseHead { status, headers } = head;
-    Some(CalloutResponse { head: ResponseHead { status, headers }, body, trailers })
+    Some(CalloutResponse {
+        head: ResponseHead { status, headers },
+        body,
+        trailers,
+    })
 }
 
 /// Reads a body to its end and gives its connection back.
 pub(super) async fn collect(attempt: Attempt) -> Option<(Bytes, http::HeaderMap)> {
-    let Attempt { body, mut connection, leaf } = attempt;
+    let Attempt {
+        body,
+        mut connection,
+        leaf,
+    } = attempt;
     let collected = {
         let mut reading = std::pin::pin!(Limited::new(body, MAX_RESPONSE).collect());
         std::future::poll_fn(|cx| {

@@ -58,7 +58,12 @@ struct HeadScan {
 impl Client {
     /// A connection that has just been accepted.
     #[must_use]
-    pub fn new(listener: Rc<WorkerListener>, remote: SocketAddr, local: SocketAddr, id: u64) -> Rc<Self> {
+    pub fn new(
+        listener: Rc<WorkerListener>,
+        remote: SocketAddr,
+        local: SocketAddr,
+        id: u64,
+    ) -> Rc<Self> {
         Rc::new(Self {
             listener,
             remote,
@@ -106,8 +111,17 @@ impl Client {
 /// Serves a connection until it ends.
 pub async fn serve(stream: TcpStream, client: Rc<Client>) {
     let _ = stream.set_nodelay(true);
-    let max_head = client.listener.config.http.max_request_headers_kb.saturating_mul(1024) as usize;
-    let io = TokioIo::new(Guarded { stream, client: client.clone(), head: HeadScan::default() });
+    let max_head = client
+        .listener
+        .config
+        .http
+        .max_request_headers_kb
+        .saturating_mul(1024) as usize;
+    let io = TokioIo::new(Guarded {
+        stream,
+        client: client.clone(),
+        head: HeadScan::default(),
+    });
     let service = {
         let client = client.clone();
         service_fn(move |request| exchange::serve(client.clone(), request))
@@ -146,7 +160,11 @@ fn remember(kept: &RefCell<Option<Waker>>, waker: &Waker) {
 // === impl Guarded ===
 
 impl AsyncRead for Guarded {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let result = Pin::new(&mut self.stream).poll_read(cx, buf);
         if self.client.active.get() == 0
@@ -161,7 +179,11 @@ impl AsyncRead for Guarded {
 }
 
 impl AsyncWrite for Guarded {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
@@ -224,7 +246,9 @@ fn two_lengths(head: &[u8]) -> bool {
 }
 
 fn names(line: &[u8], name: &[u8]) -> bool {
-    line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name)) && line.get(name.len()) == Some(&b':')
+    line.get(..name.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(name))
+        && line.get(name.len()) == Some(&b':')
 }
 
 #[cfg(test)]
@@ -233,10 +257,18 @@ mod tests {
 
     #[test]
     fn two_lengths_are_seen_in_the_head_only() {
-        assert!(two_lengths(b"POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"));
-        assert!(two_lengths(b"POST / HTTP/1.1\r\ncontent-length: 1\r\nCONTENT-LENGTH: 1\r\n\r\n"));
-        assert!(!two_lengths(b"POST / HTTP/1.1\r\ncontent-length: 99\r\n\r\na\ncontent-length: 1\r\n"));
-        assert!(!two_lengths(b"GET / HTTP/1.1\r\ncontent-type: content-length:\r\n\r\n"));
+        assert!(two_lengths(
+            b"POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"
+        ));
+        assert!(two_lengths(
+            b"POST / HTTP/1.1\r\ncontent-length: 1\r\nCONTENT-LENGTH: 1\r\n\r\n"
+        ));
+        assert!(!two_lengths(
+            b"POST / HTTP/1.1\r\ncontent-length: 99\r\n\r\na\ncontent-length: 1\r\n"
+        ));
+        assert!(!two_lengths(
+            b"GET / HTTP/1.1\r\ncontent-type: content-length:\r\n\r\n"
+        ));
     }
 
     #[test]
@@ -244,6 +276,9 @@ mod tests {
         let mut scan = HeadScan::default();
         assert!(!scan.ambiguous(b"POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-En"));
         assert!(scan.ambiguous(b"coding: chunked\r\n\r\n"));
-        assert!(!scan.ambiguous(b"GET / HTTP/1.1\r\n\r\n"), "the next head is looked at anew");
+        assert!(
+            !scan.ambiguous(b"GET / HTTP/1.1\r\n\r\n"),
+            "the next head is looked at anew"
+        );
     }
 }

@@ -71,7 +71,10 @@ impl From<GatewayError> for End {
 ///
 /// # Errors
 /// Where the connection is to be closed without an answer.
-pub async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Result<Response<DownstreamBody>, super::Reset> {
+pub async fn serve(
+    client: Rc<Client>,
+    request: Request<Incoming>,
+) -> Result<Response<DownstreamBody>, super::Reset> {
     let (parts, body) = request.into_parts();
     let exchange = Exchange::begin(client, parts);
     match exchange {
@@ -80,13 +83,16 @@ pub async fn serve(client: Rc<Client>, request: Request<Incoming>) -> Result<Res
             Err(End::Reply(reply)) => exchange.reply(reply).await,
             Err(End::Reset) => Err(super::Reset),
         },
-        Err((mut exchange, error)) => exchange.refuse(error).await,
+        Err((exchange, error)) => exchange.refuse(error).await,
     }
 }
 
 impl Exchange {
     /// Reads the head; a request that cannot be served comes back with the reason.
-    fn begin(client: Rc<Client>, parts: http::request::Parts) -> Result<Box<Self>, (Box<Self>, GatewayError)> {
+    fn begin(
+        client: Rc<Client>,
+        parts: http::request::Parts,
+    ) -> Result<Box<Self>, (Box<Self>, GatewayError)> {
         client.begin();
         let listener = client.listener.clone();
         listener.stats.rq_total.increment();
@@ -135,11 +141,22 @@ impl Exchange {
         }
     }
 
-    async fn run(&mut self, body: Incoming) -> Result<(Attempt, Option<std::pin::Pin<Box<Sleep>>>), End> {
+    async fn run(
+        &mut self,
+        body: Incoming,
+    ) -> Result<(Attempt, Option<std::pin::Pin<Box<Sleep>>>), End> {
         self.add_standard_headers();
         let empty = http_body::Body::is_end_stream(&body);
-        let pump = if empty { None } else { Pump::new(&self.active, Direction::Request) };
-        let source = Rc::new(RefCell::new(RequestSource::new(body, pump, self.cell.clone())));
+        let pump = if empty {
+            None
+        } else {
+            Pump::new(&self.active, Direction::Request)
+        };
+        let source = Rc::new(RefCell::new(RequestSource::new(
+            body,
+            pump,
+            self.cell.clone(),
+        )));
         self.request_filters(&source, empty).await?;
         let listener = self.listener.clone();
         let chosen = self.choose(&listener)?;
@@ -148,7 +165,9 @@ impl Exchange {
                 let mut reply = LocalReply::text(direct.status, "", "direct_response");
                 reply.body = direct.body.clone();
                 if !reply.body.is_empty() {
-                    reply.headers.push((header::CONTENT_TYPE, HeaderValue::from_static("text/plain")));
+                    reply
+                        .headers
+                        .push((header::CONTENT_TYPE, HeaderValue::from_static("text/plain")));
                 }
                 Err(reply.into())
             }
@@ -170,14 +189,22 @@ impl Exchange {
             }
             headers.insert(FORWARDED_PROTO.clone(), HTTP.clone());
         } else {
-            headers.entry(&FORWARDED_PROTO).or_insert_with(|| HTTP.clone());
+            headers
+                .entry(&FORWARDED_PROTO)
+                .or_insert_with(|| HTTP.clone());
         }
-        if config.generate_request_id && (config.use_remote_address || !headers.contains_key(&REQUEST_ID)) {
+        if config.generate_request_id
+            && (config.use_remote_address || !headers.contains_key(&REQUEST_ID))
+        {
             headers.insert(REQUEST_ID.clone(), request_id());
         }
     }
 
-    async fn request_filters(&mut self, source: &Rc<RefCell<RequestSource>>, empty: bool) -> Result<(), End> {
+    async fn request_filters(
+        &mut self,
+        source: &Rc<RefCell<RequestSource>>,
+        empty: bool,
+    ) -> Result<(), End> {
         for at in 0..self.active.len() {
             match self.active.request_headers(at, empty) {
                 Step::Continue => {}
@@ -190,10 +217,16 @@ impl Exchange {
     }
 
     /// A filter holds the head: the body flows to it where its configuration says so, else it is waited for.
-    async fn paused(&self, at: usize, source: &Rc<RefCell<RequestSource>>, empty: bool) -> Result<(), End> {
+    async fn paused(
+        &self,
+        at: usize,
+        source: &Rc<RefCell<RequestSource>>,
+        empty: bool,
+    ) -> Result<(), End> {
         if !empty && self.active.takes_body_while_paused(at) {
             let active = &self.active;
-            let poll = |cx: &mut std::task::Context<'_>| source.borrow_mut().poll_until(at, active, cx);
+            let poll =
+                |cx: &mut std::task::Context<'_>| source.borrow_mut().poll_until(at, active, cx);
             return std::future::poll_fn(poll).await.map_err(|stop| match stop {
                 Stop::Reply(reply) => End::Reply(reply),
                 Stop::Reset => End::Reset,
@@ -212,7 +245,10 @@ impl Exchange {
     /// Finds the route and carries out its header edits.
     fn choose<'l>(&mut self, listener: &'l WorkerListener) -> Result<Chosen<'l>, End> {
         let mut stream = self.cell.borrow_mut();
-        let chosen = listener.router.find(&stream.request).ok_or(GatewayError::NoRoute)?;
+        let chosen = listener
+            .router
+            .find(&stream.request)
+            .ok_or(GatewayError::NoRoute)?;
         self.route = Some(chosen.id);
         stream.info.route_name = chosen.route_name.clone();
         stream.info.virtual_host = chosen.host_name.clone();
@@ -229,7 +265,9 @@ impl Exchange {
         chosen: &Chosen<'_>,
         source: Rc<RefCell<RequestSource>>,
     ) -> Result<(Attempt, Option<std::pin::Pin<Box<Sleep>>>), End> {
-        let name = self.target(&forward.target).ok_or(GatewayError::NoCluster)?;
+        let name = self
+            .target(&forward.target)
+            .ok_or(GatewayError::NoCluster)?;
         let worker = self.listener.worker.clone();
         let cluster = worker.cluster(&name).ok_or(GatewayError::NoCluster)?;
         self.rewrite(forward);
@@ -243,7 +281,8 @@ impl Exchange {
         if policy.is_some() || !self.mirrors.is_empty() {
             source.borrow_mut().keep();
         }
-        let mut timer = (forward.timeout > Duration::ZERO).then(|| Box::pin(tokio::time::sleep(forward.timeout)));
+        let mut timer = (forward.timeout > Duration::ZERO)
+            .then(|| Box::pin(tokio::time::sleep(forward.timeout)));
         let attempts = attempts(&cluster, &self.cell, policy, &source);
         let outcome = match &mut timer {
             None => attempts.await,
@@ -309,7 +348,9 @@ impl Exchange {
     fn matched_prefix(&self) -> Option<String> {
         use crate::config::route::PathMatch;
         match &self.listener.router.get(self.route?)?.route.matcher.path {
-            PathMatch::Prefix(path) | PathMatch::Exact(path) | PathMatch::SeparatedPrefix(path) => Some(path.clone()),
+            PathMatch::Prefix(path) | PathMatch::Exact(path) | PathMatch::SeparatedPrefix(path) => {
+                Some(path.clone())
+            }
             PathMatch::Regex(_) => None,
         }
     }
@@ -326,7 +367,8 @@ impl Exchange {
             if let Some(head) = &mut stream.response {
                 attempt::remove_hop_by_hop(&mut head.headers);
                 let elapsed = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-                head.headers.insert(SERVICE_TIME.clone(), HeaderValue::from(elapsed));
+                head.headers
+                    .insert(SERVICE_TIME.clone(), HeaderValue::from(elapsed));
                 self.edit_response(&mut head.headers);
             }
         }
@@ -341,12 +383,19 @@ impl Exchange {
             Err(End::Reset) => return Err(super::Reset),
         }
         let head = self.finish_head();
-        let pump = if end { None } else { Pump::new(&self.active, Direction::Response) };
+        let pump = if end {
+            None
+        } else {
+            Pump::new(&self.active, Direction::Response)
+        };
         Ok(head.map(|()| ResponseStream::body(attempt, timeout, pump, self)))
     }
 
     /// Answers by itself; filters that have seen the request see the answer, as in Envoy.
-    async fn reply(mut self: Box<Self>, reply: LocalReply) -> Result<Response<DownstreamBody>, super::Reset> {
+    async fn reply(
+        mut self: Box<Self>,
+        reply: LocalReply,
+    ) -> Result<Response<DownstreamBody>, super::Reset> {
         let mut body = reply.body.clone();
         self.set_reply(reply);
         match self.response_filters(body.is_empty()).await {
@@ -362,10 +411,18 @@ impl Exchange {
     }
 
     /// Answers a request that no filter gets to see, and closes the connection: what follows may not be a request.
-    async fn refuse(mut self: Box<Self>, error: GatewayError) -> Result<Response<DownstreamBody>, super::Reset> {
+    async fn refuse(
+        mut self: Box<Self>,
+        error: GatewayError,
+    ) -> Result<Response<DownstreamBody>, super::Reset> {
         let mut reply = gateway(error);
-        if matches!(error, GatewayError::AmbiguousLength | GatewayError::Connect | GatewayError::Upgrade) {
-            reply.headers.push((header::CONNECTION, HeaderValue::from_static("close")));
+        if matches!(
+            error,
+            GatewayError::AmbiguousLength | GatewayError::Connect | GatewayError::Upgrade
+        ) {
+            reply
+                .headers
+                .push((header::CONNECTION, HeaderValue::from_static("close")));
         }
         let body = reply.body.clone();
         self.set_reply(reply);
@@ -374,7 +431,10 @@ impl Exchange {
     }
 
     fn set_reply(&mut self, reply: LocalReply) {
-        let mut head = ResponseHead { status: reply.status, headers: http::HeaderMap::new() };
+        let mut head = ResponseHead {
+            status: reply.status,
+            headers: http::HeaderMap::new(),
+        };
         for (name, value) in reply.headers {
             head.headers.append(name, value);
         }
@@ -419,9 +479,13 @@ impl Exchange {
             *response.status_mut() = head.status;
             *response.headers_mut() = std::mem::take(&mut head.headers);
         }
-        response.headers_mut().insert(header::SERVER, self.listener.server.clone());
+        response
+            .headers_mut()
+            .insert(header::SERVER, self.listener.server.clone());
         if self.listener.worker.draining() {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            response
+                .headers_mut()
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
@@ -468,13 +532,19 @@ async fn attempts(
         let outcome = attempt::run(cluster, choice, cell, Outgoing::Source(source), per_try).await;
         let Some(policy) = policy else { return outcome };
         let again = match &outcome {
-            Ok(_) => cell.borrow().response.as_ref().is_some_and(|head| retry::on_status(policy, head.status)),
+            Ok(_) => cell
+                .borrow()
+                .response
+                .as_ref()
+                .is_some_and(|head| retry::on_status(policy, head.status)),
             Err(failure) => retry::on_failure(policy, failure),
         };
         if !again || tries >= policy.num_retries || !source.borrow().replayable() {
             return outcome;
         }
-        let Some(permit) = begin_retry(shared, &mut _permit) else { return outcome };
+        let Some(permit) = begin_retry(shared, &mut _permit) else {
+            return outcome;
+        };
         _permit = Some(permit);
         tries += 1;
         if let Ok(attempt) = outcome {
@@ -504,18 +574,35 @@ fn head(parts: http::request::Parts) -> RequestHead {
     {
         headers.insert(header::HOST, host);
     }
-    let path = parts.uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
-    RequestHead { method: parts.method, path: Target::Valid(path), scheme: HTTP.clone(), headers }
+    let path = parts
+        .uri
+        .into_parts()
+        .path_and_query
+        .unwrap_or_else(|| PathAndQuery::from_static("/"));
+    RequestHead {
+        method: parts.method,
+        path: Target::Valid(path),
+        scheme: HTTP.clone(),
+        headers,
+    }
 }
 
 fn upgrades(headers: &http::HeaderMap) -> bool {
     headers.get_all(header::CONNECTION).iter().any(|value| {
-        value.as_bytes().split(|byte| *byte == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+        value
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
     })
 }
 
-fn forwarded_for(before: Option<&HeaderValue>, client: std::net::SocketAddr) -> Option<HeaderValue> {
-    let mut value = before.map(|value| value.as_bytes().to_vec()).unwrap_or_default();
+fn forwarded_for(
+    before: Option<&HeaderValue>,
+    client: std::net::SocketAddr,
+) -> Option<HeaderValue> {
+    let mut value = before
+        .map(|value| value.as_bytes().to_vec())
+        .unwrap_or_default();
     if !value.is_empty() {
         value.push(b',');
     }
@@ -532,7 +619,11 @@ fn request_id() -> HeaderValue {
 }
 
 fn redirect(to: &Redirect, request: &RequestHead) -> LocalReply {
-    let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let host = request
+        .headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default();
     let path = match (&to.path, &request.path) {
         (Some(path), _) => path.as_str(),
         (None, Target::Valid(path)) => path.as_str(),

@@ -83,7 +83,10 @@ impl Chain {
     #[must_use]
     pub fn activate(&self, cell: &StreamCell) -> Active {
         let filters = self.filters.iter().map(Filter::activate).collect();
-        Active { cell: cell.clone(), filters }
+        Active {
+            cell: cell.clone(),
+            filters,
+        }
     }
 
     /// Whether there is nothing in it.
@@ -103,10 +106,15 @@ impl Filter {
                     return ActiveFilter::Unready(StatusCode::INTERNAL_SERVER_ERROR);
                 };
                 match plugin.root() {
-                    Ok(root) => {
-                        ActiveFilter::Wasm(Guest { plugin, root, id: Cell::new(0), bypassed: Cell::new(false) })
+                    Ok(root) => ActiveFilter::Wasm(Guest {
+                        plugin,
+                        root,
+                        id: Cell::new(0),
+                        bypassed: Cell::new(false),
+                    }),
+                    Err(_) if plugin.config.failure_policy == FailurePolicy::FailOpen => {
+                        ActiveFilter::Bypassed
                     }
-                    Err(_) if plugin.config.failure_policy == FailurePolicy::FailOpen => ActiveFilter::Bypassed,
                     Err(_) => ActiveFilter::Unready(StatusCode::SERVICE_UNAVAILABLE),
                 }
             }
@@ -139,8 +147,13 @@ impl Active {
             },
             _ => false,
         };
-        let mut found: Vec<usize> =
-            self.filters.iter().enumerate().filter(|(_, filter)| wants(filter)).map(|(at, _)| at).collect();
+        let mut found: Vec<usize> = self
+            .filters
+            .iter()
+            .enumerate()
+            .filter(|(_, filter)| wants(filter))
+            .map(|(at, _)| at)
+            .collect();
         if direction == Direction::Response {
             found.reverse();
         }
@@ -152,7 +165,8 @@ impl Active {
     pub fn takes_body_while_paused(&self, at: usize) -> bool {
         match self.filters.get(at) {
             Some(ActiveFilter::Wasm(guest)) => {
-                guest.plugin.config.allow_on_headers_stop_iteration && guest.root.interests.request_body
+                guest.plugin.config.allow_on_headers_stop_iteration
+                    && guest.root.interests.request_body
             }
             _ => false,
         }
@@ -162,7 +176,9 @@ impl Active {
     pub fn request_headers(&self, at: usize, end_of_stream: bool) -> Step {
         match self.filters.get(at) {
             None | Some(ActiveFilter::Bypassed) => Step::Continue,
-            Some(ActiveFilter::Unready(status)) => Step::Reply(LocalReply::text(*status, "", "filter_unready")),
+            Some(ActiveFilter::Unready(status)) => {
+                Step::Reply(LocalReply::text(*status, "", "filter_unready"))
+            }
             Some(ActiveFilter::Mutation(edits)) => {
                 let mut stream = self.cell.borrow_mut();
                 router::edit(&mut stream.request.headers, &edits.request);
@@ -189,16 +205,32 @@ impl Active {
                 Step::Continue
             }
             Some(ActiveFilter::Wasm(guest)) if guest.id.get() != 0 => self.guest(guest, |guest| {
-                let fields = self.cell.borrow().response.as_ref().map_or(0, |head| Fields::Response(head).len());
-                guest.root.vm.run(|vm| vm.response_headers(guest.id.get(), fields, end_of_stream))
+                let fields = self
+                    .cell
+                    .borrow()
+                    .response
+                    .as_ref()
+                    .map_or(0, |head| Fields::Response(head).len());
+                guest
+                    .root
+                    .vm
+                    .run(|vm| vm.response_headers(guest.id.get(), fields, end_of_stream))
             }),
             _ => Step::Continue,
         }
     }
 
     /// Gives a part of a body to the filter at that place; `data` comes back as the filter left it.
-    pub fn body(&self, at: usize, direction: Direction, data: &mut BytesMut, end_of_stream: bool) -> Step {
-        let Some(ActiveFilter::Wasm(guest)) = self.filters.get(at) else { return Step::Continue };
+    pub fn body(
+        &self,
+        at: usize,
+        direction: Direction,
+        data: &mut BytesMut,
+        end_of_stream: bool,
+    ) -> Step {
+        let Some(ActiveFilter::Wasm(guest)) = self.filters.get(at) else {
+            return Step::Continue;
+        };
         if guest.id.get() == 0 {
             return Step::Continue;
         }
@@ -224,7 +256,9 @@ impl Active {
 
     /// Gives trailers, which the stream holds, to the filter at that place.
     pub fn trailers(&self, at: usize, direction: Direction) -> Step {
-        let Some(ActiveFilter::Wasm(guest)) = self.filters.get(at) else { return Step::Continue };
+        let Some(ActiveFilter::Wasm(guest)) = self.filters.get(at) else {
+            return Step::Continue;
+        };
         if guest.id.get() == 0 {
             return Step::Continue;
         }
@@ -244,7 +278,11 @@ impl Active {
     }
 
     /// Runs a callback and reads what it left in the stream.
-    fn guest(&self, guest: &Guest, callback: impl FnOnce(&Guest) -> Result<Action, Failed>) -> Step {
+    fn guest(
+        &self,
+        guest: &Guest,
+        callback: impl FnOnce(&Guest) -> Result<Action, Failed>,
+    ) -> Step {
         if guest.bypassed.get() {
             return Step::Continue;
         }
@@ -255,7 +293,11 @@ impl Active {
                 return Step::Continue;
             }
             Err(Failed) => {
-                return Step::Reply(LocalReply::text(StatusCode::SERVICE_UNAVAILABLE, "", "wasm_fail_stream"));
+                return Step::Reply(LocalReply::text(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "",
+                    "wasm_fail_stream",
+                ));
             }
         };
         let mut stream = self.cell.borrow_mut();

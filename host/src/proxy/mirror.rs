@@ -32,12 +32,19 @@ pub(super) fn choose(
     cell: &StreamCell,
     source: &Rc<RefCell<RequestSource>>,
 ) -> Vec<Pending> {
-    let chosen = mirrors.iter().filter(|mirror| fastrand::u32(0..1_000_000) < mirror.per_million);
+    let chosen = mirrors
+        .iter()
+        .filter(|mirror| fastrand::u32(0..1_000_000) < mirror.per_million);
     chosen
         .filter_map(|mirror| {
             let cluster = worker.cluster(&mirror.cluster)?;
             let copy = callout::detached(worker, copy(&cell.borrow().request));
-            Some(Pending { worker: worker.clone(), cluster, cell: copy, source: source.clone() })
+            Some(Pending {
+                worker: worker.clone(),
+                cluster,
+                cell: copy,
+                source: source.clone(),
+            })
         })
         .collect()
 }
@@ -50,13 +57,20 @@ fn copy(head: &RequestHead) -> RequestHead {
     {
         headers.insert(header::HOST, shadow);
     }
-    RequestHead { method: head.method.clone(), path: head.path.clone(), scheme: head.scheme.clone(), headers }
+    RequestHead {
+        method: head.method.clone(),
+        path: head.path.clone(),
+        scheme: head.scheme.clone(),
+        headers,
+    }
 }
 
 impl Pending {
     /// Sends the copy beside everything else; a body that was not kept whole is not sent in part.
     pub(super) fn send(self) {
-        let Some(body) = self.source.borrow().whole() else { return };
+        let Some(body) = self.source.borrow().whole() else {
+            return;
+        };
         if self.worker.draining() {
             return;
         }

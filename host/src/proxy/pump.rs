@@ -55,13 +55,22 @@ impl Pump {
             return None;
         }
         let held = stages.iter().map(|_| BytesMut::new()).collect();
-        Some(Self { active: active.clone(), direction, stages, held, paused: None })
+        Some(Self {
+            active: active.clone(),
+            direction,
+            stages,
+            held,
+            paused: None,
+        })
     }
 
     /// The stage behind that of the filter at `at`.
     #[must_use]
     pub fn behind(&self, at: usize) -> usize {
-        self.stages.iter().position(|stage| *stage == at).map_or(0, |stage| stage + 1)
+        self.stages
+            .iter()
+            .position(|stage| *stage == at)
+            .map_or(0, |stage| stage + 1)
     }
 
     /// How many stages there are.
@@ -74,10 +83,18 @@ impl Pump {
     ///
     /// # Errors
     /// Where a filter answers or breaks off, or holds more than [`BUFFER_LIMIT`].
-    pub fn push(&mut self, from: usize, until: usize, data: Bytes, end: bool) -> Result<Option<Output>, Stop> {
+    pub fn push(
+        &mut self,
+        from: usize,
+        until: usize,
+        data: Bytes,
+        end: bool,
+    ) -> Result<Option<Output>, Stop> {
         let mut data = BytesMut::from(data);
         for stage in from..until {
-            let (Some(at), Some(held)) = (self.stages.get(stage), self.held.get_mut(stage)) else { break };
+            let (Some(at), Some(held)) = (self.stages.get(stage), self.held.get_mut(stage)) else {
+                break;
+            };
             if !held.is_empty() {
                 held.unsplit(data);
                 data = std::mem::take(held);
@@ -90,7 +107,10 @@ impl Pump {
                 Step::Reset => return Err(Stop::Reset),
             }
         }
-        Ok(Some(Output { data: data.freeze(), end }))
+        Ok(Some(Output {
+            data: data.freeze(),
+            end,
+        }))
     }
 
     fn hold(&mut self, stage: usize, data: BytesMut, end: bool) -> Result<(), Stop> {
@@ -119,7 +139,9 @@ impl Pump {
     /// # Errors
     /// As [`Self::push`].
     pub fn poll_resumed(&mut self, waker: &std::task::Waker) -> Result<Option<Output>, Stop> {
-        let Some((stage, _)) = self.paused else { return Ok(None) };
+        let Some((stage, _)) = self.paused else {
+            return Ok(None);
+        };
         match self.active.poll_resumed(self.direction, waker) {
             None | Some(Step::Pause) => Ok(None),
             Some(Step::Reply(reply)) => Err(Stop::Reply(reply)),
@@ -134,8 +156,15 @@ impl Pump {
     /// What a stage holds, to be sent on from the one behind it.
     pub fn release(&mut self, stage: usize) -> Output {
         let end = matches!(self.paused.take(), Some((_, true)));
-        let data = self.held.get_mut(stage).map(std::mem::take).unwrap_or_default();
-        Output { data: data.freeze(), end }
+        let data = self
+            .held
+            .get_mut(stage)
+            .map(std::mem::take)
+            .unwrap_or_default();
+        Output {
+            data: data.freeze(),
+            end,
+        }
     }
 
     /// Sends the trailers, which the stream holds, through all stages; what filters held comes out.

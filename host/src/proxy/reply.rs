@@ -35,18 +35,30 @@ pub fn gateway(error: GatewayError) -> LocalReply {
     use StatusCode as S;
     let (status, body, details) = match error {
         GatewayError::MissingHost => (S::BAD_REQUEST, "", "missing_host_header"),
-        GatewayError::AmbiguousLength => (S::BAD_REQUEST, "Bad Request", "http1.content_length_and_chunked_not_allowed"),
+        GatewayError::AmbiguousLength => (
+            S::BAD_REQUEST,
+            "Bad Request",
+            "http1.content_length_and_chunked_not_allowed",
+        ),
         GatewayError::Connect => (S::NOT_FOUND, "", "no_route"),
         GatewayError::Upgrade => (S::FORBIDDEN, "", "upgrade_failed"),
         GatewayError::NoRoute => (S::NOT_FOUND, "", "route_not_found"),
         GatewayError::NoCluster => (S::SERVICE_UNAVAILABLE, "", "cluster_not_found"),
-        GatewayError::NoHost => (S::SERVICE_UNAVAILABLE, "no healthy upstream", "no_healthy_upstream"),
+        GatewayError::NoHost => (
+            S::SERVICE_UNAVAILABLE,
+            "no healthy upstream",
+            "no_healthy_upstream",
+        ),
         GatewayError::Overflow => (
             S::SERVICE_UNAVAILABLE,
             "upstream connect error or disconnect/reset before headers. reset reason: overflow",
             "upstream_reset_before_response_started{overflow}",
         ),
-        GatewayError::Timeout => (S::GATEWAY_TIMEOUT, "upstream request timeout", "response_timeout"),
+        GatewayError::Timeout => (
+            S::GATEWAY_TIMEOUT,
+            "upstream request timeout",
+            "response_timeout",
+        ),
     };
     LocalReply::text(status, body, details)
 }
@@ -81,7 +93,11 @@ pub fn attempt(failure: AttemptFailure) -> LocalReply {
             "upstream_reset_before_response_started{protocol_error}",
         ),
         AttemptError::RequestBody => (S::BAD_REQUEST, "", "downstream_remote_disconnect"),
-        AttemptError::PerTryTimeout => (S::GATEWAY_TIMEOUT, "upstream request timeout", "response_timeout"),
+        AttemptError::PerTryTimeout => (
+            S::GATEWAY_TIMEOUT,
+            "upstream request timeout",
+            "response_timeout",
+        ),
     };
     LocalReply::text(status, body, details)
 }

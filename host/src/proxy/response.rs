@@ -47,7 +47,11 @@ impl DownstreamBody {
     pub fn full(bytes: Bytes, exchange: Box<Exchange>) -> Self {
         exchange.cell.borrow_mut().info.response_bytes += bytes.len() as u64;
         drop(exchange);
-        if bytes.is_empty() { Self::Empty } else { Self::Full(bytes) }
+        if bytes.is_empty() {
+            Self::Empty
+        } else {
+            Self::Full(bytes)
+        }
     }
 }
 
@@ -55,7 +59,10 @@ impl Body for DownstreamBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
             Self::Full(_) => match std::mem::replace(&mut *self, Self::Empty) {
@@ -122,7 +129,12 @@ impl ResponseStream {
 
     /// Whether everything has been given.
     fn over(&self) -> bool {
-        self.ended && self.trailers.is_none() && self.pump.as_ref().is_none_or(|pump| !pump.waits_for_resume())
+        self.ended
+            && self.trailers.is_none()
+            && self
+                .pump
+                .as_ref()
+                .is_none_or(|pump| !pump.waits_for_resume())
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
@@ -161,11 +173,17 @@ impl ResponseStream {
             match self.poll_resumed(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
-                Poll::Ready(Ok(data)) if !data.is_empty() => return Poll::Ready(Some(Ok(self.data(data)))),
+                Poll::Ready(Ok(data)) if !data.is_empty() => {
+                    return Poll::Ready(Some(Ok(self.data(data))));
+                }
                 Poll::Ready(Ok(_)) => {}
             }
         }
-        Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
+        Poll::Ready(
+            self.trailers
+                .take()
+                .map(|trailers| Ok(Frame::trailers(trailers))),
+        )
     }
 
     /// The next part from the upstream, and whether it is the last.
@@ -212,7 +230,9 @@ impl ResponseStream {
     }
 
     fn filter(&mut self, data: Bytes, end: bool) -> Result<Bytes, BodyError> {
-        let Some(pump) = &mut self.pump else { return Ok(data) };
+        let Some(pump) = &mut self.pump else {
+            return Ok(data);
+        };
         if end && let Some(trailers) = self.trailers.take() {
             let cell = self.exchange.cell.clone();
             cell.borrow_mut().response_trailers = Some(trailers);
@@ -225,7 +245,9 @@ impl ResponseStream {
     }
 
     fn poll_resumed(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, BodyError>> {
-        let Some(pump) = &mut self.pump else { return Poll::Pending };
+        let Some(pump) = &mut self.pump else {
+            return Poll::Pending;
+        };
         match pump.poll_resumed(cx.waker()) {
             Ok(None) => Poll::Pending,
             other => Poll::Ready(flatten(other)),

@@ -22,7 +22,9 @@ pub fn on_status(policy: &RetryPolicy, status: StatusCode) -> bool {
 #[must_use]
 pub fn on_failure(policy: &RetryPolicy, failure: &AttemptFailure) -> bool {
     let on = &policy.on;
-    let AttemptFailure::Error(error) = failure else { return false };
+    let AttemptFailure::Error(error) = failure else {
+        return false;
+    };
     match error {
         AttemptError::Connect | AttemptError::ConnectTimeout => {
             on.connect_failure || on.server_error || on.gateway_error || on.reset
@@ -41,7 +43,10 @@ pub fn on_failure(policy: &RetryPolicy, failure: &AttemptFailure) -> bool {
 #[must_use]
 pub fn back_off(policy: &RetryPolicy, retry: u32) -> Duration {
     let factor = 2_u32.checked_pow(retry).map_or(u32::MAX, |power| power - 1);
-    let upper = policy.base_interval.saturating_mul(factor).min(policy.max_interval);
+    let upper = policy
+        .base_interval
+        .saturating_mul(factor)
+        .min(policy.max_interval);
     let nanoseconds = u64::try_from(upper.as_nanos()).unwrap_or(u64::MAX);
     Duration::from_nanos(fastrand::u64(0..=nanoseconds))
 }
@@ -53,7 +58,11 @@ mod tests {
 
     fn policy() -> RetryPolicy {
         RetryPolicy {
-            on: RetryOn { status_codes: true, connect_failure: true, ..RetryOn::default() },
+            on: RetryOn {
+                status_codes: true,
+                connect_failure: true,
+                ..RetryOn::default()
+            },
             num_retries: 2,
             per_try_timeout: None,
             status_codes: vec![StatusCode::TOO_MANY_REQUESTS],
@@ -69,16 +78,28 @@ mod tests {
     fn only_what_the_policy_names_is_retried() {
         assert!(on_status(&policy(), StatusCode::TOO_MANY_REQUESTS));
         assert!(!on_status(&policy(), StatusCode::SERVICE_UNAVAILABLE));
-        assert!(on_failure(&policy(), &AttemptFailure::Error(AttemptError::Connect)));
-        assert!(!on_failure(&policy(), &AttemptFailure::Error(AttemptError::Reset)));
-        assert!(!on_failure(&policy(), &AttemptFailure::Error(AttemptError::RequestBody)));
+        assert!(on_failure(
+            &policy(),
+            &AttemptFailure::Error(AttemptError::Connect)
+        ));
+        assert!(!on_failure(
+            &policy(),
+            &AttemptFailure::Error(AttemptError::Reset)
+        ));
+        assert!(!on_failure(
+            &policy(),
+            &AttemptFailure::Error(AttemptError::RequestBody)
+        ));
     }
 
     #[test]
     fn pauses_grow_up_to_the_maximum() {
         for _ in 0..1_000 {
             assert!(back_off(&policy(), 1) <= Duration::from_millis(10));
-            assert!(back_off(&policy(), 2) <= Duration::from_millis(25), "30 ms is above the maximum");
+            assert!(
+                back_off(&policy(), 2) <= Duration::from_millis(25),
+                "30 ms is above the maximum"
+            );
             assert!(back_off(&policy(), 40) <= Duration::from_millis(25));
         }
     }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue, header};
 
 use crate::config::route::{
-    HeaderEdit, HeaderMatch, PathMatch, QueryMatch, Route, RouteConfiguration, ValueMatch, VirtualHost,
+    HeaderEdit, HeaderMatch, PathMatch, QueryMatch, Route, RouteConfiguration, ValueMatch,
+    VirtualHost,
 };
 use crate::stream::head::{Fields, RequestHead, Target};
 
@@ -55,7 +56,11 @@ impl Router {
             .iter()
             .map(|host| HostNames {
                 virtual_host: Arc::from(host.name.as_str()),
-                routes: host.routes.iter().map(|route| Arc::from(route.name.as_str())).collect(),
+                routes: host
+                    .routes
+                    .iter()
+                    .map(|route| Arc::from(route.name.as_str()))
+                    .collect(),
             })
             .collect();
         Self { config, names }
@@ -64,7 +69,11 @@ impl Router {
     /// The first route that matches, in the virtual host that fits best.
     #[must_use]
     pub fn find(&self, request: &RequestHead) -> Option<Chosen<'_>> {
-        let authority = request.headers.get(header::HOST).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let authority = request
+            .headers
+            .get(header::HOST)
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or_default();
         let host = self.virtual_host(authority)?;
         let routes = &self.config.virtual_hosts.get(host)?.routes;
         let route = routes.iter().position(|route| matches(route, request))?;
@@ -74,7 +83,10 @@ impl Router {
     /// The route at a place that [`Self::find`] gave.
     #[must_use]
     pub fn get(&self, id: RouteId) -> Option<Chosen<'_>> {
-        let (host, names) = (self.config.virtual_hosts.get(id.host)?, self.names.get(id.host)?);
+        let (host, names) = (
+            self.config.virtual_hosts.get(id.host)?,
+            self.names.get(id.host)?,
+        );
         Some(Chosen {
             id,
             route: host.routes.get(id.route)?,
@@ -98,10 +110,20 @@ impl Router {
         {
             return Some(0);
         }
-        let best = self.config.virtual_hosts.iter().enumerate().filter_map(|(at, host)| {
-            host.domains.iter().filter_map(|domain| rank(domain, authority)).max().map(|rank| (rank, at))
-        });
-        best.max_by_key(|(rank, at)| (*rank, std::cmp::Reverse(*at))).map(|(_, at)| at)
+        let best = self
+            .config
+            .virtual_hosts
+            .iter()
+            .enumerate()
+            .filter_map(|(at, host)| {
+                host.domains
+                    .iter()
+                    .filter_map(|domain| rank(domain, authority))
+                    .max()
+                    .map(|rank| (rank, at))
+            });
+        best.max_by_key(|(rank, at)| (*rank, std::cmp::Reverse(*at)))
+            .map(|(_, at)| at)
     }
 }
 
@@ -109,11 +131,15 @@ impl Router {
 fn rank(domain: &str, authority: &str) -> Option<(u8, usize)> {
     let ends = |suffix: &str| {
         authority.len() > suffix.len()
-            && authority.get(authority.len() - suffix.len()..).is_some_and(|end| end.eq_ignore_ascii_case(suffix))
+            && authority
+                .get(authority.len() - suffix.len()..)
+                .is_some_and(|end| end.eq_ignore_ascii_case(suffix))
     };
     let begins = |prefix: &str| {
         authority.len() > prefix.len()
-            && authority.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+            && authority
+                .get(..prefix.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
     };
     if domain == "*" {
         Some((0, 0))
@@ -122,24 +148,36 @@ fn rank(domain: &str, authority: &str) -> Option<(u8, usize)> {
     } else if let Some(prefix) = domain.strip_suffix('*') {
         begins(prefix).then_some((1, prefix.len()))
     } else {
-        domain.eq_ignore_ascii_case(authority).then_some((3, domain.len()))
+        domain
+            .eq_ignore_ascii_case(authority)
+            .then_some((3, domain.len()))
     }
 }
 
 fn matches(route: &Route, request: &RequestHead) -> bool {
-    let Target::Valid(target) = &request.path else { return false };
+    let Target::Valid(target) = &request.path else {
+        return false;
+    };
     let path = target.path();
     let path_fits = match &route.matcher.path {
         PathMatch::Prefix(prefix) => path.starts_with(prefix.as_str()),
         PathMatch::Exact(exact) => path == exact,
-        PathMatch::SeparatedPrefix(prefix) => {
-            path.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        }
+        PathMatch::SeparatedPrefix(prefix) => path
+            .strip_prefix(prefix.as_str())
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
         PathMatch::Regex(regex) => regex.is_match(path),
     };
     path_fits
-        && route.matcher.headers.iter().all(|test| header_fits(test, request))
-        && route.matcher.query.iter().all(|test| query_fits(test, target.query().unwrap_or_default()))
+        && route
+            .matcher
+            .headers
+            .iter()
+            .all(|test| header_fits(test, request))
+        && route
+            .matcher
+            .query
+            .iter()
+            .all(|test| query_fits(test, target.query().unwrap_or_default()))
 }
 
 fn header_fits(test: &HeaderMatch, request: &RequestHead) -> bool {
@@ -159,7 +197,11 @@ fn header_fits(test: &HeaderMatch, request: &RequestHead) -> bool {
             }
         }
     };
-    let value = if test.missing_as_empty { value.or(Some(b"")) } else { value };
+    let value = if test.missing_as_empty {
+        value.or(Some(b""))
+    } else {
+        value
+    };
     let fits = match (&test.test, value) {
         (ValueMatch::Present(wanted), value) => *wanted == value.is_some(),
         (_, None) => return false,
@@ -169,29 +211,42 @@ fn header_fits(test: &HeaderMatch, request: &RequestHead) -> bool {
 }
 
 fn join(headers: &HeaderMap, name: &str) -> bytes::Bytes {
-    let values: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+    let values: Vec<&[u8]> = headers
+        .get_all(name)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
     values.join(&b","[..]).into()
 }
 
 fn value_fits(test: &ValueMatch, value: &[u8]) -> bool {
     let same = |a: &[u8], b: &str, ignore_case: bool| {
-        if ignore_case { a.eq_ignore_ascii_case(b.as_bytes()) } else { a == b.as_bytes() }
+        if ignore_case {
+            a.eq_ignore_ascii_case(b.as_bytes())
+        } else {
+            a == b.as_bytes()
+        }
     };
     match test {
         ValueMatch::Present(wanted) => *wanted,
         ValueMatch::Exact(exact, ignore) => same(value, exact, *ignore),
-        ValueMatch::Prefix(prefix, ignore) => {
-            value.get(..prefix.len()).is_some_and(|start| same(start, prefix, *ignore))
-        }
+        ValueMatch::Prefix(prefix, ignore) => value
+            .get(..prefix.len())
+            .is_some_and(|start| same(start, prefix, *ignore)),
         ValueMatch::Suffix(suffix, ignore) => value
             .len()
             .checked_sub(suffix.len())
             .and_then(|at| value.get(at..))
             .is_some_and(|end| same(end, suffix, *ignore)),
         ValueMatch::Contains(part, ignore) => {
-            part.is_empty() || value.windows(part.len()).any(|window| same(window, part, *ignore))
+            part.is_empty()
+                || value
+                    .windows(part.len())
+                    .any(|window| same(window, part, *ignore))
         }
-        ValueMatch::Regex(regex) => std::str::from_utf8(value).is_ok_and(|value| regex.is_match(value)),
+        ValueMatch::Regex(regex) => {
+            std::str::from_utf8(value).is_ok_and(|value| regex.is_match(value))
+        }
     }
 }
 
@@ -241,22 +296,41 @@ mod tests {
         assert_eq!(rank("*", "a.b"), Some((0, 0)));
         assert!(rank("*.example.com", "x.example.com") > rank("x.*", "x.example.com"));
         assert!(rank("x.example.com", "X.example.com") > rank("*.example.com", "x.example.com"));
-        assert_eq!(rank("*.example.com", ".example.com"), None, "the star stands for something");
+        assert_eq!(
+            rank("*.example.com", ".example.com"),
+            None,
+            "the star stands for something"
+        );
         assert_eq!(rank("a.com", "b.com"), None);
     }
 
     #[test]
     fn query_parameters_match_by_name_and_value() {
-        let test = |value| QueryMatch { name: "v".into(), test: value };
-        assert!(query_fits(&test(ValueMatch::Exact("2".into(), false)), "a=1&v=2"));
-        assert!(!query_fits(&test(ValueMatch::Exact("2".into(), false)), "av=2"));
+        let test = |value| QueryMatch {
+            name: "v".into(),
+            test: value,
+        };
+        assert!(query_fits(
+            &test(ValueMatch::Exact("2".into(), false)),
+            "a=1&v=2"
+        ));
+        assert!(!query_fits(
+            &test(ValueMatch::Exact("2".into(), false)),
+            "av=2"
+        ));
         assert!(query_fits(&test(ValueMatch::Present(true)), "v"));
     }
 
     #[test]
     fn values_match_as_bytes() {
-        assert!(value_fits(&ValueMatch::Contains("b".into(), false), b"\xffb"));
+        assert!(value_fits(
+            &ValueMatch::Contains("b".into(), false),
+            b"\xffb"
+        ));
         assert!(value_fits(&ValueMatch::Suffix("LUE".into(), true), b"blue"));
-        assert!(!value_fits(&ValueMatch::Prefix("blue-long".into(), false), b"blue"));
+        assert!(!value_fits(
+            &ValueMatch::Prefix("blue-long".into(), false),
+            b"blue"
+        ));
     }
 }

@@ -106,7 +106,10 @@ enum PermitKind {
 impl SharedCluster {
     /// Makes every cluster of the file; leaves get their hosts from [`resolve`].
     #[must_use]
-    pub fn all(clusters: &BTreeMap<String, config::Cluster>, stats: &Registry) -> BTreeMap<String, Arc<Self>> {
+    pub fn all(
+        clusters: &BTreeMap<String, config::Cluster>,
+        stats: &Registry,
+    ) -> BTreeMap<String, Arc<Self>> {
         clusters
             .iter()
             .map(|(name, config)| {
@@ -147,7 +150,10 @@ impl SharedCluster {
             counter.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        Some(Permit { cluster: self.clone(), kind })
+        Some(Permit {
+            cluster: self.clone(),
+            kind,
+        })
     }
 }
 
@@ -195,7 +201,9 @@ impl ClusterStats {
 impl Cluster {
     /// The clusters of one worker by name.
     #[must_use]
-    pub fn all(shared: &BTreeMap<String, Arc<SharedCluster>>) -> HashMap<Arc<str>, Rc<Self>, FxBuildHasher> {
+    pub fn all(
+        shared: &BTreeMap<String, Arc<SharedCluster>>,
+    ) -> HashMap<Arc<str>, Rc<Self>, FxBuildHasher> {
         let leaves: BTreeMap<&str, Rc<Leaf>> = shared
             .iter()
             .filter(|(_, cluster)| matches!(cluster.config.kind, ClusterKind::Leaf { .. }))
@@ -208,8 +216,17 @@ impl Cluster {
                     ClusterKind::Leaf { .. } => vec![name.as_str()],
                     ClusterKind::Aggregate(names) => names.iter().map(String::as_str).collect(),
                 };
-                let leaves = names.into_iter().filter_map(|name| leaves.get(name).cloned()).collect();
-                (cluster.name.clone(), Rc::new(Self { shared: cluster.clone(), leaves }))
+                let leaves = names
+                    .into_iter()
+                    .filter_map(|name| leaves.get(name).cloned())
+                    .collect();
+                (
+                    cluster.name.clone(),
+                    Rc::new(Self {
+                        shared: cluster.clone(),
+                        leaves,
+                    }),
+                )
             })
             .collect()
     }
@@ -227,7 +244,11 @@ impl Cluster {
 
 impl Leaf {
     fn new(shared: Arc<SharedCluster>) -> Self {
-        Self { shared, idle: RefCell::default(), next: Cell::new(fastrand::usize(..)) }
+        Self {
+            shared,
+            idle: RefCell::default(),
+            next: Cell::new(fastrand::usize(..)),
+        }
     }
 
     /// One of `hosts`, which are not empty, by the cluster's policy.
@@ -240,7 +261,10 @@ impl Leaf {
                 at
             }
         };
-        let weights: u32 = hosts.iter().map(|host| host.endpoint.weight).fold(0, u32::saturating_add);
+        let weights: u32 = hosts
+            .iter()
+            .map(|host| host.endpoint.weight)
+            .fold(0, u32::saturating_add);
         if usize::try_from(weights).is_ok_and(|sum| sum != hosts.len()) {
             return by_weight(hosts, at, weights);
         }
@@ -261,17 +285,27 @@ impl Leaf {
 
     /// Keeps a connection for the next request.
     pub fn give_back(&self, connection: Connection) {
-        if self.shared.config.max_requests_per_connection.is_some_and(|max| connection.uses() >= max) {
+        if self
+            .shared
+            .config
+            .max_requests_per_connection
+            .is_some_and(|max| connection.uses() >= max)
+        {
             return;
         }
-        self.idle.borrow_mut().entry(connection.address()).or_default().push(connection);
+        self.idle
+            .borrow_mut()
+            .entry(connection.address())
+            .or_default()
+            .push(connection);
     }
 
     /// Drops connections that were closed from the other side, or idle for too long.
     pub fn sweep(&self) {
         let limit = self.shared.config.idle_timeout;
         self.idle.borrow_mut().retain(|_, connections| {
-            connections.retain_mut(|c| c.alive() && (limit == Duration::ZERO || c.idle_for() < limit));
+            connections
+                .retain_mut(|c| c.alive() && (limit == Duration::ZERO || c.idle_for() < limit));
             !connections.is_empty()
         });
     }

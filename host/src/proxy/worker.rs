@@ -97,7 +97,8 @@ impl ListenerStats {
             rq_total: stats.counter(&name("downstream_rq_total")),
             rq_active: stats.gauge(&name("downstream_rq_active")),
             rq_reset: stats.counter(&name("downstream_rq_rx_reset")),
-            rq_class: [1, 2, 3, 4, 5].map(|class| stats.counter(&name(&format!("downstream_rq_{class}xx")))),
+            rq_class: [1, 2, 3, 4, 5]
+                .map(|class| stats.counter(&name(&format!("downstream_rq_{class}xx")))),
             cx_total: stats.counter(&name("downstream_cx_total")),
             cx_active: stats.gauge(&name("downstream_cx_active")),
         }
@@ -124,7 +125,9 @@ impl Worker {
     /// The shared name of the cluster of that name.
     #[must_use]
     pub fn cluster_name(&self, name: &str) -> Option<Arc<str>> {
-        self.clusters.get_key_value(name).map(|(name, _)| name.clone())
+        self.clusters
+            .get_key_value(name)
+            .map(|(name, _)| name.clone())
     }
 
     /// Whether the process is going down.
@@ -135,7 +138,9 @@ impl Worker {
 
     fn sweep(&self, idle_timeout: Duration) {
         self.clients.borrow_mut().retain(|client| {
-            let Some(client) = client.upgrade() else { return false };
+            let Some(client) = client.upgrade() else {
+                return false;
+            };
             let idle = client.idle_for();
             if idle_timeout > Duration::ZERO && idle.is_some_and(|idle| idle > idle_timeout) {
                 client.close();
@@ -157,7 +162,10 @@ impl Worker {
     }
 
     fn busy(&self) -> bool {
-        self.clients.borrow().iter().any(|client| client.strong_count() > 0)
+        self.clients
+            .borrow()
+            .iter()
+            .any(|client| client.strong_count() > 0)
     }
 }
 
@@ -184,7 +192,12 @@ pub async fn run(
         .map(|(listener, socket)| tokio::task::spawn_local(accept(listener.clone(), socket)))
         .collect();
     let _ = ready.send(Ok(()));
-    let idle = listeners.iter().map(|l| l.config.http.idle_timeout).filter(|t| !t.is_zero()).min().unwrap_or_default();
+    let idle = listeners
+        .iter()
+        .map(|l| l.config.http.idle_timeout)
+        .filter(|t| !t.is_zero())
+        .min()
+        .unwrap_or_default();
     let mut sweep = tokio::time::interval(SWEEP);
     loop {
         tokio::select! {
@@ -255,7 +268,9 @@ fn chain(filters: &[HttpFilter]) -> Chain {
     let filters = filters
         .iter()
         .filter_map(|filter| match &filter.kind {
-            HttpFilterKind::Wasm(_) | HttpFilterKind::Discovered(_) => Some(Filter::Wasm(RefCell::new(None))),
+            HttpFilterKind::Wasm(_) | HttpFilterKind::Discovered(_) => {
+                Some(Filter::Wasm(RefCell::new(None)))
+            }
             HttpFilterKind::HeaderMutation(edits) => Some(Filter::Mutation(Rc::new(edits.clone()))),
             HttpFilterKind::Terminal => None,
         })
@@ -264,13 +279,27 @@ fn chain(filters: &[HttpFilter]) -> Chain {
 }
 
 /// Starts a plugin and puts it in its place; streams that run keep the one they have.
-fn swap(worker: &Rc<Worker>, listeners: &[Rc<WorkerListener>], id: &FilterId, ready: &Ready) -> Result<(), VmError> {
+fn swap(
+    worker: &Rc<Worker>,
+    listeners: &[Rc<WorkerListener>],
+    id: &FilterId,
+    ready: &Ready,
+) -> Result<(), VmError> {
     let chain = match id {
-        FilterId::Listener { listener, .. } => listeners.get(*listener).map(|listener| &listener.chain),
-        FilterId::Cluster { cluster, .. } => worker.clusters.get(cluster.as_str()).map(|cluster| &cluster.filters),
+        FilterId::Listener { listener, .. } => {
+            listeners.get(*listener).map(|listener| &listener.chain)
+        }
+        FilterId::Cluster { cluster, .. } => worker
+            .clusters
+            .get(cluster.as_str())
+            .map(|cluster| &cluster.filters),
     };
-    let Some(Filter::Wasm(slot)) = chain.and_then(|chain| chain.filters.get(id.filter())) else { return Ok(()) };
-    let Some(vms) = worker.vms.borrow().clone() else { return Ok(()) };
+    let Some(Filter::Wasm(slot)) = chain.and_then(|chain| chain.filters.get(id.filter())) else {
+        return Ok(());
+    };
+    let Some(vms) = worker.vms.borrow().clone() else {
+        return Ok(());
+    };
     let plugin = Plugin::start(ready.config.clone(), ready.compiled.clone(), vms)?;
     let before = slot.borrow_mut().replace(plugin);
     drop(before);
@@ -280,7 +309,9 @@ fn swap(worker: &Rc<Worker>, listeners: &[Rc<WorkerListener>], id: &FilterId, re
 async fn accept(listener: Rc<WorkerListener>, socket: std::net::TcpListener) {
     let socket = match TcpListener::from_std(socket) {
         Ok(socket) => socket,
-        Err(error) => return tracing::error!(listener = listener.config.name, "cannot listen: {error}"),
+        Err(error) => {
+            return tracing::error!(listener = listener.config.name, "cannot listen: {error}");
+        }
     };
     let local = socket.local_addr().unwrap_or(listener.config.address);
     loop {
@@ -295,10 +326,19 @@ async fn accept(listener: Rc<WorkerListener>, socket: std::net::TcpListener) {
     }
 }
 
-fn connect(listener: &Rc<WorkerListener>, stream: tokio::net::TcpStream, remote: SocketAddr, local: SocketAddr) {
+fn connect(
+    listener: &Rc<WorkerListener>,
+    stream: tokio::net::TcpStream,
+    remote: SocketAddr,
+    local: SocketAddr,
+) {
     let id = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
     let client = Client::new(listener.clone(), remote, local, id);
-    listener.worker.clients.borrow_mut().push(Rc::downgrade(&client));
+    listener
+        .worker
+        .clients
+        .borrow_mut()
+        .push(Rc::downgrade(&client));
     listener.stats.cx_total.increment();
     listener.stats.cx_active.increment();
     let listener = listener.clone();

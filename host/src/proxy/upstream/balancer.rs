@@ -30,7 +30,10 @@ impl Cluster {
     /// Levels of priority are the leaves' own, one after the other. The first that has hosts is taken; a retry
     /// under `previous_priorities` leaves out those tried before, until all have been, then begins anew.
     pub fn next(&self, history: &mut History, retry: Option<&RetryPolicy>) -> Option<Choice> {
-        let tried = excluded(&history.priorities, retry.and_then(|policy| policy.previous_priorities));
+        let tried = excluded(
+            &history.priorities,
+            retry.and_then(|policy| policy.previous_priorities),
+        );
         let (level, leaf, hosts) = match self.first_level(|level| !tried.contains(&level)) {
             Some(found) => found,
             None => {
@@ -48,7 +51,10 @@ impl Cluster {
     }
 
     /// The first level with hosts that `wanted` lets pass.
-    fn first_level(&self, wanted: impl Fn(usize) -> bool) -> Option<(usize, Rc<Leaf>, Arc<[Arc<UpstreamHost>]>)> {
+    fn first_level(
+        &self,
+        wanted: impl Fn(usize) -> bool,
+    ) -> Option<(usize, Rc<Leaf>, Arc<[Arc<UpstreamHost>]>)> {
         let mut level = 0;
         for leaf in &self.leaves {
             let priorities = leaf.shared.hosts.load();
@@ -65,7 +71,12 @@ impl Cluster {
 
 /// Priorities to leave out: those of all attempts but the latest that `update_frequency` has not yet counted.
 fn excluded(priorities: &[usize], update_frequency: Option<u32>) -> &[usize] {
-    let Some(frequency) = update_frequency.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0) else { return &[] };
+    let Some(frequency) = update_frequency
+        .and_then(|n| usize::try_from(n).ok())
+        .filter(|n| *n > 0)
+    else {
+        return &[];
+    };
     let counted = priorities.len() - priorities.len() % frequency;
     priorities.get(..counted).unwrap_or_default()
 }
@@ -79,7 +90,11 @@ fn pick(
     let mut host = leaf.choose(hosts)?;
     if let Some(policy) = retry.filter(|policy| policy.previous_hosts) {
         for _ in 0..policy.host_selection_attempts {
-            if !history.hosts.iter().any(|seen| seen.address == host.address) {
+            if !history
+                .hosts
+                .iter()
+                .any(|seen| seen.address == host.address)
+            {
                 break;
             }
             host = leaf.choose(hosts)?;
@@ -96,7 +111,11 @@ mod tests {
     fn priorities_are_left_out_as_often_as_the_file_says() {
         assert_eq!(excluded(&[0], None), &[] as &[usize]);
         assert_eq!(excluded(&[0], Some(1)), &[0]);
-        assert_eq!(excluded(&[0], Some(2)), &[] as &[usize], "the same level twice first");
+        assert_eq!(
+            excluded(&[0], Some(2)),
+            &[] as &[usize],
+            "the same level twice first"
+        );
         assert_eq!(excluded(&[0, 0, 1], Some(2)), &[0, 0]);
     }
 }

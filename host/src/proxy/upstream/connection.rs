@@ -7,7 +7,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use http::{Request, Response};
@@ -72,7 +72,14 @@ impl Connection {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|_| AttemptError::Connect)?;
-        Ok(Self { sender, driver: Box::pin(driver), address, uses: 0, last_used: Instant::now(), closed: false })
+        Ok(Self {
+            sender,
+            driver: Box::pin(driver),
+            address,
+            uses: 0,
+            last_used: Instant::now(),
+            closed: false,
+        })
     }
 
     /// Where it goes.
@@ -122,7 +129,9 @@ impl Connection {
                 self.closed = true;
             }
             // The driver above wakes this task; the response's own channel need not.
-            response.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+            response
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
         })
         .await
         .map_err(|mut failed| {
