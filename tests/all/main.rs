@@ -1,1 +1,4 @@
 //! One integration binary: each behaviour on both engines.
+
+mod guests;
+mod http;
