@@ -25,12 +25,16 @@
     (if (result i32) (i32.load (i32.const 4))
       (then (i32.load8_u (i32.load (i32.const 0))))
       (else (i32.const 0))))
+  ;; Where a context's letter is kept.
+  (func $slot (param $context i32) (result i32)
+    (i32.add (i32.const 1024) (i32.and (local.get $context) (i32.const 1023))))
   (func (export "proxy_on_context_create") (param i32 i32))
   (func (export "proxy_on_vm_start") (param i32 i32) (result i32) (i32.const 1))
   (func (export "proxy_on_configure") (param i32 i32) (result i32) (i32.const 1))
   (func (export "proxy_on_request_headers") (param $context i32) (param $headers i32) (param $end i32) (result i32)
     (local $command i32)
     (local.set $command (call $command))
+    (i32.store8 (call $slot (local.get $context)) (local.get $command))
     (if (i32.eq (local.get $command) (i32.const 116)) (then unreachable))
     (if (i32.eq (local.get $command) (i32.const 108)) (then (loop $forever (br $forever))))
     (if (i32.eq (local.get $command) (i32.const 103))
@@ -40,6 +44,9 @@
     (if (i32.eq (local.get $command) (i32.const 115))
       (then (drop (call $add (i32.const 0) (i32.const 32) (i32.const 11) (i32.const 48) (i32.const 4)))))
     (i32.const 0))
+  ;; The headers cannot be read any more once they have gone on: the letter is kept for each context.
   (func (export "proxy_on_request_body") (param $context i32) (param $size i32) (param $end i32) (result i32)
-    (i32.and (i32.eqz (local.get $end)) (i32.eq (call $command) (i32.const 98))))
+    (i32.and
+      (i32.eqz (local.get $end))
+      (i32.eq (i32.load8_u (call $slot (local.get $context))) (i32.const 98))))
 )

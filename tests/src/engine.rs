@@ -42,6 +42,8 @@ impl Engine {
                     .arg(workers.to_string());
                 // Several at once, none of which takes over from another.
                 command.args(["--disable-hot-restart", "--drain-time-s", "2"]);
+                // At its start it lists every extension it has.
+                command.args(["--component-log-level", "main:warning"]);
                 command
             }
         };
