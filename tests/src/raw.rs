@@ -81,3 +81,40 @@ pub async fn status(address: SocketAddr, bytes: impl AsRef<[u8]>) -> u16 {
         .and_then(|s| s.parse().ok())
         .unwrap_or_else(|| panic!("no status line: {head:?}"))
 }
+
+/// An upstream that answers each request with the same bytes, whatever they are, and closes.
+pub struct RawUpstream {
+    address: SocketAddr,
+    server: tokio::task::JoinHandle<()>,
+}
+
+// === impl RawUpstream ===
+
+impl RawUpstream {
+    /// Listens on a port of the kernel's choice.
+    pub async fn start(answer: &'static str) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut raw = Raw { stream, read: Vec::new() };
+                    raw.read_until("\r\n\r\n").await;
+                    raw.write(answer).await;
+                });
+            }
+        });
+        Self { address, server }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for RawUpstream {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
