@@ -4,14 +4,31 @@ use switchover_tests::{Gateway, Setup, Upstream, cases, raw};
 
 /// Sends these bytes, and expects this status and that the next request is served.
 async fn refused(gateway: &Gateway, bytes: impl AsRef<[u8]>, status: u16) {
-    let shown = String::from_utf8_lossy(bytes.as_ref()).chars().take(120).collect::<String>();
-    assert_eq!(raw::status(gateway.address(), &bytes).await, status, "{shown:?}");
-    assert_eq!(gateway.client().get("/after").send().await.text(), "blue", "after {shown:?}");
+    let shown = String::from_utf8_lossy(bytes.as_ref())
+        .chars()
+        .take(120)
+        .collect::<String>();
+    assert_eq!(
+        raw::status(gateway.address(), &bytes).await,
+        status,
+        "{shown:?}"
+    );
+    assert_eq!(
+        gateway.client().get("/after").send().await.text(),
+        "blue",
+        "after {shown:?}"
+    );
 }
 
 async fn plain(engine: switchover_tests::Engine) -> (Gateway, Upstream) {
     let blue = Upstream::named("blue").await;
-    (Setup::new(&[("blue", &blue)]).without_filters().start(engine).await, blue)
+    (
+        Setup::new(&[("blue", &blue)])
+            .without_filters()
+            .start(engine)
+            .await,
+        blue,
+    )
 }
 
 /// Nothing but the requests that [`refused`] sends afterwards may have gone on.

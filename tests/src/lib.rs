@@ -10,6 +10,7 @@ pub mod client;
 pub mod engine;
 pub mod gateway;
 pub mod guest;
+pub mod keys;
 pub mod metrics;
 pub mod programs;
 pub mod python;

@@ -98,7 +98,10 @@ impl RawUpstream {
         let server = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(async move {
-                    let mut raw = Raw { stream, read: Vec::new() };
+                    let mut raw = Raw {
+                        stream,
+                        read: Vec::new(),
+                    };
                     raw.read_until("\r\n\r\n").await;
                     raw.write(answer).await;
                 });

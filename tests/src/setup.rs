@@ -230,7 +230,7 @@ impl Setup {
 }
 
 /// The route role's `PluginConfig` in the demo.
-fn demo_plugin() -> Value {
+pub fn demo_plugin() -> Value {
     let text = std::fs::read_to_string(programs::root().join("envoy/demo.ecds.json")).unwrap();
     let mut document: Value = serde_json::from_str(&text).unwrap();
     document["resources"][0]["typed_config"]["config"].take()

@@ -85,7 +85,7 @@ impl Bootstrap {
     }
 
     /// Replaces the demo's environments; each aggregate begins with its own leaf and goes on with the first's.
-    pub(super) fn set_environments(&mut self, environments: &[(String, Vec<SocketAddr>)]) {
+    pub fn set_environments(&mut self, environments: &[(String, Vec<SocketAddr>)]) {
         let aggregate = self.cluster("green").clone();
         let leaf = self.cluster("green-only").clone();
         let green = self.route("green").clone();
