@@ -9,10 +9,10 @@ use switchover_tests::{Engine, Gateway, Setup, cases, python};
 use tokio::task::JoinHandle;
 
 /// A consumer of the demo who may name the environment.
-const KEY: &str = "demo-key-team-a";
+const KEY: &str = "demo-key";
 
 /// A consumer of the demo who may not.
-const OTHER_KEY: &str = "demo-key-team-b";
+const OTHER_KEY: &str = "demo-key-b";
 
 /// A demo upstream that serves until the runtime ends.
 struct Running {

@@ -83,6 +83,7 @@ cases! {
         };
         assert_eq!(ask("operator-key").await, "green");
         assert_eq!(ask("user-key").await, "blue", "a refused override is ignored");
+        gateway.metric("switchover_overrides_refused").becomes(1.0).await;
     }
 
     /// The identity header is Switchover's alone, in every mode.

@@ -203,7 +203,7 @@ cases! {
         requests("blue", "strategy").becomes(90.0).await;
         requests("green", "strategy").becomes(10.0).await;
         requests("green", "override").becomes(3.0).await;
-        let latencies = gateway.metric("switchover_request_duration_milliseconds_count");
+        let latencies = gateway.metric("switchover_request_duration_ms_count");
         latencies.label("environment", "green").becomes(13.0).await;
     }
 }
