@@ -9,3 +9,4 @@ pub mod proxy;
 pub mod stats;
 pub mod stream;
 pub mod vm;
+pub mod demo;
