@@ -20,10 +20,10 @@ wasm_opt := $(venv)/binaryen-$(binaryen_version)/node_modules/binaryen/bin/wasm-
 
 # Tests and benchmark take these from the environment; each may be pointed elsewhere: make test ENVOY=/path
 export ENVOY ?= $(CURDIR)/$(venv)/bin/envoy
-export SWITCHOVER ?= $(CURDIR)/target/release/switchover
+export SWITCHOVER_BIN ?= $(CURDIR)/target/release/switchover
 export SWITCHOVER_WASM ?= $(CURDIR)/dist/switchover.wasm
 export SWITCHOVER_GUESTS ?= $(CURDIR)/target/guests/wasm32-unknown-unknown/wasm
-export PYTHON ?= $(CURDIR)/$(python)
+export SWITCHOVER_PYTHON ?= $(CURDIR)/$(python)
 
 guests := $(wildcard tests/guests/*/Cargo.toml)
 raw    := target/wasm32-unknown-unknown/wasm/switchover_filter.wasm
@@ -41,7 +41,7 @@ help: ## list the targets
 
 .PHONY: run
 run: build ## two demo upstreams and the gateway on 127.0.0.1:10000 (admin 9901); Ctrl-C stops all
-	@$(SWITCHOVER) demo
+	@$(SWITCHOVER_BIN) demo
 
 .PHONY: test
 test: build guests clients envoy ## every test, on the host and on real Envoy

@@ -89,9 +89,9 @@ def find_programs(engines, install):
             sys.exit(f"{name} is missing: apt-get install {package}, or --install")
         programs[name] = path
     for name, default in [("envoy", ".venv/bin/envoy"), ("host", "target/release/switchover")]:
-        path = os.environ.get({"envoy": "ENVOY", "host": "SWITCHOVER"}[name], str(ROOT / default))
+        path = os.environ.get({"envoy": "ENVOY", "host": "SWITCHOVER_BIN"}[name], str(ROOT / default))
         if name in engines and not os.access(path, os.X_OK):
-            sys.exit(f"{path} is missing: make build envoy, or set {'ENVOY' if name == 'envoy' else 'SWITCHOVER'}")
+            sys.exit(f"{path} is missing: make build envoy, or set {'ENVOY' if name == 'envoy' else 'SWITCHOVER_BIN'}")
         programs[name] = path
     return programs
 
