@@ -19,8 +19,11 @@ use crate::vm::VmError;
 use crate::vm::engine::{Compiled, Engine};
 pub use control::Running;
 
+/// Looks up variables of the environment that files name.
+pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
 /// What a gateway is told besides its file.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Options {
     /// Worker threads, at least one.
     pub workers: usize,
@@ -32,6 +35,8 @@ pub struct Options {
     pub limits: GuestLimits,
     /// How long requests in progress are waited for when the process is to end.
     pub drain: Duration,
+    /// Where variables come from: the process's own environment, mostly.
+    pub env: Environment,
 }
 
 /// What workers and the admin share.
@@ -46,6 +51,8 @@ pub struct Gateway {
     pub listeners: Vec<Arc<Listener>>,
     /// Whether exchanges are logged.
     pub access_log: bool,
+    /// Where variables come from.
+    pub env: Environment,
 }
 
 /// Which filter of the file.
@@ -146,6 +153,7 @@ impl Gateway {
             clusters,
             listeners: bootstrap.listeners.iter().cloned().map(Arc::new).collect(),
             access_log: options.access_log,
+            env: options.env.clone(),
         }))
     }
 }

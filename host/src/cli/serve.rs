@@ -1,8 +1,9 @@
 //! `switchover serve`.
 
 use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -53,25 +54,6 @@ pub(super) struct ServeArgs {
 /// Where the gateway cannot start.
 pub(super) fn run(args: &ServeArgs) -> Result<ExitCode> {
     log_to_stderr(&args.log_level)?;
-    let loaded = match config::load(&args.file, &|name| std::env::var(name).ok()) {
-        Ok(loaded) => loaded,
-        Err(problems) => {
-            let mut err = std::io::stderr().lock();
-            for problem in &problems {
-                writeln!(err, "{problem}")?;
-            }
-            writeln!(
-                err,
-                "error: {} has {} problem(s) and is not served",
-                args.file.display(),
-                problems.len()
-            )?;
-            return Ok(ExitCode::FAILURE);
-        }
-    };
-    for warning in &loaded.warnings {
-        tracing::warn!("{warning}");
-    }
     let options = Options {
         workers: usize::from(args.workers),
         access_log: args.access_log,
@@ -81,16 +63,46 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode> {
             deadline: args.callback_deadline,
         },
         drain: args.drain,
+        ..options()
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start")?;
+    serve(&args.file, options, async || Ok(()))
+}
+
+/// What `serve` does without arguments.
+pub(super) fn options() -> Options {
+    Options {
+        workers: 1,
+        access_log: false,
+        admin_address_path: None,
+        limits: GuestLimits::default(),
+        drain: Duration::from_secs(30),
+        env: Arc::new(|name| std::env::var(name).ok()),
+    }
+}
+
+/// Serves a file until SIGTERM or Ctrl-C; `before` runs when the file is known to be good.
+pub(super) fn serve(file: &Path, options: Options, before: impl AsyncFnOnce() -> Result<()>) -> Result<ExitCode> {
+    let loaded = match config::load(file, &*options.env) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            let mut err = std::io::stderr().lock();
+            for problem in &problems {
+                writeln!(err, "{problem}")?;
+            }
+            writeln!(err, "error: {} has {} problem(s) and is not served", file.display(), problems.len())?;
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     runtime.block_on(async {
         // Before anything listens, so that a signal at any time drains.
         let mut terminate = signal(SignalKind::terminate()).context("cannot take SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot take SIGINT")?;
         let running = Running::start(&loaded.bootstrap, options).await?;
+        before().await?;
         for (listener, address) in loaded.bootstrap.listeners.iter().zip(&running.listeners) {
             tracing::info!(listener = listener.name, "listening on http://{address}");
         }

@@ -122,8 +122,7 @@ impl Source {
             return Ok(None);
         }
         self.seen = Some(text);
-        let env = |name: &str| std::env::var(name).ok();
-        let config = plugin::load_discovered(&discovery.path, &self.filter.name, &env)
+        let config = plugin::load_discovered(&discovery.path, &self.filter.name, &*gateway.env)
             .map_err(Refusal::Document)?;
         Ok(Some(prepare(gateway, &config)?))
     }
