@@ -4,9 +4,9 @@ use crate::auth::keys::{Key, KeyTable};
 use crate::auth::source::Source;
 use crate::auth::{Auth, Consumer, Exempt};
 use crate::document::raw::{self, Allow, AuthMode, ByName, Items, Strategy};
-use crate::document::read::{At, Problems, Read, list};
+use crate::document::read::{At, FirstSeen, Problems, Read, list};
 use crate::document::text::{
-    ClusterName, CookieName, HeaderName, KeyDigest, Label, Name, RolloutId, Scheme, is_header_value,
+    ClusterName, CookieName, HeaderName, KeyDigest, Name, RolloutId, Scheme, is_header_value,
 };
 use crate::document::{CommonSlots, Credential, Document, Environment, MODE_HEADER, Rollout, VERSION_HEADER, Variables};
 use crate::headers::{Names, Slot};
@@ -51,6 +51,8 @@ pub(super) fn document(node: &Node, variables: Variables<'_>, problems: &mut Pro
 // === impl Compiler ===
 
 impl Compiler<'_> {
+    #[cold]
+    #[inline(never)]
     fn rollouts(&mut self, many: raw::Rollouts, at: &At<'_>, problems: &mut Problems) -> Option<Vec<Rollout>> {
         let Items(items) = many.rollouts?;
         if items.is_empty() {
@@ -128,6 +130,8 @@ impl Compiler<'_> {
         })
     }
 
+    #[cold]
+    #[inline(never)]
     fn environments(
         &mut self,
         ByName(raw): ByName<raw::Environment>,
@@ -159,6 +163,8 @@ impl Compiler<'_> {
         Some((environments, weights))
     }
 
+    #[cold]
+    #[inline(never)]
     fn credential(&mut self, raw: raw::Credential, at: &At<'_>, problems: &mut Problems) -> Option<Credential> {
         let header = raw.header.or_else(|| HeaderName::new("authorization"))?;
         if [MODE_HEADER, VERSION_HEADER].contains(&header.as_str()) {
@@ -200,6 +206,8 @@ impl Compiler<'_> {
         Some(Secret::new(value.as_bytes()))
     }
 
+    #[cold]
+    #[inline(never)]
     fn sticky(
         &mut self,
         raw: Option<raw::Sticky>,
@@ -246,6 +254,8 @@ impl Compiler<'_> {
         }
     }
 
+    #[cold]
+    #[inline(never)]
     fn auth(&mut self, raw: Option<raw::Auth>, at: &At<'_>, problems: &mut Problems) -> Option<Auth> {
         let raw = raw.unwrap_or(raw::Auth { mode: None, accept: None, consumers: None, identity_header: None, exempt: None });
         let mode = raw.mode.unwrap_or(AuthMode::Pass);
@@ -279,6 +289,8 @@ impl Compiler<'_> {
         Some(Source::Header { slot: self.names.slot(name), name: HeaderName::new(name)?, scheme: Scheme::new(scheme)? })
     }
 
+    #[cold]
+    #[inline(never)]
     fn accept(&mut self, Items(raw): Items<raw::Source>, mode: AuthMode, at: &At<'_>, problems: &mut Problems) -> Vec<Source> {
         if raw.is_empty() {
             problems.push(at, "is empty: expected at least one source");
@@ -367,12 +379,14 @@ fn clusters(
     values(Items(clusters))
 }
 
+#[cold]
+#[inline(never)]
 fn consumers(raw: Option<Items<raw::Consumer>>, at: &At<'_>, problems: &mut Problems) -> (Vec<Consumer>, KeyTable) {
     let raw = raw.map(|Items(items)| items).unwrap_or_default();
     let count = raw.iter().filter_map(|(_, consumer)| consumer.keys.as_ref()).map(|Items(keys)| keys.len()).sum();
     let mut table = KeyTable::with_capacity(count);
     let mut consumers: Vec<Consumer> = Vec::with_capacity(raw.len());
-    let mut names: Vec<(Label, usize)> = Vec::with_capacity(raw.len());
+    note_same_names(&raw, at, problems);
     for (index, raw) in raw {
         let at = at.item(index);
         for (key_index, key) in raw.keys.map(|keys| non_empty(keys, &at.member("keys"), problems)).unwrap_or_default() {
@@ -380,17 +394,20 @@ fn consumers(raw: Option<Items<raw::Consumer>>, at: &At<'_>, problems: &mut Prob
             insert_key(&key, consumers.len(), &mut table, &at.item(key_index), problems);
         }
         let Some(name) = raw.name else { continue };
-        names.push((name.clone(), index));
         consumers.push(Consumer { name, may_override: raw.r#override.unwrap_or(false) });
     }
-    names.sort();
-    for ((name, first), (other, second)) in names.iter().zip(names.iter().skip(1)) {
-        if name == other {
+    (consumers, table)
+}
+
+fn note_same_names(consumers: &[(usize, raw::Consumer)], at: &At<'_>, problems: &mut Problems) {
+    let mut seen = FirstSeen::new();
+    for (index, name) in consumers.iter().filter_map(|(index, consumer)| Some((index, consumer.name.as_ref()?))) {
+        let first = *seen.entry(name.as_str()).or_insert(*index);
+        if first != *index {
             let message = ["is the same as that of `consumers[", &first.to_string(), "]`: each needs its own"];
-            problems.push(&at.item(*second).member("name"), message.concat());
+            problems.push(&at.item(*index).member("name"), message.concat());
         }
     }
-    (consumers, table)
 }
 
 fn non_empty<T>(Items(items): Items<T>, at: &At<'_>, problems: &mut Problems) -> Vec<(usize, T)> {

@@ -303,16 +303,18 @@ impl<T: Read> Read for ByName<T> {
     const EXPECTED: &'static str = "an object from environment names to environments";
 
     fn read(node: &Node, at: &At<'_>, problems: &mut Problems) -> Option<Self> {
-        let mut environments = Vec::new();
+        let mut environments: Vec<(Name, T)> = Vec::new();
         for (name, node) in members(node, at, problems, None)? {
             let at = at.member(name);
             let value = T::read(node, &at, problems);
             match Name::new(name) {
-                Some(name) => environments.extend(value.map(|value| (name, value))),
+                Some(name) => {
+                    let place = environments.partition_point(|(other, _)| *other < name);
+                    value.into_iter().for_each(|value| environments.insert(place, (name.clone(), value)));
+                }
                 None => problems.push(&at, ["is no environment name: expected ", Name::EXPECTED].concat()),
             }
         }
-        environments.sort_by(|(left, _), (right, _)| left.cmp(right));
         Some(Self(environments))
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! A member that is missing or wrong becomes `None`, so that the checks that span fields still see all the others.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::json::Node;
@@ -128,6 +129,9 @@ impl Problems {
 
 // === reading ===
 
+/// Where each name was seen first.
+pub(crate) type FirstSeen<'a> = BTreeMap<&'a str, usize>;
+
 /// The members of an object; notes duplicate and unknown ones.
 pub(crate) fn members<'n>(
     node: &'n Node,
@@ -139,20 +143,21 @@ pub(crate) fn members<'n>(
         problems.wrong_type(at, "an object", node);
         return None;
     };
-    let mut names: Vec<&str> = members.iter().map(|(name, _)| name.as_str()).collect();
-    names.sort_unstable();
-    for (name, next) in names.iter().zip(names.iter().skip(1)) {
-        if name == next {
+    let mut seen = FirstSeen::new();
+    for (index, (name, _)) in members.iter().enumerate() {
+        if seen.insert(name, index).is_some() {
             problems.push(&at.member(name), "is there more than once");
+        } else if let Some(allowed) = allowed
+            && !allowed.contains(&name.as_str())
+        {
+            problems.push(&at.member(name), unknown_field(name, allowed));
         }
-    }
-    for name in allowed.into_iter().flat_map(|allowed| names.iter().filter(|name| !allowed.contains(name))) {
-        problems.push(&at.member(name), unknown_field(name, allowed.unwrap_or_default()));
     }
     Some(members)
 }
 
 /// Reads the member `name`; absent and `null` are `None`, and a problem if it is required.
+#[inline(never)]
 pub(crate) fn member<T: Read>(
     members: &[(String, Node)],
     name: &str,
@@ -268,6 +273,8 @@ macro_rules! object {
         impl $crate::document::read::Read for $name {
             const EXPECTED: &'static str = "an object";
 
+            #[cold]
+            #[inline(never)]
             fn read(
                 node: &$crate::json::Node,
                 at: &$crate::document::read::At<'_>,

@@ -81,3 +81,6 @@ impl JsonSchema for KeySource {
         ] })
     }
 }
+
+#[cfg(test)]
+mod tests;

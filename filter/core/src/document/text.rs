@@ -151,6 +151,8 @@ pub(crate) fn is_header_value(bytes: &[u8]) -> bool {
 }
 
 /// Reads a string that `convert` accepts. Messages do not repeat it: it may be a secret in the wrong place.
+#[cold]
+#[inline(never)]
 fn string<T>(
     node: &Node,
     at: &At<'_>,

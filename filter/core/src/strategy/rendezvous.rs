@@ -104,13 +104,13 @@ mod tests {
     #[test]
     fn test_vectors() {
         let salt = Salt::new("chat-api-2.1.0");
-        assert_eq!((salt.0, salt.1), (0, 0));
+        assert_eq!((salt.0, salt.1), (9_813_990_648_238_489_299, 14_975_829_196_983_285_999));
         let mut hasher = salt.hasher("green");
         hasher.write(b"team-a");
-        assert_eq!(hasher.finish(), 0);
-        assert_eq!(minus_ln(uniform(0)).to_bits(), 0);
-        assert_eq!(minus_ln(uniform(0x0123_4567_89ab_cdef)).to_bits(), 0);
-        assert_eq!(minus_ln(uniform(0xfedc_ba98_7654_3210)).to_bits(), 0);
+        assert_eq!(hasher.finish(), 0xcf72_8f6c_4443_6218);
+        assert_eq!(minus_ln(uniform(0)).to_bits(), 0x4042_5e4f_7b27_37fa);
+        assert_eq!(minus_ln(uniform(0x0123_4567_89ab_cdef)).to_bits(), 0x4015_aa16_394d_4834);
+        assert_eq!(minus_ln(uniform(0xfedc_ba98_7654_3210)).to_bits(), 0x3f72_3eb9_9135_4e4c);
     }
 
     fn environments(count: usize, rollout: &str) -> Vec<Environment> {
