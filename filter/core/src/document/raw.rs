@@ -2,8 +2,8 @@
 
 use crate::document::read::{At, Problems, Read, choice, members, object};
 use crate::document::text::{
-    ClusterName, CookieName, Count, HeaderName, HostPattern, KeyDigest, Label, Method, Name, NotYet, QueryName,
-    RolloutId, Scheme, UrlPath, VariableName, Weight,
+    ClusterName, CookieName, Count, HeaderName, HostPattern, KeyDigest, Label, Method, Name,
+    NotYet, QueryName, RolloutId, Scheme, UrlPath, VariableName, Weight,
 };
 use crate::json::Node;
 use crate::secret::Secret;
@@ -310,9 +310,14 @@ impl<T: Read> Read for ByName<T> {
             match Name::new(name) {
                 Some(name) => {
                     let place = environments.partition_point(|(other, _)| *other < name);
-                    value.into_iter().for_each(|value| environments.insert(place, (name.clone(), value)));
+                    value
+                        .into_iter()
+                        .for_each(|value| environments.insert(place, (name.clone(), value)));
                 }
-                None => problems.push(&at, ["is no environment name: expected ", Name::EXPECTED].concat()),
+                None => problems.push(
+                    &at,
+                    ["is no environment name: expected ", Name::EXPECTED].concat(),
+                ),
             }
         }
         Some(Self(environments))

@@ -113,12 +113,18 @@ impl<'a> At<'a> {
 impl Problems {
     /// Notes a problem.
     pub(crate) fn push(&mut self, at: &At<'_>, message: impl Into<String>) {
-        self.0.push(Problem { path: at.path(), message: message.into() });
+        self.0.push(Problem {
+            path: at.path(),
+            message: message.into(),
+        });
     }
 
     /// Notes that a value of the wrong type is there.
     pub(crate) fn wrong_type(&mut self, at: &At<'_>, expected: &str, found: &Node) {
-        self.push(at, ["expected ", expected, ", found ", found.kind()].concat());
+        self.push(
+            at,
+            ["expected ", expected, ", found ", found.kind()].concat(),
+        );
     }
 
     /// Everything noted; empty if all was right.
@@ -195,11 +201,18 @@ pub(crate) fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
 
 fn unknown_field(name: &str, allowed: &[&str]) -> String {
     let allowed_list = list(allowed.iter().copied());
-    let nearest = allowed.iter().map(|field| (distance(name, field), field)).min();
+    let nearest = allowed
+        .iter()
+        .map(|field| (distance(name, field), field))
+        .min();
     match nearest {
-        Some((distance, field)) if distance <= 2 => {
-            ["is unknown; did you mean `", field, "`? Allowed here: ", &allowed_list].concat()
-        }
+        Some((distance, field)) if distance <= 2 => [
+            "is unknown; did you mean `",
+            field,
+            "`? Allowed here: ",
+            &allowed_list,
+        ]
+        .concat(),
         _ => ["is unknown; allowed here: ", &allowed_list].concat(),
     }
 }
@@ -365,7 +378,9 @@ mod tests {
         assert_eq!(list(["a", "b", "c"]), "`a`, `b` or `c`");
         assert_eq!(distance("wieght", "weight"), 2);
         assert_eq!(distance("", "abc"), 3);
-        assert!(unknown_field("wheight", &["version", "weight"]).contains("did you mean `weight`?"));
+        assert!(
+            unknown_field("wheight", &["version", "weight"]).contains("did you mean `weight`?")
+        );
         assert!(!unknown_field("zzz", &["version", "weight"]).contains("did you mean"));
     }
 

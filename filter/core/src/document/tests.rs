@@ -47,11 +47,20 @@ fn the_smallest_document_has_the_documented_defaults() {
     let document = parsed(SEED);
     let rollout = &document.rollouts()[0];
     assert_eq!(rollout.id().as_str(), "default");
-    assert_eq!(rollout.environments()[rollout.stable()].name().as_str(), "blue");
+    assert_eq!(
+        rollout.environments()[rollout.stable()].name().as_str(),
+        "blue"
+    );
     assert_eq!(rollout.weights(), [95, 5]);
     assert_eq!(rollout.environments()[1].clusters()[0].as_str(), "green");
-    assert_eq!((rollout.strategy(), rollout.allow), (Strategy::WeightedRoundRobin, Allow::Nobody));
-    assert_eq!((rollout.auth.mode, rollout.attempts(), rollout.rollback), (AuthMode::Pass, false, false));
+    assert_eq!(
+        (rollout.strategy(), rollout.allow),
+        (Strategy::WeightedRoundRobin, Allow::Nobody)
+    );
+    assert_eq!(
+        (rollout.auth.mode, rollout.attempts(), rollout.rollback),
+        (AuthMode::Pass, false, false)
+    );
     assert!(rollout.response_headers && rollout.fits_all() && rollout.sticky.by.is_empty());
     assert!(document.variables().is_empty() && !document.has_attempts());
 }
@@ -60,19 +69,40 @@ fn the_smallest_document_has_the_documented_defaults() {
 fn the_whole_document_is_understood_and_shows_no_secret() {
     let document = parsed(WHOLE);
     let (_, rollout) = document.rollout("chat-api-2.1.0").unwrap();
-    assert_eq!((rollout.weights(), rollout.stable(), rollout.resume()), (&[95, 5][..], 0, 3));
+    assert_eq!(
+        (rollout.weights(), rollout.stable(), rollout.resume()),
+        (&[95, 5][..], 0, 3)
+    );
     assert_eq!(document.variables(), ["GREEN_API_KEY"]);
     let credential = |index: usize| rollout.environments()[index].credential().unwrap();
-    assert_eq!((credential(0).header().as_str(), credential(0).value().expose()), ("x-key", &b"secret-blue"[..]));
-    assert_eq!(credential(1).value().expose(), b"Bearer value of GREEN_API_KEY");
+    assert_eq!(
+        (
+            credential(0).header().as_str(),
+            credential(0).value().expose()
+        ),
+        ("x-key", &b"secret-blue"[..])
+    );
+    assert_eq!(
+        credential(1).value().expose(),
+        b"Bearer value of GREEN_API_KEY"
+    );
     let shown = format!("{document:?}");
-    assert!(!shown.contains("secret-blue") && !shown.contains("value of") && shown.contains("<redacted>"));
+    assert!(
+        !shown.contains("secret-blue")
+            && !shown.contains("value of")
+            && shown.contains("<redacted>")
+    );
 }
 
 #[test]
 fn the_first_environment_by_name_is_stable_where_there_is_no_blue() {
     let document = parsed(r#"{"routing": {"v2": {"weight": 1}, "v1": {"weight": 0}}}"#);
-    assert_eq!(document.rollouts()[0].environments()[document.rollouts()[0].stable()].name().as_str(), "v1");
+    assert_eq!(
+        document.rollouts()[0].environments()[document.rollouts()[0].stable()]
+            .name()
+            .as_str(),
+        "v1"
+    );
 }
 
 #[test]
@@ -100,18 +130,50 @@ fn all_problems_are_told_at_once() {
         "rollback": false
     }"#,
     );
-    let paths: Vec<_> = found.iter().map(|problem| problem.split(": ").next().unwrap()).collect();
+    let paths: Vec<_> = found
+        .iter()
+        .map(|problem| problem.split(": ").next().unwrap())
+        .collect();
     for path in [
-        "rollout", "stable", "strategie", "resume", "guard", "rollback", "routing.blue.weight",
-        "routing.blue.credential", "routing.green.wieght", "routing.green.weight", "routing.green.clusters[0]",
-        "routing.green.credential.env", "routing.Green", "strategy", "sticky.by[1]", "sticky.by[2]", "sticky.by[3]",
-        "sticky.set_cookie.max_age", "auth.accept[0]", "auth.accept[2]", "auth.accept[3]",
-        "auth.consumers[0].keys[0].sha256", "auth.consumers[1].name", "auth.consumers[1].keys", "auth.consumers[2].name",
-        "auth.consumers[2].keys[0].not_before", "auth.consumers[3].keys[0].sha256",
-        "auth.consumers[3].keys[0].not_after", "auth.identity_header", "auth.exempt[0]", "override.allow", "match.hosts",
+        "rollout",
+        "stable",
+        "strategie",
+        "resume",
+        "guard",
+        "rollback",
+        "routing.blue.weight",
+        "routing.blue.credential",
+        "routing.green.wieght",
+        "routing.green.weight",
+        "routing.green.clusters[0]",
+        "routing.green.credential.env",
+        "routing.Green",
+        "strategy",
+        "sticky.by[1]",
+        "sticky.by[2]",
+        "sticky.by[3]",
+        "sticky.set_cookie.max_age",
+        "auth.accept[0]",
+        "auth.accept[2]",
+        "auth.accept[3]",
+        "auth.consumers[0].keys[0].sha256",
+        "auth.consumers[1].name",
+        "auth.consumers[1].keys",
+        "auth.consumers[2].name",
+        "auth.consumers[2].keys[0].not_before",
+        "auth.consumers[3].keys[0].sha256",
+        "auth.consumers[3].keys[0].not_after",
+        "auth.identity_header",
+        "auth.exempt[0]",
+        "override.allow",
+        "match.hosts",
         "match.path_prefix",
     ] {
-        assert!(paths.contains(&path), "no problem at {path} among\n{}", found.join("\n"));
+        assert!(
+            paths.contains(&path),
+            "no problem at {path} among\n{}",
+            found.join("\n")
+        );
     }
     assert_eq!(found.len(), 34, "{}", found.join("\n"));
     let text = found.join("\n");
@@ -124,7 +186,12 @@ fn all_problems_are_told_at_once() {
 fn what_later_versions_bring_is_refused_and_named() {
     for field in ["schedule", "guard", "health", "shadow", "models"] {
         let found = problems(&SEED.replacen('{', &format!("{{\"{field}\": {{}}, "), 1));
-        assert_eq!(found, [format!("{field}: is not supported by this version of the filter yet; remove it")]);
+        assert_eq!(
+            found,
+            [format!(
+                "{field}: is not supported by this version of the filter yet; remove it"
+            )]
+        );
         parsed(&SEED.replacen('{', &format!("{{\"{field}\": null, "), 1));
     }
 }
@@ -134,13 +201,23 @@ fn texts_that_are_no_documents() {
     assert!(problems("")[0].contains("is empty"));
     assert!(problems("{")[0].starts_with("is not JSON: "));
     assert!(problems("[]")[0].contains("expected an object"));
-    assert_eq!(problems("{}"), ["routing: is missing: expected an object from environment names to environments"]);
+    assert_eq!(
+        problems("{}"),
+        ["routing: is missing: expected an object from environment names to environments"]
+    );
     assert_eq!(problems(r#"{"routing": {}}"#).len(), 1);
-    assert_eq!(problems(r#"{"routing": {"blue": {"weight": 0}}}"#), [
-        "routing: has only weights of 0: at least one environment needs more",
-    ]);
-    assert_eq!(problems(r#"{"rollouts": []}"#), ["rollouts: is empty: expected at least one rollout"]);
-    assert_eq!(problems(r#"{"routing": {"a": {"weight": 1}, "a": {"weight": 1}}}"#).len(), 2);
+    assert_eq!(
+        problems(r#"{"routing": {"blue": {"weight": 0}}}"#),
+        ["routing: has only weights of 0: at least one environment needs more",]
+    );
+    assert_eq!(
+        problems(r#"{"rollouts": []}"#),
+        ["rollouts: is empty: expected at least one rollout"]
+    );
+    assert_eq!(
+        problems(r#"{"routing": {"a": {"weight": 1}, "a": {"weight": 1}}}"#).len(),
+        2
+    );
 }
 
 #[test]
@@ -161,9 +238,14 @@ fn several_rollouts() {
             {{{routing}, "rollout": "host", "match": {{"hosts": ["api.test"]}}}}]}}"#
     ));
     let select = |authority: &str, path: &str| {
-        let map = serialise(&[(":authority", authority.as_bytes()), (":path", path.as_bytes())]);
+        let map = serialise(&[
+            (":authority", authority.as_bytes()),
+            (":path", path.as_bytes()),
+        ]);
         let mut spans = Spans::default();
-        document.select(&document.index(&map, &mut spans).unwrap()).map(|(_, rollout)| rollout.id().as_str().to_owned())
+        document
+            .select(&document.index(&map, &mut spans).unwrap())
+            .map(|(_, rollout)| rollout.id().as_str().to_owned())
     };
     for (authority, path, expected) in [
         ("api.test", "/v1", Some("both")),
@@ -177,7 +259,11 @@ fn several_rollouts() {
         ("other", "/v1?/v2/", None),
         ("[::1]:80", "", None),
     ] {
-        assert_eq!(select(authority, path).as_deref(), expected, "{authority}{path}");
+        assert_eq!(
+            select(authority, path).as_deref(),
+            expected,
+            "{authority}{path}"
+        );
     }
 }
 
@@ -188,7 +274,14 @@ fn credentials_from_variables() {
         let result = parse(text.as_bytes(), &|_| Some(value.to_owned()));
         assert_eq!(result.is_ok(), good, "{value:?}");
         if let Ok(document) = result {
-            assert_eq!(document.rollouts()[0].environments()[0].credential().unwrap().value().expose(), b"Bearer k");
+            assert_eq!(
+                document.rollouts()[0].environments()[0]
+                    .credential()
+                    .unwrap()
+                    .value()
+                    .expose(),
+                b"Bearer k"
+            );
         }
     }
 }
@@ -197,14 +290,32 @@ fn credentials_from_variables() {
 fn the_configuration_of_an_attempt_role() {
     assert_eq!(parse_attempt(b" "), Ok(None));
     assert_eq!(parse_attempt(b"{}"), Ok(None));
-    assert_eq!(parse_attempt(br#"{"route_plugin": "main"}"#), Ok(Some("main".into())));
-    assert!(parse_attempt(br#"{"routing": {}}"#).unwrap_err()[0].message.contains("allowed here: `route_plugin`"));
+    assert_eq!(
+        parse_attempt(br#"{"route_plugin": "main"}"#),
+        Ok(Some("main".into()))
+    );
+    assert!(
+        parse_attempt(br#"{"routing": {}}"#).unwrap_err()[0]
+            .message
+            .contains("allowed here: `route_plugin`")
+    );
     assert!(parse_attempt(b"[]").is_err());
 }
 
 /// A document with one value replaced by something else entirely.
 fn mutated() -> impl proptest::strategy::Strategy<Value = String> {
-    let junk = proptest::sample::select(vec!["null", "-1", "1e999", "\"\"", "[]", "{}", "true", "[[[]]]", "\"\\u0000\"", "{\"a\":{}}"]);
+    let junk = proptest::sample::select(vec![
+        "null",
+        "-1",
+        "1e999",
+        "\"\"",
+        "[]",
+        "{}",
+        "true",
+        "[[[]]]",
+        "\"\\u0000\"",
+        "{\"a\":{}}",
+    ]);
     (0..WHOLE.len(), 0_usize..40, junk).prop_map(|(start, length, junk)| {
         let end = (start + length).min(WHOLE.len());
         format!("{}{junk}{}", &WHOLE[..start], &WHOLE[end..])

@@ -18,13 +18,30 @@ fn check<T: Object + schemars::JsonSchema>(schema: &Value) {
         names
     };
     let listed = |names: &[&str]| sorted(names.iter().map(|name| (*name).to_owned()).collect());
-    let properties = own["properties"].as_object().unwrap_or_else(|| panic!("{name} is not in the schema"));
-    assert_eq!(sorted(properties.keys().cloned().collect()), listed(T::FIELDS), "{name}");
+    let properties = own["properties"]
+        .as_object()
+        .unwrap_or_else(|| panic!("{name} is not in the schema"));
+    assert_eq!(
+        sorted(properties.keys().cloned().collect()),
+        listed(T::FIELDS),
+        "{name}"
+    );
     let required = own["required"].as_array().into_iter().flatten();
-    assert_eq!(sorted(required.map(|name| name.as_str().unwrap().to_owned()).collect()), listed(T::REQUIRED), "{name}");
+    assert_eq!(
+        sorted(
+            required
+                .map(|name| name.as_str().unwrap().to_owned())
+                .collect()
+        ),
+        listed(T::REQUIRED),
+        "{name}"
+    );
     assert_eq!(own["additionalProperties"], false, "{name}");
     for (field, property) in properties {
-        assert!(property["description"].is_string(), "{name}.{field} has no description");
+        assert!(
+            property["description"].is_string(),
+            "{name}.{field} has no description"
+        );
     }
 }
 
@@ -46,6 +63,11 @@ fn schema_and_reader_know_the_same_fields() {
     check::<raw::Exempt>(&schema);
     check::<raw::Match>(&schema);
     // Every definition is one of those, or a choice of words.
-    let objects = schema["$defs"].as_object().unwrap().values().filter(|own| own["type"] == "object").count();
+    let objects = schema["$defs"]
+        .as_object()
+        .unwrap()
+        .values()
+        .filter(|own| own["type"] == "object")
+        .count();
     assert_eq!(objects, 14);
 }
