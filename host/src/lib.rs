@@ -1,2 +1,3 @@
 //! A fast HTTP gateway that reads an Envoy file and runs Proxy-Wasm filters.
+pub mod cli;
 pub mod config;

@@ -1,0 +1,2 @@
+//! The verbs of the `switchover` command.
+pub mod check;
