@@ -2,18 +2,16 @@
 
 use std::collections::BTreeSet;
 
+use switchover_core::document::{self, MODE_HEADER};
+
 use super::check::{ATTEMPT, ROUTE};
 use super::cluster::{Cluster, ClusterKind, Endpoint};
 use super::facts::{Chain, PluginAt, Slot};
 use super::listener::{HttpFilter, HttpFilterKind};
-use super::node::{self, parse_json};
 use super::plugin::{FailurePolicy, WasmPlugin};
 use super::rollout::{Document, Rollout};
 use super::route::{HeaderEdit, RouteAction, Target};
 use super::{Bootstrap, Problem, Severity};
-
-/// The header that routes match on.
-const MODE_HEADER: &str = "x-deployment-mode";
 
 /// A bootstrap and its plugins by role.
 pub(super) struct Audit<'a> {
@@ -221,11 +219,7 @@ impl<'a> Audit<'a> {
     }
 
     fn route_plugin(&self, at: &PluginAt) -> Option<Problem> {
-        let text = std::str::from_utf8(&at.plugin.configuration).ok()?;
-        let root = parse_json(text).ok()?;
-        let node::Value::Text { text: wanted, .. } = &root.get("route_plugin")?.value else {
-            return None;
-        };
+        let wanted = document::parse_attempt(&at.plugin.configuration).ok()??;
         let names: Vec<_> = self
             .routes
             .iter()

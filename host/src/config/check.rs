@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::audit::Audit;
 use super::facts::{Facts, PluginAt};
-use super::node::{self, Node};
+use super::node;
 use super::plugin::{Code, read_discovered};
 use super::read::{self, read_file};
 use super::rollout::Document;
@@ -175,35 +175,10 @@ fn route_document(at: &PluginAt) -> Vec<Problem> {
 }
 
 /// The attempt role's configuration is empty, or `{}`, or names a route plugin.
-fn attempt_configuration(at: &PluginAt) -> Option<Problem> {
-    let place = at.configuration.as_ref().map_or(&at.place, |c| &c.place);
-    let wrong = || {
-        let message = format!(
-            "the root id {ATTEMPT} takes an empty configuration, or {{\"route_plugin\": \"NAME\"}}"
-        );
-        Some(at.problem(Severity::Error, place, message))
-    };
-    let Ok(text) = std::str::from_utf8(&at.plugin.configuration) else {
-        return wrong();
-    };
-    if text.trim().is_empty() {
-        return None;
-    }
-    let Ok(Node {
-        value: node::Value::Map(entries),
-        ..
-    }) = node::parse_json(text)
-    else {
-        return wrong();
-    };
-    let fits = |(key, node): &(String, Node)| {
-        key == "route_plugin" && matches!(node.value, node::Value::Text { .. })
-    };
-    if entries.iter().all(fits) {
-        None
-    } else {
-        wrong()
-    }
+fn attempt_configuration(at: &PluginAt) -> Vec<Problem> {
+    let text = String::from_utf8_lossy(&at.plugin.configuration);
+    let document = Document::new(&at.file, &text, at.configuration.as_ref());
+    document.attempt_problems()
 }
 
 // === impl PluginAt ===

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use switchover_core::document;
+
 use super::facts::TextAt;
 use super::node::{Node, Value, parse_json};
 use super::reader::Place;
@@ -46,10 +48,18 @@ impl<'a> Document<'a> {
 
     /// All problems that the document has by itself. `env` answers for the VM's variables.
     pub(super) fn problems(&self, env: &dyn Fn(&str) -> Option<String>) -> Vec<Problem> {
-        let problems = parse(self.text, env);
+        self.placed(document::parse(self.text.as_bytes(), env).err())
+    }
+
+    /// All problems of the text as an attempt role's configuration.
+    pub(super) fn attempt_problems(&self) -> Vec<Problem> {
+        self.placed(document::parse_attempt(self.text.as_bytes()).err())
+    }
+
+    fn placed(&self, problems: Option<Vec<document::Problem>>) -> Vec<Problem> {
+        let problems = problems.unwrap_or_default().into_iter();
         problems
-            .into_iter()
-            .map(|(path, message)| self.problem(Severity::Error, &path, message))
+            .map(|p| self.problem(Severity::Error, &p.path, p.message))
             .collect()
     }
 
@@ -157,13 +167,4 @@ fn text(node: &Node) -> Option<&str> {
         Value::Text { text, .. } => Some(text),
         _ => None,
     }
-}
-
-/// The document parser's problems: JSON paths and messages.
-fn parse(text: &str, _env: &dyn Fn(&str) -> Option<String>) -> Vec<(String, String)> {
-    parse_json(text)
-        .err()
-        .map(|e| (String::new(), e.message))
-        .into_iter()
-        .collect()
 }

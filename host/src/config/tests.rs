@@ -44,7 +44,14 @@ impl Default for Parts<'_> {
 impl Parts<'_> {
     /// Line 8 is the connection manager's, 9 the filters', 10 the domains', 11 the route's, 12 the clusters', 13 the top's.
     fn yaml(&self) -> String {
-        let Parts { hcm, filters, domains, route, clusters, top } = self;
+        let Parts {
+            hcm,
+            filters,
+            domains,
+            route,
+            clusters,
+            top,
+        } = self;
         format!(
             "node: {{id: a, cluster: b}}\n\
              static_resources:\n  listeners:\n  - address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}\n    \
