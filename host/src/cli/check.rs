@@ -102,3 +102,57 @@ fn summary(problems: &[Problem]) -> String {
         (errors, warnings) => format!("{}, {}", some(errors, "error"), some(warnings, "warning")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(severity: Severity, line: usize) -> Problem {
+        Problem {
+            file: "f.yaml".into(),
+            line,
+            path: "node.id".into(),
+            message: "is wrong".into(),
+            severity,
+        }
+    }
+
+    #[test]
+    fn a_line_for_each_problem() {
+        let problems = [problem(Severity::Error, 3), problem(Severity::Warning, 0)];
+        let mut out = anstream::StripStream::new(Vec::new());
+        text(&mut out, &problems).expect("written");
+        let out = String::from_utf8(out.into_inner()).expect("text");
+        assert_eq!(
+            out,
+            "error: f.yaml:3: node.id: is wrong\nwarning: f.yaml: node.id: is wrong\n"
+        );
+        assert_eq!(summary(&problems), "1 error, 1 warning");
+        assert_eq!(summary(&problems[1..]), "ok, 1 warning");
+        assert_eq!(summary(&[]), "ok");
+    }
+
+    #[test]
+    fn a_list_for_programs() {
+        let mut out = Vec::new();
+        json(&mut out, &[problem(Severity::Warning, 0)]).expect("written");
+        let list: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
+        let expected = serde_json::json!([{
+            "file": "f.yaml", "line": null, "path": "node.id", "message": "is wrong", "severity": "warning",
+        }]);
+        assert_eq!(list, expected);
+    }
+
+    #[test]
+    fn errors_decide_the_exit_code() {
+        let code = |file: &str| {
+            let args = CheckArgs {
+                file: file.into(),
+                json: true,
+            };
+            run(&args).expect("written")
+        };
+        assert_eq!(code("tests/config/full.yaml"), ExitCode::SUCCESS);
+        assert_eq!(code("tests/config/none.yaml"), ExitCode::from(1));
+    }
+}

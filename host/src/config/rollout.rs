@@ -23,7 +23,7 @@ pub(super) struct Document<'a> {
 pub(super) struct Rollout {
     /// What comes before its fields in JSON paths: nothing, or `rollouts[0].`.
     pub(super) prefix: String,
-    /// `attempts`.
+    /// `attempts`; true also where it is something wrong.
     pub(super) attempts: bool,
     /// `auth.identity_header`.
     pub(super) identity_header: Option<String>,
@@ -128,9 +128,9 @@ impl<'a> Document<'a> {
 impl Rollout {
     fn read(node: &Node, prefix: &str) -> Self {
         let mut rollout = Rollout {
-            attempts: matches!(
+            attempts: !matches!(
                 node.get("attempts").map(|n| &n.value),
-                Some(Value::Bool(true))
+                None | Some(Value::Null | Value::Bool(false))
             ),
             identity_header: node
                 .get("auth")
