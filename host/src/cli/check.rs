@@ -24,8 +24,8 @@ Exit code: 0 without errors, 1 with errors, 2 for wrong arguments.";
 
 /// Arguments of `switchover check`.
 #[derive(Debug, Args)]
-#[command(about = "Check an Envoy file and the rollout documents in it", after_help = EXAMPLES)]
-pub struct CheckArgs {
+#[command(after_help = EXAMPLES)]
+pub(super) struct CheckArgs {
     /// An Envoy bootstrap (YAML or JSON), an ECDS document or a rollout document
     file: PathBuf,
     /// Print a JSON list of {file, line, path, message, severity} instead of lines
@@ -38,7 +38,7 @@ pub struct CheckArgs {
 ///
 /// # Errors
 /// Standard output cannot be written.
-pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let problems = config::check(&args.file, &|name| std::env::var(name).ok());
     let mut out = anstream::stdout().lock();
     if args.json {
