@@ -1,5 +1,6 @@
 //! The command line: what it takes, and one file for each verb.
 
+mod check;
 mod demo;
 mod schema;
 mod serve;
@@ -20,6 +21,8 @@ struct Arguments {
 enum Verb {
     /// Serve an Envoy bootstrap file.
     Serve(serve::ServeArgs),
+    /// Check an Envoy file and the rollout documents in it.
+    Check(check::CheckArgs),
     /// Print the JSON Schema of the rollout document.
     Schema,
     /// Run two demo upstreams and a gateway in front of them.
@@ -33,6 +36,7 @@ enum Verb {
 pub fn run() -> ExitCode {
     let outcome = match Arguments::parse().verb {
         Verb::Serve(args) => serve::run(&args),
+        Verb::Check(args) => check::run(&args),
         Verb::Schema => schema::run(),
         Verb::Demo(args) => demo::run(&args),
         Verb::DemoUpstream(args) => demo::upstream(args),
