@@ -138,7 +138,7 @@ impl Gateway {
     /// Moves a new rollout document onto the route role's, as an operator does.
     pub fn replace_document(&self, document: &Value) {
         let mut plugin = self.plugin.clone();
-        plugin["configuration"]["value"] = document.clone();
+        setup::set_document(&mut plugin, document);
         self.replace_plugin(&plugin);
     }
 
