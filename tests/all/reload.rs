@@ -75,7 +75,7 @@ cases! {
             (unknown, "routing.green.wieght"),
             (negative, "routing.green.weight"),
             (zero, "routing"),
-            (stranger, "purple"),
+            (stranger, "stable: names no environment"),
             (unset, "NOT_SET_ANYWHERE"),
             (json!([]), "a rollout document"),
         ] {
