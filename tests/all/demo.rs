@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 use switchover_host::demo::{self, Faults};
-use switchover_tests::setup::{Bootstrap, demo_plugin};
+use switchover_tests::setup::{Bootstrap, demo_document, demo_plugin};
 use switchover_tests::{Engine, Gateway, Setup, cases, python};
 use tokio::task::JoinHandle;
 
@@ -51,7 +51,7 @@ async fn start(engine: Engine) -> (Gateway, Running, Running) {
     let blue = Running::start("blue", "2.0.3", "key-of-blue").await;
     let green = Running::start("green", "2.1.0", "key-of-green").await;
     let gateway = Setup::at(&[("blue", blue.address), ("green", green.address)])
-        .document(demo_plugin()["configuration"]["value"].clone())
+        .document(demo_document())
         .variable("BLUE_API_KEY", "key-of-blue")
         .variable("GREEN_API_KEY", "key-of-green")
         .start(engine)

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 use switchover_tests::keys::consumer;
+use switchover_tests::setup::set_document;
 use switchover_tests::{
     Client, Engine, Gateway, Setup, Upstream, assert_eventually, cases, guest, programs,
 };
@@ -74,7 +75,7 @@ cases! {
             (unknown, "routing.green.wieght"),
             (negative, "routing.green.weight"),
             (zero, "routing"),
-            (stranger, "purple"),
+            (stranger, "stable: names no environment"),
             (unset, "NOT_SET_ANYWHERE"),
             (json!([]), "a rollout document"),
         ] {
@@ -122,7 +123,7 @@ cases! {
         let mut plugin = gateway.plugin().clone();
         let next = guest::variant(&programs::filter(), gateway.directory());
         plugin["vm_config"]["code"]["local"]["filename"] = next.to_str().unwrap().into();
-        plugin["configuration"]["value"] = document(100, "two");
+        set_document(&mut plugin, &document(100, "two"));
         gateway.replace_plugin(&plugin);
         assert_eventually!(version(&mut client).await == "two", "the new binary did not come into force");
         assert_eq!(client.get("/").send().await.text(), "green");

@@ -62,7 +62,7 @@ cases! {
             "routing": {"blue": {"weight": 95}, "green": {"weight": 5}},
             "strategy": "weighted_round_robin"
         });
-        let (gateway, ..) = two(engine, document).await;
+        let (gateway, _blue, _green) = two(engine, document).await;
         let answers = answers(&mut gateway.client(), 200).await;
         assert_eq!(shares(&answers), BTreeMap::from([("blue", 190), ("green", 10)]));
     }
@@ -80,7 +80,7 @@ cases! {
 
     /// Any window of as many requests as the weights add up to, not just the first.
     async fn every_window_is_exact(engine: Engine) {
-        let (gateway, ..) = two(engine, weighted(&[("blue", 7), ("green", 3)])).await;
+        let (gateway, _blue, _green) = two(engine, weighted(&[("blue", 7), ("green", 3)])).await;
         let answers = answers(&mut gateway.client(), 60).await;
         for window in answers.windows(10) {
             assert_eq!(shares(window), BTreeMap::from([("blue", 7), ("green", 3)]), "{answers:?}");
@@ -127,7 +127,7 @@ cases! {
         let mut document = weighted(&[("blue", 1), ("green", 1)]);
         document["routing"]["blue"]["version"] = json!("2.0.3");
         document["routing"]["green"]["version"] = json!("2.1.0");
-        let (gateway, ..) = two(engine, document.clone()).await;
+        let (gateway, _blue, _green) = two(engine, document.clone()).await;
         let mut client = gateway.client();
         for _ in 0..4 {
             let reply = client.get("/").send().await;
@@ -140,7 +140,7 @@ cases! {
     async fn answers_say_nothing_where_told_so(engine: Engine) {
         let mut document = weighted(&[("blue", 1), ("green", 1)]);
         document["response_headers"] = json!(false);
-        let (gateway, ..) = two(engine, document).await;
+        let (gateway, _blue, _green) = two(engine, document).await;
         let reply = gateway.client().get("/").send().await;
         assert!(!reply.headers.contains_key("x-deployment-mode"), "{reply:?}");
         assert!(!reply.headers.contains_key("x-deployment-version"), "{reply:?}");
@@ -190,7 +190,7 @@ cases! {
         let mut document = weighted(&[("blue", 90), ("green", 10)]);
         document["rollout"] = json!("chat-api-2.1.0");
         document["override"] = json!({"allow": "anyone"});
-        let (gateway, ..) = two(engine, document).await;
+        let (gateway, _blue, _green) = two(engine, document).await;
         let mut client = gateway.client();
         answers(&mut client, 100).await;
         for _ in 0..3 {

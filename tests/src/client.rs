@@ -28,6 +28,9 @@ pub struct Call<'a> {
     request: Request<Full<Bytes>>,
 }
 
+/// Why there is no answer: no connection, or one that broke off.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
 /// A whole answer.
 #[derive(Debug, Clone)]
 pub struct Reply {
@@ -85,7 +88,7 @@ impl Client {
     async fn exchange(
         &mut self,
         request: Request<Full<Bytes>>,
-    ) -> Result<Response<Incoming>, hyper::Error> {
+    ) -> Result<Response<Incoming>, Failure> {
         let mut connection = match self.connection.take() {
             // Ready once the last answer was read in full; an error means that the peer has closed.
             Some(mut kept) => match kept.ready().await {
@@ -99,12 +102,10 @@ impl Client {
         Ok(response)
     }
 
-    async fn connect(&mut self) -> Result<SendRequest<Full<Bytes>>, hyper::Error> {
+    async fn connect(&mut self) -> Result<SendRequest<Full<Bytes>>, Failure> {
         self.connections += 1;
-        let stream = TcpStream::connect(self.address)
-            .await
-            .unwrap_or_else(|e| panic!("{}: {e}", self.address));
-        stream.set_nodelay(true).unwrap();
+        let stream = TcpStream::connect(self.address).await?;
+        stream.set_nodelay(true)?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         Ok(sender)
@@ -139,8 +140,8 @@ impl Call<'_> {
         self
     }
 
-    /// Sends it and waits for the whole answer; an error where the connection broke off.
-    pub async fn try_send(self) -> Result<Reply, hyper::Error> {
+    /// Sends it and waits for the whole answer.
+    pub async fn try_send(self) -> Result<Reply, Failure> {
         let what = format!("{} {}", self.request.method(), self.request.uri());
         let exchange = async {
             let (parts, body) = self.client.exchange(self.request).await?.into_parts();

@@ -138,7 +138,7 @@ impl Gateway {
     /// Moves a new rollout document onto the route role's, as an operator does.
     pub fn replace_document(&self, document: &Value) {
         let mut plugin = self.plugin.clone();
-        plugin["configuration"]["value"] = document.clone();
+        setup::set_document(&mut plugin, document);
         self.replace_plugin(&plugin);
     }
 
@@ -215,10 +215,17 @@ impl Gateway {
     /// The listeners' addresses, once the engine is live and all of them have one.
     async fn ready_listeners(&self) -> Option<BTreeMap<String, SocketAddr>> {
         let mut admin = Client::new(self.admin);
-        if admin.get("/ready").send().await.status != 200 {
+        // It may end at any moment: no answer is no listeners.
+        let ready = admin.get("/ready").try_send().await.ok()?;
+        if ready.status != 200 {
             return None;
         }
-        let statuses = admin.get("/listeners?format=json").send().await.json();
+        let statuses = admin
+            .get("/listeners?format=json")
+            .try_send()
+            .await
+            .ok()?
+            .json();
         let statuses = statuses["listener_statuses"].as_array()?;
         let address = |status: &Value| {
             let address = &status["local_address"]["socket_address"];

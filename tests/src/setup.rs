@@ -206,7 +206,7 @@ impl Setup {
                 &self.route_guest.unwrap_or_else(programs::filter),
                 &vm_environment,
             );
-            plugin["configuration"]["value"] = self.document;
+            set_document(&mut plugin, &self.document);
             for edit in self.plugin_edits {
                 edit(&mut plugin);
             }
@@ -231,14 +231,23 @@ impl Setup {
 
 /// The route role's `PluginConfig` in the demo.
 pub fn demo_plugin() -> Value {
-    let text = std::fs::read_to_string(programs::root().join("envoy/demo.ecds.json")).unwrap();
-    let mut document: Value = serde_json::from_str(&text).unwrap();
-    document["resources"][0]["typed_config"]["config"].take()
+    let mut resource = bootstrap::load("envoy/demo.ecds.yaml");
+    resource["resources"][0]["typed_config"]["config"].take()
+}
+
+/// The demo's rollout document.
+pub fn demo_document() -> Value {
+    serde_json::from_str(demo_plugin()["configuration"]["value"].as_str().unwrap()).unwrap()
 }
 
 fn set_guest(plugin: &mut Value, guest: &Path, environment: &Value) {
     plugin["vm_config"]["code"]["local"]["filename"] = guest.to_str().unwrap().into();
     plugin["vm_config"]["environment_variables"] = environment.clone();
+}
+
+/// Puts a rollout document into a `PluginConfig`.
+pub fn set_document(plugin: &mut Value, document: &Value) {
+    plugin["configuration"]["value"] = document.to_string().into();
 }
 
 /// A Wasm filter's `typed_config`.

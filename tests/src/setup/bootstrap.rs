@@ -19,10 +19,7 @@ pub struct Bootstrap(pub Value);
 impl Bootstrap {
     /// `envoy/demo.yaml`, with ports of the kernel's choice.
     pub fn demo() -> Self {
-        let text = std::fs::read_to_string(programs::root().join("envoy/demo.yaml")).unwrap();
-        let mut documents = Yaml::load_from_str(&text).unwrap();
-        assert_eq!(documents.len(), 1, "demo.yaml holds one document");
-        let mut demo = Self(json_of(&documents.remove(0)));
+        let mut demo = Self(load("envoy/demo.yaml"));
         demo.0["admin"]["address"]["socket_address"]["port_value"] = 0.into();
         demo.0["static_resources"]["listeners"][0]["address"]["socket_address"]["port_value"] =
             0.into();
@@ -159,6 +156,14 @@ pub fn endpoint(address: SocketAddr, environment: &str) -> Value {
         "endpoint": {"address": {"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}}},
         "metadata": {"filter_metadata": {"switchover": {"environment": environment}}},
     })
+}
+
+/// A YAML file of the repository's.
+pub(super) fn load(path: &str) -> Value {
+    let text = std::fs::read_to_string(programs::root().join(path)).unwrap();
+    let mut documents = Yaml::load_from_str(&text).unwrap();
+    assert_eq!(documents.len(), 1, "{path} holds one document");
+    json_of(&documents.remove(0))
 }
 
 fn list(value: &mut Value) -> &mut Vec<Value> {
