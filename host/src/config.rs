@@ -4,17 +4,26 @@
 //! The types here are resolved: names refer to things that exist, numbers are in range.
 
 pub mod cluster;
+mod common;
+mod facts;
 pub mod listener;
+mod node;
 pub mod plugin;
+mod read;
+mod reader;
 pub mod route;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use cluster::Cluster;
 pub use listener::Listener;
 pub use plugin::WasmPlugin;
+use read::{read_file, split, with_root};
 pub use route::RouteConfiguration;
 
 /// A whole bootstrap file.
@@ -77,4 +86,61 @@ pub enum Severity {
     Error,
     /// The file is served; `check` tells.
     Warning,
+}
+
+/// A bootstrap without errors.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The configuration.
+    pub bootstrap: Bootstrap,
+    /// What is served but looks wrong.
+    pub warnings: Vec<Problem>,
+}
+
+/// Reads a bootstrap file: YAML or, by its name, JSON. Paths in it stay as they are: relative to the process's
+/// working directory, as in Envoy. Files that it names (code, ECDS documents) are not opened.
+///
+/// `env` looks up variables of the process's environment.
+///
+/// # Errors
+/// All problems of the file, each with its line and path.
+pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Vec<Problem>> {
+    let text = read_file(path).map_err(|problem| vec![problem])?;
+    load_str(path, &text, env)
+}
+
+/// The same for a text; `path` says whether it is YAML, and stands in the problems.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_str(
+    path: &Path,
+    text: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Loaded, Vec<Problem>> {
+    let (bootstrap, _, problems) = read::bootstrap(path, text, env);
+    let (errors, warnings) = split(problems);
+    match bootstrap {
+        Some(bootstrap) if errors.is_empty() => Ok(Loaded {
+            bootstrap,
+            warnings,
+        }),
+        _ => Err(errors),
+    }
+}
+
+// === impl Problem ===
+
+impl fmt::Display for Problem {
+    /// `file:line: path: message`, without the parts that are not known.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.file.display())?;
+        if self.line > 0 {
+            write!(f, "{}:", self.line)?;
+        }
+        if !self.path.is_empty() {
+            write!(f, " {}:", self.path)?;
+        }
+        write!(f, " {}", self.message)
+    }
 }

@@ -1,2 +1,12 @@
 //! A fast HTTP gateway that reads an Envoy file and runs Proxy-Wasm filters.
+pub mod abi;
+pub mod admin;
+pub mod cli;
 pub mod config;
+pub mod demo;
+pub mod gateway;
+pub mod process;
+pub mod proxy;
+pub mod stats;
+pub mod stream;
+pub mod vm;

@@ -1,1 +1,15 @@
 //! One integration binary: each behaviour on both engines.
+
+mod auth;
+mod bad_input;
+mod credentials;
+mod demo;
+mod drain;
+mod failures;
+mod guests;
+mod http;
+mod overrides;
+mod reload;
+mod secrets;
+mod sticky;
+mod traffic;

@@ -1,1 +1,106 @@
-//! Harness: engines, upstreams and clients for the integration tests.
+//! Harness of the integration tests: each case runs on both engines, with real sockets and real upstreams.
+//!
+//! A case is an `async fn` inside [`cases!`]; it becomes two tests, `case::host` and `case::envoy`.
+//! A [`Setup`] describes a gateway over the shape of `envoy/demo.yaml`; [`Setup::start`] runs it in an
+//! [`Engine`] and gives a [`Gateway`]. An [`Upstream`] is a real server inside the test that records what it got;
+//! a [`Client`] keeps its connection; [`raw`] writes bytes of one's own. Every port is the kernel's choice,
+//! every wait is for a condition and bounded.
+
+pub mod client;
+pub mod engine;
+pub mod gateway;
+pub mod guest;
+pub mod keys;
+pub mod metrics;
+pub mod programs;
+pub mod python;
+pub mod raw;
+pub mod setup;
+pub mod upstream;
+
+use std::future::Future;
+use std::time::Duration;
+
+pub use client::{Client, Reply};
+pub use engine::Engine;
+pub use gateway::Gateway;
+pub use setup::Setup;
+pub use upstream::Upstream;
+
+/// Longest time that a condition is waited for. Far above what any takes, for a busy machine's sake.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Longest time that a case may take.
+const CASE_LIMIT: Duration = Duration::from_secs(120);
+
+/// How often a condition is looked at.
+pub const GLANCE: Duration = Duration::from_millis(10);
+
+/// Turns each `async fn name(engine: Engine)` into the tests `name::host` and `name::envoy`.
+///
+/// `host async fn` makes the first of them only; its documentation says why Envoy has no part in it.
+#[macro_export]
+macro_rules! cases {
+    () => {};
+    ($(#[$meta:meta])* async fn $name:ident($engine:ident: Engine) $body:block $($rest:tt)*) => {
+        $(#[$meta])*
+        mod $name {
+            #[allow(unused_imports, reason = "a case may need nothing from its file")]
+            use super::*;
+
+            async fn case($engine: $crate::Engine) $body
+
+            #[test]
+            fn host() {
+                $crate::run(case($crate::Engine::Host));
+            }
+
+            #[test]
+            fn envoy() {
+                $crate::run(case($crate::Engine::Envoy));
+            }
+        }
+        $crate::cases!($($rest)*);
+    };
+    ($(#[$meta:meta])* host async fn $name:ident($engine:ident: Engine) $body:block $($rest:tt)*) => {
+        $(#[$meta])*
+        mod $name {
+            #[allow(unused_imports, reason = "a case may need nothing from its file")]
+            use super::*;
+
+            async fn case($engine: $crate::Engine) $body
+
+            #[test]
+            fn host() {
+                $crate::run(case($crate::Engine::Host));
+            }
+        }
+        $crate::cases!($($rest)*);
+    };
+}
+
+/// Waits until a condition, which may await, holds; fails with the message after [`PATIENCE`].
+#[macro_export]
+macro_rules! assert_eventually {
+    ($condition:expr, $($message:tt)+) => {{
+        let start = std::time::Instant::now();
+        while !$condition {
+            assert!(start.elapsed() < $crate::PATIENCE, $($message)+);
+            tokio::time::sleep($crate::GLANCE).await;
+        }
+    }};
+}
+
+/// Runs a case to its end on a runtime of its own.
+///
+/// # Panics
+/// Where the case does, or takes longer than two minutes.
+pub fn run(case: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let in_time = runtime.block_on(async { tokio::time::timeout(CASE_LIMIT, case).await });
+    assert!(in_time.is_ok(), "the case took longer than {CASE_LIMIT:?}");
+}

@@ -5,6 +5,10 @@ use std::time::Duration;
 
 use super::listener::HttpFilter;
 
+mod read;
+
+pub(super) use read::{cluster as read, cluster_name};
+
 /// `envoy.config.cluster.v3.Cluster`.
 #[derive(Debug, Clone)]
 pub struct Cluster {
@@ -12,6 +16,8 @@ pub struct Cluster {
     pub name: String,
     /// Leaf or aggregate.
     pub kind: ClusterKind,
+    /// `dns_lookup_family`: which addresses of a name are taken.
+    pub dns_family: DnsFamily,
     /// `connect_timeout`; Envoy's default is 5 s.
     pub connect_timeout: Duration,
     /// `circuit_breakers`, default priority.
@@ -44,6 +50,21 @@ pub enum ClusterKind {
     /// `envoy.clusters.aggregate` with `CLUSTER_PROVIDED`: the leaves in order, each a level of priority
     /// (its own priorities follow one another). Each exists in the file and is a leaf.
     Aggregate(Vec<String>),
+}
+
+/// `dns_lookup_family`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DnsFamily {
+    /// `AUTO`, the default: IPv6, or IPv4 where there is none.
+    Auto,
+    /// `V4_ONLY`.
+    V4Only,
+    /// `V6_ONLY`.
+    V6Only,
+    /// `V4_PREFERRED`: IPv4, or IPv6 where there is none.
+    V4Preferred,
+    /// `ALL`: both.
+    All,
 }
 
 /// `envoy.config.endpoint.v3.LbEndpoint`.

@@ -7,6 +7,10 @@ use std::time::Duration;
 use super::plugin::WasmPlugin;
 use super::route::{HeaderEdit, RouteConfiguration};
 
+mod read;
+
+pub(super) use read::{http_filters, listener as read};
+
 /// `envoy.config.listener.v3.Listener` with one filter chain of one HTTP connection manager.
 #[derive(Debug, Clone)]
 pub struct Listener {
@@ -14,6 +18,8 @@ pub struct Listener {
     pub name: String,
     /// Where it listens; port 0 lets the kernel choose.
     pub address: SocketAddr,
+    /// `per_connection_buffer_limit_bytes`: how much of a body a filter may hold back; Envoy's default is 1 MiB.
+    pub buffer_limit: u32,
     /// Its HTTP connection manager.
     pub http: HttpConnectionManager,
 }

@@ -6,6 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+mod discovered;
+mod read;
+
+pub use discovered::load_discovered;
+pub(super) use discovered::read as read_discovered;
+pub(super) use read::{WASM_URL, plugin as read};
+
 /// `envoy.extensions.wasm.v3.PluginConfig`.
 #[derive(Clone)]
 pub struct WasmPlugin {
@@ -13,8 +20,9 @@ pub struct WasmPlugin {
     pub name: String,
     /// `root_id`: guests read it as `plugin_root_id`.
     pub root_id: String,
-    /// `configuration` as the guest gets it: a `StringValue`'s text or `BytesValue`'s bytes as they are,
-    /// a `Struct` as JSON with keys in order of their bytes.
+    /// `configuration` as the guest gets it: a `StringValue`'s text or a `BytesValue`'s bytes.
+    ///
+    /// Anything else is refused: Envoy 1.40 hands a `Struct` over as protobuf's wire bytes, which guests do not expect.
     pub configuration: Bytes,
     /// `vm_config`.
     pub vm: VmConfig,

@@ -4,6 +4,16 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, StatusCode};
 
+mod action;
+mod edit;
+mod matcher;
+mod read;
+mod retry;
+
+pub(super) use edit::{removed as read_removed, value_option as read_header_value};
+pub(super) use matcher::regex_message;
+pub(super) use read::route_configuration as read;
+
 /// `envoy.config.route.v3.RouteConfiguration`.
 #[derive(Debug, Clone, Default)]
 pub struct RouteConfiguration {

@@ -1,0 +1,136 @@
+//! The attempt role: which credential one attempt upstream carries.
+//!
+//! Attempts of a request share one header map: what is set for the first is still there for the second. So an attempt
+//! first loses the credentials of all environments, then gets its own; one whose environment is unknown gets none.
+
+use crate::document::{MODE_HEADER, Rollout};
+use crate::route::{Apply, Edit};
+
+/// The property in which the route role leaves its [`Mark`].
+pub const MARK_PROPERTY: &str = "switchover_decision";
+/// The property in which the attempt role leaves the name of the attempt's environment, empty where it is unknown.
+pub const ANSWERED_PROPERTY: &str = "switchover_attempt";
+
+/// What the route role leaves in the stream. Without it, no attempt gets a credential.
+///
+/// As text `1;ROLLOUT;ENVIRONMENT;TRUST;PLUGIN`, the first being the version of this form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark<'a> {
+    /// The rollout's identity.
+    pub rollout: &'a str,
+    /// The name of the environment that was chosen.
+    pub environment: &'a str,
+    /// Whether attempts may carry credentials; exempt requests may not.
+    pub trusted: bool,
+    /// The name of the route plugin.
+    pub plugin: &'a str,
+}
+
+// === impl Mark ===
+
+impl<'a> Mark<'a> {
+    /// Writes the text form over `into`.
+    pub fn write(&self, into: &mut Vec<u8>) {
+        let trust: &str = if self.trusted { "trusted" } else { "exempt" };
+        into.clear();
+        for part in ["1;", self.rollout, ";", self.environment, ";", trust, ";", self.plugin] {
+            into.extend_from_slice(part.as_bytes());
+        }
+    }
+
+    /// Reads the text form; `None` if it is another version's or no mark at all.
+    #[must_use]
+    pub fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let mut parts = str::from_utf8(bytes).ok()?.splitn(5, ';');
+        if parts.next() != Some("1") {
+            return None;
+        }
+        let (rollout, environment) = (parts.next()?, parts.next()?);
+        let trusted = match parts.next()? {
+            "trusted" => true,
+            "exempt" => false,
+            _ => return None,
+        };
+        Some(Self { rollout, environment, trusted, plugin: parts.next()? })
+    }
+}
+
+impl Rollout {
+    /// The environment of a cluster, by the clusters that the environments list.
+    #[must_use]
+    pub fn environment_of_cluster(&self, cluster: &[u8]) -> Option<usize> {
+        let has = |clusters: &[crate::document::ClusterName]| clusters.iter().any(|own| own.as_str().as_bytes() == cluster);
+        self.environments.iter().position(|environment| has(environment.clusters()))
+    }
+
+    /// The changes of an attempt's headers; `None` is an attempt whose environment is unknown.
+    pub fn edit_attempt(&self, environment: Option<usize>, trusted: bool, apply: Apply<'_>) {
+        let environment = environment.and_then(|index| self.environments.get(index));
+        let own = environment.and_then(|environment| environment.credential.as_ref()).filter(|_| trusted);
+        for (header, _) in &self.credential_headers {
+            // The host may set only the first of several values, so even its own header is removed first.
+            apply(Edit::Remove(header.as_str()));
+        }
+        match environment {
+            Some(environment) => apply(Edit::Set(MODE_HEADER, environment.name.as_str().as_bytes())),
+            None => apply(Edit::Remove(MODE_HEADER)),
+        }
+        if let Some(credential) = own {
+            apply(Edit::Set(credential.header.as_str(), credential.value.expose()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::document::parse;
+
+    fn edits(rollout: &Rollout, environment: Option<usize>, trusted: bool) -> Vec<String> {
+        let mut edits = Vec::new();
+        rollout.edit_attempt(environment, trusted, &mut |edit| {
+            edits.push(match edit {
+                Edit::Set(name, value) => format!("{name}={}", String::from_utf8_lossy(value)),
+                Edit::Add(name, _) => format!("{name}+"),
+                Edit::Remove(name) => format!("{name}-"),
+            });
+        });
+        edits
+    }
+
+    #[test]
+    fn every_other_credential_goes_first() {
+        let document = parse(
+            br#"{"attempts": true, "routing": {
+                "blue": {"weight": 1, "clusters": ["blue-only"], "credential": {"header": "x-blue", "scheme": "", "value": "B"}},
+                "green": {"weight": 1, "credential": {"value": "G"}},
+                "plain": {"weight": 1}}}"#,
+            &|_| None,
+        )
+        .unwrap();
+        let rollout = &document.rollouts()[0];
+        let by_cluster = |cluster: &str| rollout.environment_of_cluster(cluster.as_bytes());
+        assert_eq!(edits(rollout, by_cluster("blue-only"), true), ["x-blue-", "authorization-", "x-deployment-mode=blue", "x-blue=B"]);
+        assert_eq!(edits(rollout, by_cluster("green"), true), ["x-blue-", "authorization-", "x-deployment-mode=green", "authorization=Bearer G"]);
+        assert_eq!(edits(rollout, by_cluster("green"), false), ["x-blue-", "authorization-", "x-deployment-mode=green"]);
+        assert_eq!(edits(rollout, by_cluster("plain"), true), ["x-blue-", "authorization-", "x-deployment-mode=plain"]);
+        assert_eq!(edits(rollout, by_cluster("blue"), true), ["x-blue-", "authorization-", "x-deployment-mode-"]);
+    }
+
+    proptest! {
+        #[test]
+        fn marks_are_read_as_written(rollout in "[A-Za-z0-9._-]{1,8}", environment in "[a-z0-9-]{1,8}", trusted: bool, plugin in ".{0,8}") {
+            let mark = Mark { rollout: &rollout, environment: &environment, trusted, plugin: &plugin };
+            let mut text = b"left over".to_vec();
+            mark.write(&mut text);
+            prop_assert_eq!(Mark::parse(&text), Some(mark));
+        }
+
+        #[test]
+        fn anything_else_is_no_mark(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+            prop_assert_eq!(Mark::parse(&bytes), None);
+        }
+    }
+}

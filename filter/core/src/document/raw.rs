@@ -1,0 +1,354 @@
+//! The rollout document as it is written, before it is checked as a whole. The doc comments here are the reference: `switchover schema` prints them.
+
+use crate::document::read::{At, Problems, Read, choice, members, object};
+use crate::document::text::{
+    ClusterName, CookieName, Count, HeaderName, HostPattern, KeyDigest, Label, Method, Name, NotYet, QueryName,
+    RolloutId, Scheme, UrlPath, VariableName, Weight,
+};
+use crate::json::Node;
+use crate::secret::Secret;
+use crate::time::{Duration, Timestamp};
+
+/// A JSON array; items that could not be read are left out, so each keeps its index.
+pub(crate) struct Items<T>(pub(crate) Vec<(usize, T)>);
+
+/// A JSON object from environment names to `T`, in order of the names.
+pub(crate) struct ByName<T>(pub(crate) Vec<(Name, T)>);
+
+/// The whole document: one rollout, or several in `rollouts`.
+pub(crate) enum Document {
+    /// One rollout
+    One(Box<Rollout>),
+    /// Several
+    Many(Rollouts),
+}
+
+object! {
+    /// Several rollouts in one document: the first whose `match` fits a request decides; a request that fits none passes
+    /// untouched.
+    struct Rollouts {
+        /// The rollouts, in the order in which they are tried.
+        rollouts: Items<Rollout> [required],
+    }
+}
+
+object! {
+    /// A rollout: which environments there are, who gets which, and which credentials requests carry.
+    struct Rollout {
+        /// The identity of this rollout: salt of the sticky hash (a new one picks new first users) and metric label.
+        /// Default: `default`.
+        rollout: RolloutId,
+        /// The environment that traffic goes to when in doubt. Default: `blue` if there is one, else the first by name.
+        stable: Name,
+        /// The environments by name, at least one, the sum of their weights above zero.
+        routing: ByName<Environment> [required],
+        /// How requests without a sticky key are shared out. Default: `weighted_round_robin`.
+        strategy: Strategy,
+        /// Which requests belong together and stay in one environment. Default: none, except for `consistent_hash`,
+        /// which by default keeps each consumer in one environment.
+        sticky: Sticky,
+        /// Whether a request may name its environment itself. Default: nobody may.
+        r#override: Override,
+        /// What becomes of the clients' credentials. Default: they pass as they are.
+        auth: Auth,
+        /// Not supported yet: weights that change with time.
+        schedule: NotYet,
+        /// Not supported yet: limits at which all traffic returns to stable.
+        guard: NotYet,
+        /// Not supported yet: health checks of each environment by the filter.
+        health: NotYet,
+        /// Not supported yet: copies of requests for an environment whose answers are dropped.
+        shadow: NotYet,
+        /// Not supported yet: names, prices and fallbacks of models.
+        models: NotYet,
+        /// Whether an attempt role (root id `switchover.attempt`) is installed as an upstream filter and injects the
+        /// credentials, once for each attempt. Default: false, the route role injects them, and a retry in another
+        /// environment would carry the first one's credential.
+        attempts: bool,
+        /// True: everything to stable, whatever the weights say; an allowed override still counts. Default: false.
+        rollback: bool,
+        /// Counts an operator's resumes; a new number opens a tripped latch. Default: 0.
+        resume: Count,
+        /// Which requests this rollout is for. Default: all.
+        r#match: Match,
+        /// Whether responses say who answered, in `x-deployment-mode` and `x-deployment-version`. Default: true.
+        response_headers: bool,
+    }
+}
+
+object! {
+    /// One environment.
+    struct Environment {
+        /// Its share of the traffic relative to the other environments: an integer from 0 to 1,000,000.
+        weight: Weight [required],
+        /// The version that runs there; responses carry it as `x-deployment-version`. Default: none.
+        version: Label,
+        /// The clusters whose attempts belong to this environment, where endpoints carry no `switchover` metadata; leaf
+        /// clusters only. Default: the environment's own name.
+        clusters: Items<ClusterName>,
+        /// The credential that requests for this environment carry. Default: none.
+        credential: Credential,
+    }
+}
+
+object! {
+    /// A credential for an environment: exactly one of `value` and `env` holds it.
+    struct Credential {
+        /// The header that carries it. Default: `authorization`.
+        header: HeaderName,
+        /// What stands before the value, with a space. Default: `Bearer`; empty for the bare value.
+        scheme: Scheme,
+        /// The value itself. It appears in no log, metric or error.
+        value: Secret,
+        /// The environment variable of the VM that holds the value.
+        env: VariableName,
+    }
+}
+
+choice! {
+    /// How requests without a sticky key are shared out.
+    pub enum Strategy {
+        /// Smooth and exact: of as many requests in a row as the weights add up to, each environment gets its weight.
+        "weighted_round_robin" => WeightedRoundRobin,
+        /// Each request draws lots.
+        "weighted_random" => WeightedRandom,
+        /// By the hash of the sticky key; a request without one is shared out in turn.
+        "consistent_hash" => ConsistentHash,
+    }
+}
+
+object! {
+    /// Which requests belong together. A key moves only to an environment whose share rose or from one whose share fell.
+    struct Sticky {
+        /// Where the key comes from: the first source that the request has. Default: `["consumer"]`.
+        by: Items<KeySource>,
+        /// A cookie with an opaque random id for clients that send none. It is a source of keys like any other: in its
+        /// place in `by` if it is named there, else before `source_address`, else last.
+        set_cookie: SetCookie,
+    }
+}
+
+/// One source of a sticky key.
+pub(crate) enum KeySource {
+    /// `"consumer"`
+    Consumer,
+    /// `"source_address"`
+    SourceAddress,
+    /// `{"header": …}` or `{"cookie": …}`
+    Field(KeyField),
+}
+
+object! {
+    /// A header or a cookie that holds a sticky key: exactly one of the two.
+    struct KeyField {
+        /// The name of the header.
+        header: HeaderName,
+        /// The name of the cookie.
+        cookie: CookieName,
+    }
+}
+
+object! {
+    /// The sticky cookie that responses set.
+    struct SetCookie {
+        /// Its name. Default: `switchover`.
+        name: CookieName,
+        /// How long clients keep it, at least a second. Default: `1d`.
+        max_age: Duration,
+    }
+}
+
+object! {
+    /// The header by which a request names its environment.
+    struct Override {
+        /// The header's name. Default: `x-deployment-mode`.
+        header: HeaderName,
+        /// Who may use it. Default: `nobody`.
+        allow: Allow,
+    }
+}
+
+choice! {
+    /// Who may name the environment.
+    pub enum Allow {
+        /// Nobody; attempts are ignored and counted.
+        "nobody" => Nobody,
+        /// Verified consumers whose entry says `"override": true`.
+        "consumers" => Consumers,
+        /// Every request.
+        "anyone" => Anyone,
+    }
+}
+
+object! {
+    /// What becomes of the credentials that clients send.
+    struct Auth {
+        /// What is done with them. Default: `pass`.
+        mode: AuthMode,
+        /// Where a credential may be. Default: `authorization` with `Bearer`, `api-key`, `x-api-key`.
+        accept: Items<Source>,
+        /// Who may use the API; required by `replace`, and only looked at there.
+        consumers: Items<Consumer>,
+        /// The header that tells the environment who the consumer is: set for verified ones, removed from all others.
+        /// Default: none.
+        identity_header: HeaderName,
+        /// Requests that need no key; they get no environment's credential either. Default: none.
+        exempt: Items<Exempt>,
+    }
+}
+
+choice! {
+    /// What is done with the clients' credentials.
+    pub enum AuthMode {
+        /// They pass as they are.
+        "pass" => Pass,
+        /// Whatever an accepted source held is rewritten into the first accepted form, and the rest is removed.
+        "normalize" => Normalize,
+        /// A consumer is verified, every client credential is removed, and the environment's own goes upstream.
+        "replace" => Replace,
+    }
+}
+
+object! {
+    /// A place where a credential may be: exactly one of `header` and `query`.
+    struct Source {
+        /// A header.
+        header: HeaderName,
+        /// What stands before the credential in the header, with a space; compared without regard to case. Default: none.
+        scheme: Scheme,
+        /// A query parameter; it is removed from the path where credentials are rewritten.
+        query: QueryName,
+    }
+}
+
+object! {
+    /// Someone who may use the API.
+    struct Consumer {
+        /// The consumer's name: sticky key and value of the identity header.
+        name: Label [required],
+        /// The keys, at least one; several overlap while one replaces another.
+        keys: Items<Key> [required],
+        /// Whether the consumer may name the environment, where `override.allow` is `consumers`. Default: false.
+        r#override: bool,
+    }
+}
+
+object! {
+    /// A consumer's key.
+    struct Key {
+        /// The SHA-256 digest of the key, in 64 hexadecimal digits.
+        sha256: KeyDigest [required],
+        /// The instant (RFC 3339) from which on the key is good. Default: always.
+        not_before: Timestamp,
+        /// The instant (RFC 3339) from which on the key is no longer good. Default: never.
+        not_after: Timestamp,
+    }
+}
+
+object! {
+    /// Requests that need no key: those that fit every field given, at least one.
+    struct Exempt {
+        /// The request method.
+        method: Method,
+        /// The whole path, without a query.
+        path: UrlPath,
+    }
+}
+
+object! {
+    /// Which requests a rollout is for: those that fit every field given.
+    struct Match {
+        /// Hosts, without ports: exact names, or `*.` and what the host ends in. Default: all.
+        hosts: Items<HostPattern>,
+        /// What the path starts with, in whole segments: `/v1` fits `/v1` and `/v1/models`, not `/v10`. Default: all.
+        path_prefix: UrlPath,
+    }
+}
+
+// === impl Document ===
+
+impl Read for Document {
+    const EXPECTED: &'static str = "a rollout document";
+
+    fn read(node: &Node, at: &At<'_>, problems: &mut Problems) -> Option<Self> {
+        let Node::Object(fields) = node else {
+            problems.wrong_type(at, "an object: a rollout document", node);
+            return None;
+        };
+        if fields.iter().any(|(name, _)| name == "rollouts") {
+            return Rollouts::read(node, at, problems).map(Self::Many);
+        }
+        Rollout::read(node, at, problems).map(|rollout| Self::One(Box::new(rollout)))
+    }
+}
+
+// === impl Items ===
+
+impl<T: Read> Read for Items<T> {
+    const EXPECTED: &'static str = "an array";
+
+    fn read(node: &Node, at: &At<'_>, problems: &mut Problems) -> Option<Self> {
+        let Node::Array(items) = node else {
+            problems.wrong_type(at, Self::EXPECTED, node);
+            return None;
+        };
+        let item = |(index, node)| Some((index, T::read(node, &at.item(index), problems)?));
+        Some(Self(items.iter().enumerate().filter_map(item).collect()))
+    }
+}
+
+// === impl ByName ===
+
+impl<T: Read> Read for ByName<T> {
+    const EXPECTED: &'static str = "an object from environment names to environments";
+
+    fn read(node: &Node, at: &At<'_>, problems: &mut Problems) -> Option<Self> {
+        let mut environments = Vec::new();
+        for (name, node) in members(node, at, problems, None)? {
+            let at = at.member(name);
+            let value = T::read(node, &at, problems);
+            match Name::new(name) {
+                Some(name) => environments.extend(value.map(|value| (name, value))),
+                None => problems.push(&at, ["is no environment name: expected ", Name::EXPECTED].concat()),
+            }
+        }
+        environments.sort_by(|(left, _), (right, _)| left.cmp(right));
+        Some(Self(environments))
+    }
+}
+
+// === impl KeySource ===
+
+impl Read for KeySource {
+    const EXPECTED: &'static str =
+        "`\"consumer\"`, `\"source_address\"`, `{\"header\": NAME}` or `{\"cookie\": NAME}`";
+
+    fn read(node: &Node, at: &At<'_>, problems: &mut Problems) -> Option<Self> {
+        match node {
+            Node::String(word) if word == "consumer" => Some(Self::Consumer),
+            Node::String(word) if word == "source_address" => Some(Self::SourceAddress),
+            Node::Object(_) => KeyField::read(node, at, problems).map(Self::Field),
+            Node::String(_) => {
+                problems.push(at, ["expected ", Self::EXPECTED].concat());
+                None
+            }
+            _ => {
+                problems.wrong_type(at, Self::EXPECTED, node);
+                None
+            }
+        }
+    }
+}
+
+/// The configuration of an attempt role.
+pub(crate) fn read_route_plugin(node: &Node, problems: &mut Problems) -> Option<String> {
+    object! {
+        /// The attempt role's own configuration.
+        struct Attempt {
+            /// The name of the route plugin whose requests get credentials. Default: any.
+            route_plugin: ClusterName,
+        }
+    }
+    let attempt = Attempt::read(node, &At::Root, problems)?;
+    attempt.route_plugin.map(|name| name.as_str().to_owned())
+}

@@ -1,0 +1,373 @@
+//! The route role: what becomes of a request and of its response.
+
+use std::borrow::Cow;
+
+use crate::auth::source::{Source, find, strip_query};
+use crate::auth::{AuthOutcome, Identity, keys::digest, source::Found};
+use crate::document::{Allow, AuthMode, Document, MODE_HEADER, Rollout, Strategy, VERSION_HEADER};
+use crate::headers::Headers;
+use crate::reply::{Reply, error_body};
+use crate::sticky::{CookieId, KeySource, cookie, without_port};
+use crate::strategy::{Random, RoundRobin, rendezvous};
+use crate::time::Timestamp;
+
+/// How many ids are drawn for a cookie that shall keep a client where another key has put it: enough for a share of two
+/// percent nine times in ten; a client that misses moves once.
+const COOKIE_DRAWS: usize = 128;
+/// How much of a wrong override is repeated in the answer.
+const LONGEST_ECHO: usize = 64;
+
+/// What a decision needs besides the document and the headers.
+pub struct Surroundings<'a> {
+    /// The wall clock.
+    pub now: Timestamp,
+    /// The turns of this rollout in this worker.
+    pub balancer: &'a mut RoundRobin,
+    /// This worker's random numbers.
+    pub random: &'a mut Random,
+    /// Reads the client's address (with its port); called at most once, and only where a sticky key needs it.
+    pub source_address: &'a mut dyn FnMut() -> Option<Vec<u8>>,
+}
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub struct Decision<'a> {
+    /// How the look at the credential ended; `None` where nothing was looked at.
+    pub auth: Option<AuthOutcome>,
+    /// The request named an environment and was not allowed to.
+    pub override_refused: bool,
+    /// Where it goes, or the answer that it gets at once.
+    pub verdict: Result<Route<'a>, Box<Reply>>,
+}
+
+/// Where a request goes.
+#[derive(Debug)]
+pub struct Route<'a> {
+    /// Index of the environment.
+    pub environment: usize,
+    /// Why it was chosen.
+    pub reason: Reason,
+    /// The id of the cookie that the response shall set.
+    pub cookie: Option<CookieId>,
+    /// Whether the request may carry an environment's credential.
+    pub trusted: bool,
+    consumer: Option<usize>,
+    credential: Option<Cow<'a, [u8]>>,
+}
+
+/// Why an environment was chosen; a metric label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The request named it
+    Override,
+    /// Its sticky key belongs there
+    Sticky,
+    /// It was the environment's turn or lot
+    Strategy,
+    /// Everything goes to stable
+    Stable,
+}
+
+/// A change of a header map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Edit<'a> {
+    /// Set the header to one value, whatever was there.
+    Set(&'a str, &'a [u8]),
+    /// Add a value.
+    Add(&'a str, &'a [u8]),
+    /// Remove all values.
+    Remove(&'a str),
+}
+
+/// Carries an [`Edit`] out.
+pub type Apply<'a> = &'a mut dyn FnMut(Edit<'_>);
+
+// === impl Reason ===
+
+impl Reason {
+    /// All reasons, in the order of [`Reason::index`].
+    pub const ALL: [Self; 4] = [Self::Override, Self::Sticky, Self::Strategy, Self::Stable];
+
+    /// The label's value.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Override => "override",
+            Self::Sticky => "sticky",
+            Self::Strategy => "strategy",
+            Self::Stable => "stable",
+        }
+    }
+
+    /// The position in [`Reason::ALL`].
+    #[must_use]
+    pub fn index(self) -> usize {
+        match self {
+            Self::Override => 0,
+            Self::Sticky => 1,
+            Self::Strategy => 2,
+            Self::Stable => 3,
+        }
+    }
+}
+
+// === deciding ===
+
+impl Document {
+    /// Decides about a request that fits `rollout`, which must be one of this document's.
+    pub fn decide<'a>(
+        &self,
+        rollout: &Rollout,
+        headers: &Headers<'a>,
+        mut surroundings: Surroundings<'_>,
+    ) -> Decision<'a> {
+        let slots = self.slots();
+        let method = headers.get(slots.method).unwrap_or_default();
+        let path = headers.get(slots.path).unwrap_or_default();
+        let identity = rollout.auth.identify(headers, method, path, surroundings.now);
+        let decision = |verdict, override_refused| Decision { auth: identity.outcome, override_refused, verdict };
+        if let Some(reply) = identity.outcome.and_then(|outcome| rollout.auth.refusal(outcome, rollout.id.as_str())) {
+            return decision(Err(Box::new(reply)), false);
+        }
+        let (overridden, override_refused) = match rollout.overridden(headers, &identity) {
+            Ok(chosen) => chosen,
+            Err(reply) => return decision(Err(reply), false),
+        };
+        let (environment, reason, cookie) = match overridden {
+            Some(environment) => (environment, Reason::Override, None),
+            None if rollout.rollback => (rollout.stable, Reason::Stable, None),
+            None => rollout.choose(headers, path, self, &identity, &mut surroundings),
+        };
+        let trusted = identity.outcome != Some(AuthOutcome::Exempt);
+        let Identity { consumer, credential, .. } = identity;
+        let route = Route { environment, reason, cookie, trusted, consumer, credential };
+        Decision { auth: identity.outcome, override_refused, verdict: Ok(route) }
+    }
+}
+
+impl Rollout {
+    /// The turns of a fresh worker.
+    #[must_use]
+    pub fn balancer(&self) -> RoundRobin {
+        RoundRobin::new(self.weights.clone())
+    }
+
+    /// The environment that the request names, if it may, and whether it was refused; the error answers a name that
+    /// does not exist.
+    fn overridden(
+        &self,
+        headers: &Headers<'_>,
+        identity: &Identity<'_>,
+    ) -> Result<(Option<usize>, bool), Box<Reply>> {
+        let Some(value) = headers.get(self.override_slot).map(<[u8]>::trim_ascii).filter(|value| !value.is_empty())
+        else {
+            return Ok((None, false));
+        };
+        let consumer = identity.consumer.and_then(|consumer| self.auth.consumers.get(consumer));
+        let allowed = match self.allow {
+            Allow::Nobody => false,
+            Allow::Consumers => consumer.is_some_and(|consumer| consumer.may_override),
+            Allow::Anyone => true,
+        };
+        if !allowed {
+            return Ok((None, true));
+        }
+        let names = || self.environments.iter().map(|environment| environment.name.as_str());
+        match names().position(|name| value.eq_ignore_ascii_case(name.as_bytes())) {
+            Some(environment) => Ok((Some(environment), false)),
+            None => Err(Box::new(unknown_environment(self.override_header.as_str(), value, names()))),
+        }
+    }
+
+    /// Chooses by sticky key, else by strategy.
+    fn choose(
+        &self,
+        headers: &Headers<'_>,
+        path: &[u8],
+        document: &Document,
+        identity: &Identity<'_>,
+        surroundings: &mut Surroundings<'_>,
+    ) -> (usize, Reason, Option<CookieId>) {
+        let by_key = |key: &[u8]| rendezvous::choose(&self.environments, &self.weights, key).unwrap_or(self.stable);
+        let mut wants_cookie = false;
+        for source in &self.sticky.by {
+            let key: Cow<'_, [u8]> = match source {
+                KeySource::Consumer => match self.consumer_key(headers, path, identity) {
+                    Some(key) => key,
+                    None => continue,
+                },
+                KeySource::Header(slot) => match headers.get(*slot).filter(|value| !value.is_empty()) {
+                    Some(value) => value.into(),
+                    None => continue,
+                },
+                KeySource::Cookie(name) | KeySource::OwnCookie(name) => {
+                    match cookie(headers, document.slots().cookie, name) {
+                        Some(value) => value.into(),
+                        None => {
+                            wants_cookie |= matches!(source, KeySource::OwnCookie(_));
+                            continue;
+                        }
+                    }
+                }
+                KeySource::SourceAddress => match (surroundings.source_address)() {
+                    Some(address) => without_port(&address).to_vec().into(),
+                    None => continue,
+                },
+            };
+            let environment = by_key(&key);
+            let stays = |id: &CookieId| by_key(id.as_bytes()) == environment;
+            let id = wants_cookie.then(|| {
+                let mut draws = (0..COOKIE_DRAWS).map(|_| CookieId::new(surroundings.random));
+                draws.find(stays)
+            });
+            return (environment, Reason::Sticky, id.flatten());
+        }
+        if wants_cookie {
+            let id = CookieId::new(surroundings.random);
+            return (by_key(id.as_bytes()), Reason::Sticky, Some(id));
+        }
+        let environment = match self.strategy {
+            Strategy::WeightedRandom => surroundings.random.draw(&self.weights),
+            Strategy::WeightedRoundRobin | Strategy::ConsistentHash => surroundings.balancer.choose(),
+        };
+        (environment.unwrap_or(self.stable), Reason::Strategy, None)
+    }
+
+    /// The verified consumer's name, else the digest of the credential that the request carries.
+    fn consumer_key<'a>(
+        &'a self,
+        headers: &Headers<'a>,
+        path: &'a [u8],
+        identity: &Identity<'a>,
+    ) -> Option<Cow<'a, [u8]>> {
+        if let Some(consumer) = identity.consumer.and_then(|consumer| self.auth.consumers.get(consumer)) {
+            return Some(consumer.name.as_str().as_bytes().into());
+        }
+        match &identity.credential {
+            Some(credential) => Some(digest(credential).to_vec().into()),
+            None => match find(&self.auth.accept, headers, Some(path)) {
+                Found::One(credential) => Some(digest(&credential).to_vec().into()),
+                _ => None,
+            },
+        }
+    }
+}
+
+fn unknown_environment<'a>(header: &str, value: &[u8], names: impl Iterator<Item = &'a str>) -> Reply {
+    let echo = String::from_utf8_lossy(value.get(..LONGEST_ECHO).unwrap_or(value));
+    let names: Vec<_> = names.collect();
+    let message = ["`", header, ": ", &echo, "` names no environment. The environments are: ", &names.join(", "), "."];
+    Reply {
+        status: 400,
+        headers: vec![("content-type", "application/json".into())],
+        body: error_body(&message.concat(), Some(header), "unknown_environment"),
+        details: "switchover_unknown_environment",
+    }
+}
+
+// === carrying out ===
+
+impl Rollout {
+    /// The changes of the request's headers. `scratch` is a buffer that is used again and again.
+    pub fn edit_request(
+        &self,
+        document: &Document,
+        route: &Route<'_>,
+        headers: &Headers<'_>,
+        scratch: &mut Vec<u8>,
+        apply: Apply<'_>,
+    ) {
+        let Some(environment) = self.environments.get(route.environment) else { return };
+        // Some hosts set only the first of several values.
+        let set = |name: &str, count: usize, value: &[u8], apply: Apply<'_>| {
+            if count > 1 {
+                apply(Edit::Remove(name));
+            }
+            apply(Edit::Set(name, value));
+        };
+        let slots = document.slots();
+        set(MODE_HEADER, headers.count(slots.mode), environment.name.as_str().as_bytes(), apply);
+        if let Some((name, slot)) = &self.auth.identity {
+            match route.consumer.and_then(|consumer| self.auth.consumers.get(consumer)) {
+                Some(consumer) => set(name.as_str(), headers.count(*slot), consumer.name.as_str().as_bytes(), apply),
+                None if headers.count(*slot) > 0 => apply(Edit::Remove(name.as_str())),
+                None => {}
+            }
+        }
+        let own = environment.credential.as_ref().filter(|_| route.trusted && !self.attempts);
+        let own_header = own.map(|credential| credential.header.as_str());
+        self.clean(route, headers, own_header, slots.path, scratch, apply);
+        if let Some(credential) = own {
+            let slot = self.credential_headers.iter().find(|(name, _)| *name == credential.header);
+            let count = slot.map_or(0, |(_, slot)| headers.count(*slot));
+            set(credential.header.as_str(), count, credential.value.expose(), apply);
+        }
+    }
+
+    /// Removes or rewrites what the client sent as credentials, except in the header that is set afterwards anyway.
+    fn clean(
+        &self,
+        route: &Route<'_>,
+        headers: &Headers<'_>,
+        own: Option<&str>,
+        path: crate::headers::Slot,
+        scratch: &mut Vec<u8>,
+        apply: Apply<'_>,
+    ) {
+        let normalized = match (self.auth.mode, &route.credential) {
+            (AuthMode::Pass, _) | (AuthMode::Normalize, None) => return,
+            (AuthMode::Normalize, Some(credential)) => self.auth.accept.first().zip(Some(credential)),
+            (AuthMode::Replace, _) => None,
+        };
+        let form = match normalized {
+            Some((Source::Header { name, slot, scheme }, credential)) => {
+                scratch.clear();
+                scratch.extend_from_slice(scheme.as_str().as_bytes());
+                scratch.extend_from_slice(if scheme.as_str().is_empty() { b"" } else { b" " });
+                scratch.extend_from_slice(credential);
+                let unchanged = headers.count(*slot) == 1 && headers.get(*slot) == Some(scratch);
+                Some((name, unchanged))
+            }
+            _ => None,
+        };
+        let kept = |name: &str| Some(name) == own || form.is_some_and(|(own, unchanged)| unchanged && own.as_str() == name);
+        let accepted = self.auth.accept.iter().filter_map(|source| match source {
+            Source::Header { name, slot, .. } => Some((name, *slot)),
+            Source::Query { .. } => None,
+        });
+        // In `replace` no environment's credential header may come from the client either.
+        let reserved = if self.auth.mode == AuthMode::Replace { &self.credential_headers[..] } else { &[] };
+        let reserved = reserved.iter().filter(|(name, _)| !self.auth.accepts(name));
+        let mut last = None;
+        for (name, slot) in accepted.chain(reserved.map(|(name, slot)| (name, *slot))) {
+            if headers.count(slot) > 0 && !kept(name.as_str()) && last != Some(name) {
+                apply(Edit::Remove(name.as_str()));
+            }
+            last = Some(name);
+        }
+        if let Some((name, false)) = form
+            && own != Some(name.as_str())
+        {
+            apply(Edit::Set(name.as_str(), scratch));
+        }
+        if let Some(path) = headers.get(path)
+            && strip_query(&self.auth.accept, path, scratch)
+        {
+            apply(Edit::Set(":path", scratch));
+        }
+    }
+
+    /// The changes of the response's headers. `answered` is the environment that answered, where that is known.
+    pub fn edit_response(&self, answered: Option<usize>, cookie: Option<&CookieId>, apply: Apply<'_>) {
+        let environment = answered.and_then(|index| self.environments.get(index)).filter(|_| self.response_headers);
+        if let Some(environment) = environment {
+            apply(Edit::Set(MODE_HEADER, environment.name.as_str().as_bytes()));
+            if let Some(version) = &environment.version {
+                apply(Edit::Set(VERSION_HEADER, version.as_str().as_bytes()));
+            }
+        }
+        if let Some(value) = cookie.and_then(|id| self.sticky.set_cookie(id)) {
+            apply(Edit::Add("set-cookie", &value));
+        }
+    }
+}

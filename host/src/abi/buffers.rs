@@ -1,0 +1,170 @@
+//! Body and configuration buffers.
+
+use bytes::BytesMut;
+use wasmtime::{Caller, Linker};
+
+use super::memory::{give, split};
+use super::{Failure, Outcome, Status, answer, count};
+use crate::vm::state::State;
+
+/// The ABI's numbers of buffers that the host has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Buffer {
+    RequestBody,
+    ResponseBody,
+    CalloutBody,
+    VmConfiguration,
+    PluginConfiguration,
+}
+
+impl TryFrom<u32> for Buffer {
+    type Error = Failure;
+
+    fn try_from(number: u32) -> Result<Self, Failure> {
+        match number {
+            0 => Ok(Self::RequestBody),
+            1 => Ok(Self::ResponseBody),
+            4 => Ok(Self::CalloutBody),
+            6 => Ok(Self::VmConfiguration),
+            7 => Ok(Self::PluginConfiguration),
+            _ => Err(Status::NotFound.into()),
+        }
+    }
+}
+
+pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    linker.func_wrap(
+        "env",
+        "proxy_get_buffer_bytes",
+        |mut caller: Caller<'_, State>,
+         buffer: u32,
+         start: u32,
+         max: u32,
+         out_ptr: u32,
+         out_len: u32| {
+            count(&mut caller);
+            answer(get_bytes(&mut caller, buffer, start, max, out_ptr, out_len))
+        },
+    )?;
+    linker.func_wrap(
+        "env",
+        "proxy_set_buffer_bytes",
+        |mut caller: Caller<'_, State>, buffer: u32, start: u32, size: u32, at: u32, len: u32| {
+            count(&mut caller);
+            answer(set_bytes(&mut caller, buffer, start, size, (at, len)))
+        },
+    )?;
+    linker.func_wrap(
+        "env",
+        "proxy_get_buffer_status",
+        |mut caller: Caller<'_, State>, buffer: u32, out_len: u32, out_flags: u32| {
+            count(&mut caller);
+            answer(status(&mut caller, buffer, out_len, out_flags))
+        },
+    )?;
+    Ok(())
+}
+
+fn with_bytes<T>(state: &State, buffer: Buffer, use_it: impl FnOnce(&[u8]) -> T) -> Option<T> {
+    match buffer {
+        Buffer::RequestBody => state
+            .effective_stream()
+            .map(|s| use_it(&s.borrow().request_body)),
+        Buffer::ResponseBody => state
+            .effective_stream()
+            .map(|s| use_it(&s.borrow().response_body)),
+        Buffer::CalloutBody => state.callout.as_ref().map(|c| use_it(&c.body)),
+        Buffer::VmConfiguration => Some(use_it(&state.vm.configuration)),
+        Buffer::PluginConfiguration => state.effective_plugin().map(|p| use_it(&p.configuration)),
+    }
+}
+
+/// The part of `bytes` from `start`, at most `max` long; past the end it is empty, as in Envoy.
+fn part(bytes: &[u8], start: u32, max: u32) -> &[u8] {
+    let rest = bytes.get(start as usize..).unwrap_or_default();
+    rest.get(..max as usize).unwrap_or(rest)
+}
+
+fn get_bytes(
+    caller: &mut Caller<'_, State>,
+    buffer: u32,
+    start: u32,
+    max: u32,
+    out_ptr: u32,
+    out_len: u32,
+) -> Outcome {
+    let buffer = Buffer::try_from(buffer)?;
+    let len = with_bytes(caller.data(), buffer, |bytes| part(bytes, start, max).len())
+        .ok_or(Status::NotFound)?;
+    give(caller, len, out_ptr, out_len, |state, to| {
+        with_bytes(state, buffer, |bytes| {
+            to.copy_from_slice(part(bytes, start, max))
+        });
+        Ok(())
+    })
+}
+
+fn set_bytes(
+    caller: &mut Caller<'_, State>,
+    buffer: u32,
+    start: u32,
+    size: u32,
+    value: (u32, u32),
+) -> Outcome {
+    let buffer = Buffer::try_from(buffer)?;
+    let (view, state) = split(caller)?;
+    let value = view.bytes(value.0, value.1)?;
+    let mut stream = state
+        .effective_stream()
+        .ok_or(Status::BadArgument)?
+        .borrow_mut();
+    match buffer {
+        Buffer::RequestBody => splice(&mut stream.request_body, start, size, value),
+        Buffer::ResponseBody => splice(&mut stream.response_body, start, size, value),
+        _ => Err(Status::BadArgument.into()),
+    }
+}
+
+/// From 0: drops `size` bytes and puts `value` first. From the end: appends. In between: refused, as in Envoy.
+fn splice(body: &mut BytesMut, start: u32, size: u32, value: &[u8]) -> Outcome {
+    if start == 0 {
+        let rest = body.split_off((size as usize).min(body.len()));
+        body.clear();
+        body.extend_from_slice(value);
+        body.unsplit(rest);
+        Ok(())
+    } else if start as usize >= body.len() {
+        body.extend_from_slice(value);
+        Ok(())
+    } else {
+        Err(Status::BadArgument.into())
+    }
+}
+
+fn status(caller: &mut Caller<'_, State>, buffer: u32, out_len: u32, out_flags: u32) -> Outcome {
+    let buffer = Buffer::try_from(buffer)?;
+    let len = with_bytes(caller.data(), buffer, <[u8]>::len).ok_or(Status::NotFound)?;
+    let len = u32::try_from(len).map_err(|_| Status::InternalFailure)?;
+    let (mut view, _) = split(caller)?;
+    view.write_u32(out_len, len)?;
+    view.write_u32(out_flags, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_replaced_prepended_and_appended() {
+        let mut body = BytesMut::from(&b"hello"[..]);
+        splice(&mut body, 0, u32::MAX, b"new").unwrap();
+        assert_eq!(&body[..], b"new");
+        splice(&mut body, 0, 0, b"a ").unwrap();
+        assert_eq!(&body[..], b"a new");
+        splice(&mut body, 5, 0, b"!").unwrap();
+        assert_eq!(&body[..], b"a new!");
+        assert!(splice(&mut body, 2, 1, b"x").is_err());
+        assert_eq!(part(&body, 4, 10), b"w!");
+        assert_eq!(part(&body, 40, 10), b"");
+    }
+}

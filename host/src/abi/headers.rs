@@ -1,0 +1,280 @@
+//! Header maps: whole, by name, size.
+
+use std::cell::RefMut;
+
+use wasmtime::{Caller, Linker};
+
+use super::memory::{give, give_bytes, split};
+use super::{Failure, Outcome, Status, answer, count, pairs};
+use crate::stream::Stream;
+use crate::stream::head::{Fields, FieldsMut};
+use crate::vm::state::State;
+
+/// The ABI's numbers of header maps that the host has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Map {
+    Request,
+    RequestTrailers,
+    Response,
+    ResponseTrailers,
+    CalloutHeaders,
+    CalloutTrailers,
+}
+
+impl TryFrom<u32> for Map {
+    type Error = Failure;
+
+    fn try_from(number: u32) -> Result<Self, Failure> {
+        match number {
+            0 => Ok(Self::Request),
+            1 => Ok(Self::RequestTrailers),
+            2 => Ok(Self::Response),
+            3 => Ok(Self::ResponseTrailers),
+            6 => Ok(Self::CalloutHeaders),
+            7 => Ok(Self::CalloutTrailers),
+            _ => Err(Status::BadArgument.into()),
+        }
+    }
+}
+
+pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    linker.func_wrap(
+        "env",
+        "proxy_get_header_map_pairs",
+        |mut caller: Caller<'_, State>, map: u32, out_ptr: u32, out_len: u32| {
+            count(&mut caller);
+            answer(get_pairs(&mut caller, map, out_ptr, out_len))
+        },
+    )?;
+    linker.func_wrap(
+        "env",
+        "proxy_set_header_map_pairs",
+        |mut caller: Caller<'_, State>, map: u32, at: u32, len: u32| {
+            count(&mut caller);
+            answer(set_pairs(&mut caller, map, at, len))
+        },
+    )?;
+    linker.func_wrap(
+        "env",
+        "proxy_get_header_map_value",
+        |mut caller: Caller<'_, State>,
+         map: u32,
+         key: u32,
+         key_len: u32,
+         out_ptr: u32,
+         out_len: u32| {
+            count(&mut caller);
+            answer(get_value(
+                &mut caller,
+                map,
+                (key, key_len),
+                out_ptr,
+                out_len,
+            ))
+        },
+    )?;
+    linker.func_wrap(
+        "env",
+        "proxy_replace_header_map_value",
+        |mut caller: Caller<'_, State>,
+         map: u32,
+         key: u32,
+         key_len: u32,
+         value: u32,
+         value_len: u32| {
+            count(&mut caller);
+            answer(edit(
+                &mut caller,
+                map,
+                (key, key_len),
+                Some((value, value_len)),
+                Edit::Replace,
+            ))
+        },
+    )?;
+    linker.func_wrap(
+        "env",
+        "proxy_add_header_map_value",
+        |mut caller: Caller<'_, State>,
+         map: u32,
+         key: u32,
+         key_len: u32,
+         value: u32,
+         value_len: u32| {
+            count(&mut caller);
+            answer(edit(
+                &mut caller,
+                map,
+                (key, key_len),
+                Some((value, value_len)),
+                Edit::Add,
+            ))
+        },
+    )?;
+    linker.func_wrap(
+        "env",
+        "proxy_remove_header_map_value",
+        |mut caller: Caller<'_, State>, map: u32, key: u32, key_len: u32| {
+            count(&mut caller);
+            answer(edit(&mut caller, map, (key, key_len), None, Edit::Remove))
+        },
+    )?;
+    linker.func_wrap(
+        "env",
+        "proxy_get_header_map_size",
+        |mut caller: Caller<'_, State>, map: u32, out: u32| {
+            count(&mut caller);
+            answer(get_size(&mut caller, map, out))
+        },
+    )?;
+    Ok(())
+}
+
+/// What an edit of one name does.
+#[derive(Clone, Copy)]
+enum Edit {
+    Replace,
+    Add,
+    Remove,
+}
+
+/// The map with that number, if the effective context has it now.
+fn with_fields<T>(state: &State, map: Map, use_it: impl FnOnce(&Fields<'_>) -> T) -> Option<T> {
+    match map {
+        Map::CalloutHeaders => state
+            .callout
+            .as_ref()
+            .map(|r| use_it(&Fields::Response(&r.head))),
+        Map::CalloutTrailers => state
+            .callout
+            .as_ref()
+            .map(|r| use_it(&Fields::Plain(&r.trailers))),
+        _ => {
+            let stream = state.effective_stream()?.borrow();
+            match map {
+                Map::Request => Some(use_it(&Fields::Request(&stream.request))),
+                Map::Response => stream
+                    .response
+                    .as_ref()
+                    .map(|head| use_it(&Fields::Response(head))),
+                Map::RequestTrailers => stream
+                    .request_trailers
+                    .as_ref()
+                    .map(|map| use_it(&Fields::Plain(map))),
+                Map::ResponseTrailers => stream
+                    .response_trailers
+                    .as_ref()
+                    .map(|map| use_it(&Fields::Plain(map))),
+                Map::CalloutHeaders | Map::CalloutTrailers => None,
+            }
+        }
+    }
+}
+
+/// An unavailable map is OK with no bytes, as in Envoy.
+fn get_pairs(caller: &mut Caller<'_, State>, map: u32, out_ptr: u32, out_len: u32) -> Outcome {
+    let map = Map::try_from(map)?;
+    let size = with_fields(caller.data(), map, pairs::size).unwrap_or(0);
+    give(caller, size, out_ptr, out_len, |state, to| {
+        with_fields(state, map, |fields| pairs::write(fields, to))
+            .unwrap_or(Ok(()))
+            .map_err(Failure::from)
+    })
+}
+
+fn get_value(
+    caller: &mut Caller<'_, State>,
+    map: u32,
+    key: (u32, u32),
+    out_ptr: u32,
+    out_len: u32,
+) -> Outcome {
+    let map = Map::try_from(map)?;
+    let value = {
+        let (view, state) = split(caller)?;
+        let key = view.bytes(key.0, key.1)?;
+        with_fields(state, map, |fields| fields.get(key))
+            .flatten()
+            .ok_or(Status::NotFound)?
+    };
+    give_bytes(caller, &value, out_ptr, out_len)
+}
+
+fn get_size(caller: &mut Caller<'_, State>, map: u32, out: u32) -> Outcome {
+    let map = Map::try_from(map)?;
+    let size = with_fields(caller.data(), map, |fields| fields.byte_size()).unwrap_or(0);
+    let size = u32::try_from(size).map_err(|_| Status::InternalFailure)?;
+    split(caller)?.0.write_u32(out, size)
+}
+
+/// Runs `change` on a map of the effective stream; callout maps cannot be changed.
+fn with_fields_mut(
+    state: &State,
+    map: Map,
+    change: impl FnOnce(FieldsMut<'_>) -> Outcome,
+) -> Outcome {
+    let mut stream: RefMut<'_, Stream> = state
+        .effective_stream()
+        .ok_or(Status::BadArgument)?
+        .borrow_mut();
+    let stream = &mut *stream;
+    match map {
+        Map::Request => {
+            stream.route_stale = true;
+            change(FieldsMut::Request(&mut stream.request))
+        }
+        Map::Response => change(FieldsMut::Response(
+            stream.response.as_mut().ok_or(Status::BadArgument)?,
+        )),
+        Map::RequestTrailers => change(FieldsMut::Plain(
+            stream
+                .request_trailers
+                .as_mut()
+                .ok_or(Status::BadArgument)?,
+        )),
+        Map::ResponseTrailers => change(FieldsMut::Plain(
+            stream
+                .response_trailers
+                .as_mut()
+                .ok_or(Status::BadArgument)?,
+        )),
+        Map::CalloutHeaders | Map::CalloutTrailers => Err(Status::BadArgument.into()),
+    }
+}
+
+fn edit(
+    caller: &mut Caller<'_, State>,
+    map: u32,
+    key: (u32, u32),
+    value: Option<(u32, u32)>,
+    how: Edit,
+) -> Outcome {
+    let map = Map::try_from(map)?;
+    let (view, state) = split(caller)?;
+    let key = view.bytes(key.0, key.1)?;
+    let value = match value {
+        Some((at, len)) => view.bytes(at, len)?,
+        None => &[],
+    };
+    with_fields_mut(state, map, |mut fields| {
+        match how {
+            Edit::Replace => fields.replace(key, value),
+            Edit::Add => fields.add(key, value),
+            Edit::Remove => {
+                fields.remove(key);
+                Ok(())
+            }
+        }
+        .map_err(|_| Failure::Status(Status::BadArgument))
+    })
+}
+
+fn set_pairs(caller: &mut Caller<'_, State>, map: u32, at: u32, len: u32) -> Outcome {
+    let map = Map::try_from(map)?;
+    let (view, state) = split(caller)?;
+    let fields = pairs::read(view.bytes(at, len)?)?;
+    with_fields_mut(state, map, |mut to| {
+        to.set_all(fields.into_iter())
+            .map_err(|_| Failure::Status(Status::BadArgument))
+    })
+}

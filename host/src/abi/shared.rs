@@ -1,0 +1,135 @@
+//! Shared data: a map for each `vm_id`, common to all workers, with compare-and-swap.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use wasmtime::{Caller, Linker};
+
+use super::memory::{give_bytes, split};
+use super::{Outcome, Status, answer, count};
+use crate::vm::state::State;
+
+/// The shared data of the process.
+#[derive(Debug, Default)]
+pub struct SharedData(Mutex<HashMap<String, Space>>);
+
+/// The keys of one `vm_id`.
+#[derive(Debug, Default)]
+struct Space {
+    values: HashMap<Bytes, (Bytes, u32)>,
+    /// The version that was given last; 0 means "none" in the ABI.
+    last_version: u32,
+}
+
+impl SharedData {
+    /// The value of `key` and its version.
+    #[must_use]
+    pub fn get(&self, vm_id: &str, key: &[u8]) -> Option<(Bytes, u32)> {
+        let spaces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        spaces.get(vm_id)?.values.get(key).cloned()
+    }
+
+    /// Sets `key`. A `cas` other than 0 must be the present version; on a missing key it creates, as in Envoy.
+    ///
+    /// # Errors
+    /// `CasMismatch` where another version is there.
+    pub fn set(&self, vm_id: &str, key: &[u8], value: &[u8], cas: u32) -> Result<(), Status> {
+        let mut spaces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let space = spaces.entry(vm_id.to_owned()).or_default();
+        if let Some((_, version)) = space.values.get(key)
+            && cas != 0
+            && cas != *version
+        {
+            return Err(Status::CasMismatch);
+        }
+        space.last_version = space.last_version.checked_add(1).unwrap_or(1);
+        space.values.insert(
+            Bytes::copy_from_slice(key),
+            (Bytes::copy_from_slice(value), space.last_version),
+        );
+        Ok(())
+    }
+}
+
+pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    linker.func_wrap(
+        "env",
+        "proxy_get_shared_data",
+        |mut caller: Caller<'_, State>,
+         key: u32,
+         len: u32,
+         out_ptr: u32,
+         out_len: u32,
+         out_cas: u32| {
+            count(&mut caller);
+            answer(get(&mut caller, (key, len), out_ptr, out_len, out_cas))
+        },
+    )?;
+    linker.func_wrap(
+        "env",
+        "proxy_set_shared_data",
+        |mut caller: Caller<'_, State>,
+         key: u32,
+         len: u32,
+         value: u32,
+         value_len: u32,
+         cas: u32| {
+            count(&mut caller);
+            answer(set(&mut caller, (key, len), (value, value_len), cas))
+        },
+    )?;
+    Ok(())
+}
+
+fn get(
+    caller: &mut Caller<'_, State>,
+    key: (u32, u32),
+    out_ptr: u32,
+    out_len: u32,
+    out_cas: u32,
+) -> Outcome {
+    let (value, version) = {
+        let (view, state) = split(caller)?;
+        let key = view.bytes(key.0, key.1)?;
+        state
+            .process
+            .shared_data
+            .get(&state.vm.vm_id, key)
+            .ok_or(Status::NotFound)?
+    };
+    give_bytes(caller, &value, out_ptr, out_len)?;
+    split(caller)?.0.write_u32(out_cas, version)
+}
+
+fn set(caller: &mut Caller<'_, State>, key: (u32, u32), value: (u32, u32), cas: u32) -> Outcome {
+    let (view, state) = split(caller)?;
+    let key = view.bytes(key.0, key.1)?;
+    let value = view.bytes(value.0, value.1)?;
+    Ok(state
+        .process
+        .shared_data
+        .set(&state.vm.vm_id, key, value, cas)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compare_and_swap() {
+        let data = SharedData::default();
+        assert_eq!(data.get("vm", b"k"), None);
+        data.set("vm", b"k", b"1", 77).unwrap();
+        let (value, version) = data.get("vm", b"k").unwrap();
+        assert_eq!(&value[..], b"1");
+        assert_eq!(
+            data.set("vm", b"k", b"2", version + 1),
+            Err(Status::CasMismatch)
+        );
+        data.set("vm", b"k", b"2", version).unwrap();
+        data.set("vm", b"k", b"3", 0).unwrap();
+        assert_eq!(&data.get("vm", b"k").unwrap().0[..], b"3");
+        assert_eq!(data.get("other", b"k"), None, "each vm_id has its own");
+    }
+}

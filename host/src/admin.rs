@@ -1,0 +1,285 @@
+//! The admin server: Envoy's paths, in Envoy's shapes.
+//!
+//! - `/ready`: 200 `LIVE`, or 503 while starting or draining
+//! - `/stats`, `/stats/prometheus` (also `/stats?format=prometheus`)
+//! - `/clusters`, `/listeners` (both also `?format=json`)
+//! - `/server_info`, `/config_dump`: JSON, without any configuration that may hold a secret
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::gateway::{Gateway, Ready, StartError};
+
+/// What the admin tells.
+pub struct AdminState {
+    gateway: Arc<Gateway>,
+    listeners: Vec<ListenerAddress>,
+    filters: Mutex<Vec<FilterState>>,
+    workers: usize,
+    started: Instant,
+    ready: AtomicBool,
+}
+
+/// Where a listener listens.
+#[derive(Debug, Clone)]
+pub struct ListenerAddress {
+    /// Its name.
+    pub name: String,
+    /// Its address, with the port the kernel chose.
+    pub address: SocketAddr,
+}
+
+/// What a filter runs.
+#[derive(Debug, Clone)]
+pub struct FilterState {
+    name: String,
+    root_id: String,
+    /// Digests, not contents: either may hold secrets or be large.
+    configuration: Option<String>,
+    code: Option<String>,
+}
+
+// === impl FilterState ===
+
+impl FilterState {
+    /// What a filter of that name runs; nothing while its document is missing.
+    #[must_use]
+    pub fn new(name: &str, ready: Option<&Ready>) -> Self {
+        use std::hash::BuildHasher as _;
+        let digest =
+            |ready: &Ready| rustc_hash::FxBuildHasher.hash_one(&ready.config.configuration);
+        Self {
+            name: name.to_owned(),
+            root_id: ready
+                .map(|ready| ready.config.root_id.clone())
+                .unwrap_or_default(),
+            configuration: ready.map(|ready| format!("{:016x}", digest(ready))),
+            code: ready.map(|ready| format!("{:016x}", ready.compiled.digest)),
+        }
+    }
+}
+
+// === impl AdminState ===
+
+impl AdminState {
+    /// For a gateway that is not ready yet.
+    #[must_use]
+    pub fn new(gateway: Arc<Gateway>, listeners: Vec<ListenerAddress>, workers: usize) -> Self {
+        Self {
+            gateway,
+            listeners,
+            filters: Mutex::default(),
+            workers,
+            started: Instant::now(),
+            ready: AtomicBool::new(false),
+        }
+    }
+
+    /// Sets what `/ready` says.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Relaxed);
+    }
+
+    /// Sets what the filters run.
+    pub fn set_filters(&self, filters: Vec<FilterState>) {
+        *self.filters.lock().unwrap_or_else(PoisonError::into_inner) = filters;
+    }
+
+    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        if request.method() != Method::GET && request.method() != Method::HEAD {
+            return text(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "Method Not Allowed\n".to_owned(),
+            );
+        }
+        let query = request.uri().query().unwrap_or_default();
+        let format = query
+            .split('&')
+            .find_map(|pair| pair.strip_prefix("format="));
+        match (request.uri().path(), format) {
+            ("/", _) => text(StatusCode::OK, HELP.to_owned()),
+            ("/ready", _) if self.ready.load(Ordering::Relaxed) => {
+                text(StatusCode::OK, "LIVE\n".to_owned())
+            }
+            ("/ready", _) => text(StatusCode::SERVICE_UNAVAILABLE, "DRAINING\n".to_owned()),
+            ("/stats/prometheus", _) | ("/stats", Some("prometheus")) => {
+                text(StatusCode::OK, self.gateway.process.stats.prometheus())
+            }
+            ("/stats", _) => text(StatusCode::OK, self.gateway.process.stats.plain()),
+            ("/listeners", Some("json")) => json_text(&self.listeners_json()),
+            ("/listeners", _) => {
+                let lines = self
+                    .listeners
+                    .iter()
+                    .map(|l| format!("{}::{}\n", l.name, l.address));
+                text(StatusCode::OK, lines.collect())
+            }
+            ("/clusters", Some("json")) => json_text(&self.clusters_json()),
+            ("/clusters", _) => text(StatusCode::OK, self.clusters_text()),
+            ("/server_info", _) => json_text(&self.server_info()),
+            ("/config_dump", _) => json_text(&self.config_dump()),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                format!("invalid path. admin commands are:\n{HELP}"),
+            ),
+        }
+    }
+
+    fn listeners_json(&self) -> Value {
+        let statuses: Vec<Value> = self
+            .listeners
+            .iter()
+            .map(|l| json!({"name": l.name, "local_address": socket_address(l.address)}))
+            .collect();
+        json!({ "listener_statuses": statuses })
+    }
+
+    fn clusters_text(&self) -> String {
+        let mut out = String::new();
+        for cluster in self.gateway.clusters.values() {
+            for host in cluster.hosts.load().iter().flat_map(|level| level.iter()) {
+                out.push_str(&format!(
+                    "{}::{}::health_flags::healthy\n",
+                    cluster.name, host.address
+                ));
+            }
+        }
+        out
+    }
+
+    fn clusters_json(&self) -> Value {
+        let statuses: Vec<Value> = self
+            .gateway
+            .clusters
+            .values()
+            .map(|cluster| {
+                let hosts: Vec<Value> = cluster
+                    .hosts
+                    .load()
+                    .iter()
+                    .enumerate()
+                    .flat_map(|(priority, level)| level.iter().map(move |host| (priority, host)))
+                    .map(|(priority, host)| json!({"address": socket_address(host.address), "priority": priority}))
+                    .collect();
+                json!({"name": &*cluster.name, "host_statuses": hosts})
+            })
+            .collect();
+        json!({ "cluster_statuses": statuses })
+    }
+
+    fn server_info(&self) -> Value {
+        let state = if self.ready.load(Ordering::Relaxed) {
+            "LIVE"
+        } else {
+            "DRAINING"
+        };
+        json!({
+            "version": concat!("switchover/", env!("CARGO_PKG_VERSION")),
+            "state": state,
+            "uptime_current_epoch": format!("{}s", self.started.elapsed().as_secs()),
+            "command_line_options": {"concurrency": self.workers},
+            "node": {"id": self.gateway.process.node.id, "cluster": self.gateway.process.node.cluster},
+        })
+    }
+
+    fn config_dump(&self) -> Value {
+        let filters: Vec<Value> = self
+            .filters
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .map(|filter| {
+                json!({
+                    "name": filter.name,
+                    "root_id": filter.root_id,
+                    "configuration_digest": filter.configuration,
+                    "code_digest": filter.code,
+                })
+            })
+            .collect();
+        let listeners: Vec<Value> = self
+            .listeners
+            .iter()
+            .map(|l| json!({"name": l.name, "address": l.address.to_string()}))
+            .collect();
+        let clusters: Vec<&str> = self.gateway.clusters.keys().map(String::as_str).collect();
+        json!({"configs": [{"listeners": listeners, "clusters": clusters, "wasm_filters": filters}]})
+    }
+}
+
+const HELP: &str = "  /clusters: upstream cluster status\n  /config_dump: dump current configs, without secrets\n  \
+/listeners: print listener info\n  /ready: print server state, return 200 if LIVE, otherwise return 503\n  \
+/server_info: print server version/status information\n  /stats: print server stats\n  \
+/stats/prometheus: print server stats in prometheus format\n";
+
+fn socket_address(address: SocketAddr) -> Value {
+    json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}})
+}
+
+fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
+    respond(status, "text/plain; charset=UTF-8", body)
+}
+
+fn json_text(body: &Value) -> Response<Full<Bytes>> {
+    respond(StatusCode::OK, "application/json", format!("{body:#}\n"))
+}
+
+fn respond(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        http::HeaderValue::from_static(content_type),
+    );
+    headers.insert(
+        header::CACHE_CONTROL,
+        http::HeaderValue::from_static("no-cache, max-age=0"),
+    );
+    headers.insert(
+        "x-content-type-options",
+        http::HeaderValue::from_static("nosniff"),
+    );
+    response
+}
+
+/// Serves the admin on this runtime until it ends; gives the address, with the port the kernel chose.
+///
+/// # Errors
+/// Where it cannot listen there.
+pub async fn start(state: Arc<AdminState>, address: SocketAddr) -> Result<SocketAddr, StartError> {
+    let listen = |error| StartError::Listen { address, error };
+    let listener = TcpListener::bind(address).await.map_err(listen)?;
+    let bound = listener.local_addr().map_err(listen)?;
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let state = state.clone();
+            tokio::spawn(async move {
+                let service = service_fn(|request| {
+                    let response = state.answer(&request);
+                    async move { Ok::<_, Infallible>(response) }
+                });
+                if let Err(error) = http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await
+                {
+                    tracing::debug!("admin connection ended: {error}");
+                }
+            });
+        }
+    });
+    Ok(bound)
+}

@@ -1,0 +1,133 @@
+//! `switchover serve`.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::config;
+use crate::gateway::{Options, Running};
+use crate::process::GuestLimits;
+
+/// Arguments of `switchover serve`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  switchover serve envoy/demo.yaml
+  switchover serve envoy.yaml --workers 4 --access-log | jq .status
+
+The file's paths are relative to the working directory, as in Envoy. SIGTERM and Ctrl-C drain: no new
+connections, requests in progress are finished.")]
+pub(super) struct ServeArgs {
+    /// The Envoy bootstrap, YAML or JSON.
+    file: PathBuf,
+    /// Worker threads.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    workers: u16,
+    /// Write a JSON line for each request to standard output.
+    #[arg(long)]
+    access_log: bool,
+    /// Write the admin's ip:port to this file once it listens.
+    #[arg(long, value_name = "PATH")]
+    admin_address_path: Option<PathBuf>,
+    /// Least level of log lines on standard error: error, warn, info, debug, trace, or tracing directives.
+    #[arg(long, default_value = "info", env = "SWITCHOVER_LOG")]
+    log_level: String,
+    /// How long one callback of a filter may run.
+    #[arg(long, default_value = "1s", value_parser = humantime::parse_duration)]
+    callback_deadline: Duration,
+    /// Memory a filter's VM may have, in MiB.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    filter_memory: u16,
+    /// How long requests in progress are waited for when the process is to end.
+    #[arg(long, default_value = "30s", value_parser = humantime::parse_duration)]
+    drain: Duration,
+}
+
+/// Runs `switchover serve`.
+///
+/// # Errors
+/// Where the gateway cannot start.
+pub(super) fn run(args: &ServeArgs) -> Result<ExitCode> {
+    log_to_stderr(&args.log_level)?;
+    let options = Options {
+        workers: usize::from(args.workers),
+        access_log: args.access_log,
+        admin_address_path: args.admin_address_path.clone(),
+        limits: GuestLimits {
+            memory: usize::from(args.filter_memory) * 1024 * 1024,
+            deadline: args.callback_deadline,
+        },
+        drain: args.drain,
+        ..options()
+    };
+    serve(&args.file, options, async || Ok(()))
+}
+
+/// What `serve` does without arguments.
+pub(super) fn options() -> Options {
+    Options {
+        workers: 1,
+        access_log: false,
+        admin_address_path: None,
+        limits: GuestLimits::default(),
+        drain: Duration::from_secs(30),
+        env: Arc::new(|name| std::env::var(name).ok()),
+    }
+}
+
+/// Serves a file until SIGTERM or Ctrl-C; `before` runs when the file is known to be good.
+pub(super) fn serve(file: &Path, options: Options, before: impl AsyncFnOnce() -> Result<()>) -> Result<ExitCode> {
+    let loaded = match config::load(file, &*options.env) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            let mut err = std::io::stderr().lock();
+            for problem in &problems {
+                writeln!(err, "{problem}")?;
+            }
+            writeln!(err, "error: {} has {} problem(s) and is not served", file.display(), problems.len())?;
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    runtime.block_on(async {
+        // Before anything listens, so that a signal at any time drains.
+        let mut terminate = signal(SignalKind::terminate()).context("cannot take SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot take SIGINT")?;
+        let running = Running::start(&loaded.bootstrap, options).await?;
+        before().await?;
+        for (listener, address) in loaded.bootstrap.listeners.iter().zip(&running.listeners) {
+            tracing::info!(listener = listener.name, "listening on http://{address}");
+        }
+        if let Some(address) = running.admin_address {
+            tracing::info!("admin on http://{address}");
+        }
+        let end = async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        running.serve_until(end).await?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// Log lines go to standard error, coloured on a terminal only; guests' lines carry the plugin's name.
+pub(super) fn log_to_stderr(level: &str) -> Result<()> {
+    let filter =
+        EnvFilter::try_new(level).with_context(|| format!("--log-level {level:?} is no level"))?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+    Ok(())
+}

@@ -1,0 +1,292 @@
+//! Reading listeners, the HTTP connection manager and its filters.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{
+    Discovery, HeaderMutation, HttpConnectionManager, HttpFilter, HttpFilterKind, Listener,
+};
+use crate::config::common;
+use crate::config::facts::{Chain, DiscoveryAt, Slot};
+use crate::config::plugin::{self, WASM_URL};
+use crate::config::reader::{Field, Object};
+use crate::config::route::{self, HeaderEdit};
+
+const HCM_URL: &str = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+const ROUTER_URL: &str = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router";
+const HEADER_MUTATION_URL: &str =
+    "type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation";
+
+/// Envoy's default of `per_connection_buffer_limit_bytes`.
+const BUFFER_LIMIT: u32 = 1 << 20;
+/// Envoy's default of `max_request_headers_kb`, and its bound.
+const MAX_REQUEST_HEADERS_KB: (u32, u32) = (60, 8192);
+/// Envoy's default of `stream_idle_timeout`.
+const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+/// Envoy's default idle timeout of a downstream connection.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+/// Envoy's default of `drain_timeout`.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Envoy's default of `initial_fetch_timeout`.
+const INITIAL_FETCH_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Reads a `Listener`, the `index`th of the file; `None` after an error in it.
+pub(in crate::config) fn listener(field: &Field<'_>, index: usize) -> Option<Listener> {
+    field.object(|o| {
+        o.refuse(
+            &["access_log"],
+            "use the option --access-log of `switchover serve`",
+        );
+        o.refuse(&["listener_filters"], "connections are plain HTTP/1");
+        o.only_bool("enable_reuse_port", true);
+        let name = o.text("name");
+        let address = o
+            .required("address")
+            .and_then(|f| common::listen_address(&f));
+        let buffer_limit = o.uint("per_connection_buffer_limit_bytes", BUFFER_LIMIT);
+        let chains = o.required("filter_chains")?;
+        let http = single(&chains, "a listener has one filter chain here")
+            .and_then(|chain| chain.object(|o| filter_chain(o, index))?);
+        let address = address?;
+        let name = if name.is_empty() {
+            address.to_string()
+        } else {
+            name
+        };
+        Some(Listener {
+            name,
+            address,
+            buffer_limit,
+            http: http?,
+        })
+    })?
+}
+
+/// The only element of a list.
+fn single<'a>(list: &Field<'a>, message: &str) -> Option<Field<'a>> {
+    match <[Field<'a>; 1]>::try_from(list.items()) {
+        Ok([only]) => Some(only),
+        Err(items) => {
+            let place = items.get(1).unwrap_or(list);
+            place.error(message);
+            items.into_iter().next()
+        }
+    }
+}
+
+fn filter_chain(o: &Object<'_>, index: usize) -> Option<HttpConnectionManager> {
+    o.refuse(&["transport_socket"], "TLS comes in a later version");
+    o.refuse(
+        &["filter_chain_match"],
+        "the one chain takes every connection",
+    );
+    o.text("name");
+    let filters = o.required("filters")?;
+    let filter = single(
+        &filters,
+        "a filter chain has one network filter here, the HTTP connection manager",
+    )?;
+    common::extension(&filter, HCM_URL, |o| connection_manager(o, index))?
+}
+
+fn connection_manager(o: &Object<'_>, index: usize) -> Option<HttpConnectionManager> {
+    refuse_hcm(o);
+    let (max_kb, bound) = MAX_REQUEST_HEADERS_KB;
+    let filters = o.required("http_filters");
+    let filters = filters.map(|f| http_filters(&f, &Chain::Listener(index), ROUTER_URL));
+    let stat_prefix = o.required_name("stat_prefix");
+    let routes = o
+        .required_one_of(&["route_config"])
+        .and_then(|(_, f)| route::read(&f));
+    let common = o.get("common_http_protocol_options");
+    Some(HttpConnectionManager {
+        stat_prefix,
+        generate_request_id: o.bool("generate_request_id", true),
+        use_remote_address: o.bool("use_remote_address", false),
+        max_request_headers_kb: o
+            .get("max_request_headers_kb")
+            .and_then(|f| f.uint(1, bound))
+            .unwrap_or(max_kb),
+        stream_idle_timeout: o.duration("stream_idle_timeout", STREAM_IDLE_TIMEOUT),
+        request_timeout: o.duration("request_timeout", Duration::ZERO),
+        idle_timeout: common
+            .and_then(|f| f.object(|o| o.duration("idle_timeout", IDLE_TIMEOUT)))
+            .unwrap_or(IDLE_TIMEOUT),
+        drain_timeout: o.duration("drain_timeout", DRAIN_TIMEOUT),
+        server_name: server_name(o),
+        http_filters: filters?,
+        routes: routes?,
+    })
+}
+
+fn refuse_hcm(o: &Object<'_>) {
+    o.refuse(
+        &["access_log", "access_log_options"],
+        "use the option --access-log of `switchover serve`",
+    );
+    o.refuse(
+        &["rds", "scoped_routes"],
+        "there is no xDS for routes; use route_config",
+    );
+    o.refuse(
+        &["http2_protocol_options"],
+        "HTTP/2 comes in a later version",
+    );
+    if let Some(codec) = o.get("codec_type") {
+        codec.choice(&[("AUTO", ()), ("HTTP1", ())]);
+    }
+}
+
+fn server_name(o: &Object<'_>) -> String {
+    let Some(field) = o.get("server_name") else {
+        return "envoy".to_owned();
+    };
+    let name = field.text().filter(|n| !n.is_empty()).unwrap_or("envoy");
+    if http::HeaderValue::from_str(name).is_err() {
+        field.expected("text that may stand in a header");
+    }
+    name.to_owned()
+}
+
+/// Reads `http_filters`, whose last must be the terminal filter of the given type, and no other.
+pub(in crate::config) fn http_filters(
+    list: &Field<'_>,
+    chain: &Chain,
+    terminal: &'static str,
+) -> Vec<HttpFilter> {
+    let items = list.items();
+    let last = items.len().saturating_sub(1);
+    let mut filters = Vec::new();
+    for (position, item) in items.iter().enumerate() {
+        let slot = Slot {
+            chain: chain.clone(),
+            position,
+        };
+        let Some(filter) = item.object(|o| http_filter(o, slot, terminal)).flatten() else {
+            continue;
+        };
+        let ends = matches!(filter.kind, HttpFilterKind::Terminal);
+        if ends && position != last {
+            item.error(format!("must be the last filter: {}", short(terminal)));
+        } else if !ends && position == last {
+            item.error(format!(
+                "the last filter must be {} ({terminal})",
+                short(terminal)
+            ));
+        }
+        filters.push(filter);
+    }
+    if items.is_empty() {
+        list.error(format!(
+            "the last filter must be {} ({terminal})",
+            short(terminal)
+        ));
+    }
+    filters
+}
+
+/// A type's last name.
+fn short(url: &str) -> &str {
+    url.rsplit('.').next().unwrap_or(url)
+}
+
+fn http_filter(o: &Object<'_>, slot: Slot, terminal: &'static str) -> Option<HttpFilter> {
+    o.refuse(&["disabled", "is_optional"], "leave the filter out instead");
+    let name = o.required_name("name");
+    let kind = match o.required_one_of(&["typed_config", "config_discovery"])? {
+        ("typed_config", field) => typed_filter(&field, slot, terminal),
+        (_, field) => {
+            discovery(&field, &name, slot).map(|d| HttpFilterKind::Discovered(Box::new(d)))
+        }
+    };
+    Some(HttpFilter { name, kind: kind? })
+}
+
+fn typed_filter(field: &Field<'_>, slot: Slot, terminal: &'static str) -> Option<HttpFilterKind> {
+    match field.type_url(&[WASM_URL, HEADER_MUTATION_URL, terminal])? {
+        WASM_URL => plugin::read(field, Some(slot)).map(|p| HttpFilterKind::Wasm(Box::new(p))),
+        HEADER_MUTATION_URL => field
+            .any(HEADER_MUTATION_URL, header_mutation)?
+            .map(HttpFilterKind::HeaderMutation),
+        _ => field.any(terminal, |_| HttpFilterKind::Terminal),
+    }
+}
+
+fn header_mutation(o: &Object<'_>) -> Option<HeaderMutation> {
+    o.required("mutations")?.object(|o| HeaderMutation {
+        request: mutations(o, "request_mutations", true),
+        response: mutations(o, "response_mutations", false),
+    })
+}
+
+fn mutations(o: &Object<'_>, name: &'static str, request: bool) -> Vec<HeaderEdit> {
+    let edit = |f: &Field<'_>| {
+        f.object(|o| match o.required_one_of(&["remove", "append"])? {
+            ("remove", f) => route::read_removed(&f, request),
+            (_, f) => route::read_header_value(&f, request),
+        })?
+    };
+    o.list(name).iter().filter_map(edit).collect()
+}
+
+fn discovery(field: &Field<'_>, name: &str, slot: Slot) -> Option<Discovery> {
+    field.object(|o| {
+        if let Some(urls) = o.required("type_urls") {
+            for url in urls.items() {
+                url.choice(&[(WASM_URL, ())]);
+            }
+        }
+        let default = o.get("default_config");
+        // With a file there is nothing to warm: its document is there when the listener starts, or Envoy does not
+        // start. So either value means the same.
+        if let Some(warm) = o.get("apply_default_config_without_warming")
+            && warm.bool() == Some(true)
+            && default.is_none()
+        {
+            warm.error("needs a default_config");
+        }
+        let source = o.required("config_source").and_then(|f| config_source(&f));
+        let default = default.map(|f| plugin::read(&f, Some(slot.clone())));
+        let (path, watched_directory, initial_fetch_timeout) = source?;
+        field
+            .context()
+            .facts
+            .discoveries
+            .borrow_mut()
+            .push(DiscoveryAt {
+                name: name.to_owned(),
+                path: path.clone(),
+                slot,
+                place: field.place(),
+            });
+        Some(Discovery {
+            path,
+            watched_directory,
+            default: match default {
+                Some(default) => Some(default?),
+                None => None,
+            },
+            initial_fetch_timeout,
+        })
+    })?
+}
+
+fn config_source(field: &Field<'_>) -> Option<(PathBuf, Option<PathBuf>, Duration)> {
+    field.object(|o| {
+        o.refuse(&["path"], "deprecated; use path_config_source: {path: …}");
+        o.refuse(
+            &["api_config_source", "ads", "self"],
+            "there is no xDS server; use path_config_source",
+        );
+        if let Some(version) = o.get("resource_api_version") {
+            version.choice(&[("V3", ())]);
+        }
+        let timeout = o.duration("initial_fetch_timeout", INITIAL_FETCH_TIMEOUT);
+        let (_, source) = o.required_one_of(&["path_config_source"])?;
+        source.object(|o| {
+            let directory = |f: Field<'_>| f.object(|o| PathBuf::from(o.required_name("path")));
+            let watched = o.get("watched_directory").and_then(directory);
+            Some((PathBuf::from(o.required_name("path")), watched, timeout))
+        })?
+    })?
+}

@@ -1,0 +1,70 @@
+//! Documents of file-based extension discovery (ECDS).
+
+use std::path::Path;
+
+use super::{WASM_URL, WasmPlugin, read::plugin};
+use crate::config::facts::Facts;
+use crate::config::reader::{Context, Env, Field};
+use crate::config::{Problem, split, with_root};
+
+/// The only resource of the type.
+const RESOURCE_URL: &str = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig";
+
+/// Reads the document at a `path_config_source`: a `DiscoveryResponse` in JSON or YAML, by the file's name, with one
+/// `TypedExtensionConfig` whose name is the filter's.
+///
+/// # Errors
+/// All problems of the document, each with its line and path.
+pub fn load_discovered(
+    path: &Path,
+    filter_name: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<WasmPlugin, Vec<Problem>> {
+    let (plugin, _, problems) = read(path, Some(filter_name), env);
+    let (errors, _) = split(problems);
+    match plugin {
+        Some(plugin) if errors.is_empty() => Ok(plugin),
+        _ => Err(errors),
+    }
+}
+
+/// The same with all that was noted and all problems, for any filter if none is named.
+pub(in crate::config) fn read(
+    path: &Path,
+    filter_name: Option<&str>,
+    env: Env<'_>,
+) -> (Option<WasmPlugin>, Facts, Vec<Problem>) {
+    let text = match crate::config::read_file(path) {
+        Ok(text) => text,
+        Err(problem) => return (None, Facts::default(), vec![problem]),
+    };
+    let (plugin, facts, problems) = with_root(Context::new(path, env), &text, |root| {
+        response(root, filter_name)
+    });
+    (plugin.flatten(), facts, problems)
+}
+
+fn response(root: &Field<'_>, filter_name: Option<&str>) -> Option<WasmPlugin> {
+    root.object(|o| {
+        o.text("version_info");
+        if let Some(url) = o.get("type_url") {
+            url.choice(&[(RESOURCE_URL, ())]);
+        }
+        let list = o.required("resources")?;
+        let resources = list.items();
+        let [resource] = resources.as_slice() else {
+            list.error(format!("must hold one resource, not {}", resources.len()));
+            return None;
+        };
+        resource.any(RESOURCE_URL, |o| {
+            let name = o.required("name");
+            let config = o.required("typed_config");
+            if let (Some(name), Some(wanted)) = (name, filter_name)
+                && name.name().is_some_and(|n| n != wanted)
+            {
+                name.error(format!("must be the filter's name, {wanted:?}"));
+            }
+            plugin(&config?, None)
+        })?
+    })?
+}

@@ -1,0 +1,1 @@
+//! Whole files, valid and not, with the exact problems.

@@ -1,0 +1,195 @@
+//! The gateway as a whole: from a bootstrap to running workers, and what changes while they run.
+
+mod control;
+mod reload;
+mod sockets;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::listener::{HttpFilter, HttpFilterKind, Listener};
+use crate::config::{Bootstrap, Problem, WasmPlugin};
+use crate::process::{GuestLimits, Process};
+use crate::proxy::upstream::SharedCluster;
+use crate::stats::Registry;
+use crate::vm::VmError;
+use crate::vm::engine::{Compiled, Engine};
+pub use control::Running;
+
+/// Looks up variables of the environment that files name.
+pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// What a gateway is told besides its file.
+#[derive(Clone)]
+pub struct Options {
+    /// Worker threads, at least one.
+    pub workers: usize,
+    /// A JSON line for each exchange on standard output.
+    pub access_log: bool,
+    /// Where the admin's address is written, as Envoy's `--admin-address-path`.
+    pub admin_address_path: Option<PathBuf>,
+    /// What a guest may take.
+    pub limits: GuestLimits,
+    /// How long requests in progress are waited for when the process is to end.
+    pub drain: Duration,
+    /// Where variables come from: the process's own environment, mostly.
+    pub env: Environment,
+}
+
+/// What workers and the admin share.
+pub struct Gateway {
+    /// Node, metrics, shared data, limits.
+    pub process: Arc<Process>,
+    /// Compiles guests.
+    pub engine: Arc<Engine>,
+    /// Clusters by name.
+    pub clusters: BTreeMap<String, Arc<SharedCluster>>,
+    /// Listeners in the file's order.
+    pub listeners: Vec<Arc<Listener>>,
+    /// Whether exchanges are logged.
+    pub access_log: bool,
+    /// Where variables come from.
+    pub env: Environment,
+}
+
+/// Which filter of the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FilterId {
+    /// Of a listener's chain.
+    Listener {
+        /// The listener's place in the file.
+        listener: usize,
+        /// The filter's place in the chain.
+        filter: usize,
+    },
+    /// Of a cluster's upstream chain.
+    Cluster {
+        /// The cluster's name.
+        cluster: String,
+        /// The filter's place in the chain.
+        filter: usize,
+    },
+}
+
+/// A plugin whose code is compiled.
+#[derive(Clone)]
+pub struct Ready {
+    /// Its configuration.
+    pub config: WasmPlugin,
+    /// Its code.
+    pub compiled: Arc<Compiled>,
+}
+
+/// Why a gateway cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A listener's or the admin's address.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// The address of the file.
+        address: SocketAddr,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// A filter.
+    #[error("filter {name:?}: {error}")]
+    Filter {
+        /// The filter's name.
+        name: String,
+        /// What was wrong.
+        error: VmError,
+    },
+    /// A file that a filter's configuration is discovered from.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Discovery(Vec<Problem>),
+    /// The system.
+    #[error("{what}: {error}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] VmError),
+}
+
+// === impl FilterId ===
+
+impl FilterId {
+    /// The filter's place in its chain.
+    #[must_use]
+    pub fn filter(&self) -> usize {
+        match self {
+            Self::Listener { filter, .. } | Self::Cluster { filter, .. } => *filter,
+        }
+    }
+}
+
+// === impl Gateway ===
+
+impl Gateway {
+    /// The shared parts for a bootstrap.
+    ///
+    /// # Errors
+    /// Where the engine cannot start.
+    pub fn new(bootstrap: &Bootstrap, options: &Options) -> Result<Arc<Self>, StartError> {
+        let stats = Registry::new(bootstrap.stats_tags.clone());
+        let clusters = SharedCluster::all(&bootstrap.clusters, &stats);
+        let process = Arc::new(Process {
+            node: bootstrap.node.clone(),
+            stats,
+            shared_data: crate::abi::SharedData::default(),
+            clusters: bootstrap.clusters.keys().cloned().collect(),
+            limits: options.limits,
+        });
+        Ok(Arc::new(Self {
+            process,
+            engine: Engine::new()?,
+            clusters,
+            listeners: bootstrap.listeners.iter().cloned().map(Arc::new).collect(),
+            access_log: options.access_log,
+            env: options.env.clone(),
+        }))
+    }
+}
+
+/// Every guest of the file, with its place: listeners' first, then clusters'.
+fn wasm_filters(bootstrap: &Bootstrap) -> Vec<(FilterId, &HttpFilter)> {
+    let guests = |filters: &'_ [HttpFilter]| {
+        filters
+            .iter()
+            .enumerate()
+            .filter(|(_, f)| {
+                matches!(
+                    f.kind,
+                    HttpFilterKind::Wasm(_) | HttpFilterKind::Discovered(_)
+                )
+            })
+            .map(|(at, _)| at)
+            .collect::<Vec<_>>()
+    };
+    let mut found = Vec::new();
+    for (listener, config) in bootstrap.listeners.iter().enumerate() {
+        for filter in guests(&config.http.http_filters) {
+            found.push((
+                FilterId::Listener { listener, filter },
+                &config.http.http_filters[filter],
+            ));
+        }
+    }
+    for (name, config) in &bootstrap.clusters {
+        for filter in guests(&config.upstream_filters) {
+            let id = FilterId::Cluster {
+                cluster: name.clone(),
+                filter,
+            };
+            found.push((id, &config.upstream_filters[filter]));
+        }
+    }
+    found
+}

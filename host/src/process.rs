@@ -1,0 +1,42 @@
+//! What all workers of the process share.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::abi::SharedData;
+use crate::config::Node;
+use crate::stats::Registry;
+
+/// Shared by all workers and the admin; nothing here is locked on a request's path.
+#[derive(Debug)]
+pub struct Process {
+    /// `node` of the bootstrap.
+    pub node: Node,
+    /// All metrics.
+    pub stats: Registry,
+    /// The guests' shared data.
+    pub shared_data: SharedData,
+    /// Names of the clusters that callouts may name.
+    pub clusters: BTreeSet<String>,
+    /// What a guest may take.
+    pub limits: GuestLimits,
+}
+
+/// Limits of one guest VM.
+#[derive(Debug, Clone, Copy)]
+pub struct GuestLimits {
+    /// Bytes of linear memory, at most.
+    pub memory: usize,
+    /// How long one callback may run.
+    pub deadline: Duration,
+}
+
+impl Default for GuestLimits {
+    /// 64 MiB, and one second a callback.
+    fn default() -> Self {
+        Self {
+            memory: 64 * 1024 * 1024,
+            deadline: Duration::from_secs(1),
+        }
+    }
+}

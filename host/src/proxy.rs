@@ -1,0 +1,24 @@
+//! The data path: connections, exchanges, filters, routes, attempts, upstreams.
+//!
+//! Each worker is one thread with its own runtime and socket; nothing on a request's path is locked.
+
+mod access_log;
+pub mod attempt;
+pub mod body;
+mod callout;
+pub mod downstream;
+pub mod exchange;
+pub mod filters;
+mod mirror;
+pub mod pump;
+pub mod reply;
+pub mod response;
+pub mod retry;
+pub mod router;
+pub mod upstream;
+pub mod worker;
+
+/// The connection is closed without an answer.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the exchange was broken off")]
+pub struct Reset;

@@ -1,0 +1,270 @@
+//! One attempt: a host, its cluster's upstream filters, a connection, a response's head.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+
+use super::body::{RequestSource, UpstreamRequestBody};
+use super::filters::{Active, Direction, Step};
+use super::upstream::Leaf;
+use super::upstream::balancer::Choice;
+use super::upstream::connection::{self, AttemptError, Connection};
+use super::worker::WorkerCluster;
+use crate::stream::head::{RequestHead, Target};
+use crate::stream::{LocalReply, ResponseHead, StreamCell};
+
+/// A response whose head has come and passed the upstream filters; the head is in the stream.
+pub struct Attempt {
+    /// The body.
+    pub body: Incoming,
+    /// The connection that brings it.
+    pub connection: Connection,
+    /// Where the connection goes when it is done.
+    pub leaf: Rc<Leaf>,
+}
+
+/// Why there is none.
+#[derive(Debug)]
+pub enum AttemptFailure {
+    /// No response.
+    Error(AttemptError),
+    /// An upstream filter, or the gateway, answers.
+    Reply(LocalReply),
+}
+
+impl From<AttemptError> for AttemptFailure {
+    fn from(error: AttemptError) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// What an attempt sends.
+pub enum Outgoing<'a> {
+    /// The client's body.
+    Source(&'a Rc<RefCell<RequestSource>>),
+    /// This body.
+    Whole(Bytes),
+}
+
+impl Attempt {
+    /// Lets a response go unread. Its connection is kept only where the whole body has come already.
+    pub fn discard(mut self) {
+        use http_body::Body as _;
+        let mut quiet = std::task::Context::from_waker(std::task::Waker::noop());
+        while !self.body.is_end_stream() {
+            match std::pin::Pin::new(&mut self.body).poll_frame(&mut quiet) {
+                std::task::Poll::Ready(Some(Ok(_))) => {}
+                std::task::Poll::Ready(None) => break,
+                std::task::Poll::Ready(Some(Err(_))) | std::task::Poll::Pending => return,
+            }
+        }
+        if self.connection.finish() {
+            self.leaf.give_back(self.connection);
+        }
+    }
+}
+
+impl Outgoing<'_> {
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Source(source) => source.borrow().is_empty(),
+            Self::Whole(body) => body.is_empty(),
+        }
+    }
+}
+
+/// Runs one attempt of the stream's request against the chosen host.
+///
+/// # Errors
+/// Where no response comes, or a filter answers.
+pub async fn run(
+    cluster: &WorkerCluster,
+    choice: Choice,
+    cell: &StreamCell,
+    outgoing: Outgoing<'_>,
+    per_try_timeout: Option<Duration>,
+) -> Result<Attempt, AttemptFailure> {
+    {
+        let mut stream = cell.borrow_mut();
+        stream.info.upstream = Some(choice.host.clone());
+        stream.info.attempts += 1;
+        stream.response = None;
+    }
+    let stats = &cluster.upstream.shared.stats;
+    stats.rq_total.increment();
+    if cluster.upstream.is_aggregate() {
+        choice.leaf.shared.stats.rq_total.increment();
+    }
+    let filters = Filters::begin(cluster, cell);
+    filters.request(outgoing.is_empty()).await?;
+    let exchange = exchange(&choice, cell, outgoing);
+    let (response, connection) = match per_try_timeout {
+        None => exchange.await?,
+        Some(limit) => tokio::time::timeout(limit, exchange)
+            .await
+            .map_err(|_| AttemptFailure::Error(AttemptError::PerTryTimeout))??,
+    };
+    stats.response(response.status());
+    let (parts, body) = response.into_parts();
+    cell.borrow_mut().response = Some(ResponseHead {
+        status: parts.status,
+        headers: parts.headers,
+    });
+    filters
+        .response(http_body::Body::is_end_stream(&body))
+        .await?;
+    Ok(Attempt {
+        body,
+        connection,
+        leaf: choice.leaf,
+    })
+}
+
+/// Sends the stream's request as it stands and waits for the response's head.
+async fn exchange(
+    choice: &Choice,
+    cell: &StreamCell,
+    outgoing: Outgoing<'_>,
+) -> Result<(Response<Incoming>, Connection), AttemptFailure> {
+    let body = match outgoing {
+        Outgoing::Source(source) => UpstreamRequestBody::replay(source),
+        Outgoing::Whole(bytes) if bytes.is_empty() => UpstreamRequestBody::Empty,
+        Outgoing::Whole(bytes) => UpstreamRequestBody::Full(Some(bytes)),
+    };
+    let request = outgoing_request(&cell.borrow().request, body).map_err(AttemptFailure::Reply)?;
+    let shared = &choice.leaf.shared;
+    let mut connection = match choice.leaf.take_idle(choice.host.address) {
+        Some(connection) => connection,
+        None => {
+            let timeout = shared.config.connect_timeout;
+            connection::open(
+                choice.host.address,
+                timeout,
+                &shared.stats.cx_total,
+                &shared.stats.cx_connect_fail,
+            )
+            .await?
+        }
+    };
+    let response = connection.send(request).await?;
+    Ok((response, connection))
+}
+
+/// The request for the wire. Its headers are copied: another attempt, the access log and the filters'
+/// response callbacks still need them.
+fn outgoing_request(
+    head: &RequestHead,
+    body: UpstreamRequestBody,
+) -> Result<Request<UpstreamRequestBody>, LocalReply> {
+    let Target::Valid(path) = &head.path else {
+        return Err(LocalReply::text(
+            StatusCode::BAD_REQUEST,
+            "",
+            "invalid_path",
+        ));
+    };
+    if !head.headers.contains_key(http::header::HOST) {
+        return Err(LocalReply::text(
+            StatusCode::BAD_REQUEST,
+            "",
+            "missing_host_header",
+        ));
+    }
+    let mut request = Request::new(body);
+    *request.method_mut() = head.method.clone();
+    *request.uri_mut() = http::Uri::from(path.clone());
+    *request.version_mut() = Version::HTTP_11;
+    *request.headers_mut() = head.headers.clone();
+    Ok(request)
+}
+
+/// The cluster's own filters on one attempt; their contexts end with it.
+struct Filters(Option<Active>);
+
+impl Filters {
+    fn begin(cluster: &WorkerCluster, cell: &StreamCell) -> Self {
+        Self((!cluster.filters.is_empty()).then(|| cluster.filters.activate(cell)))
+    }
+
+    async fn request(&self, end_of_stream: bool) -> Result<(), AttemptFailure> {
+        let Some(active) = &self.0 else { return Ok(()) };
+        for at in 0..active.len() {
+            let mut step = active.request_headers(at, end_of_stream);
+            while matches!(step, Step::Pause) {
+                step = active.resumed(Direction::Request).await;
+            }
+            pass(step)?;
+        }
+        Ok(())
+    }
+
+    async fn response(&self, end_of_stream: bool) -> Result<(), AttemptFailure> {
+        let Some(active) = &self.0 else { return Ok(()) };
+        for at in (0..active.len()).rev() {
+            let mut step = active.response_headers(at, end_of_stream);
+            while matches!(step, Step::Pause) {
+                step = active.resumed(Direction::Response).await;
+            }
+            pass(step)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Filters {
+    fn drop(&mut self) {
+        if let Some(active) = &self.0 {
+            active.end(false);
+        }
+    }
+}
+
+fn pass(step: Step) -> Result<(), AttemptFailure> {
+    match step {
+        Step::Continue | Step::Pause => Ok(()),
+        Step::Reply(reply) => Err(AttemptFailure::Reply(reply)),
+        Step::Reset => Err(AttemptFailure::Error(AttemptError::Reset)),
+    }
+}
+
+/// Headers that belong to one connection and never pass on. Source: RFC 9110, section 7.6.1.
+pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    use http::header::{CONNECTION, TE, TRANSFER_ENCODING, UPGRADE};
+    if let Some(named) = headers.remove(CONNECTION) {
+        // What `connection` names is hop-by-hop too; `close` and `keep-alive` name nothing.
+        for name in named.as_bytes().split(|byte| *byte == b',') {
+            let name = name.trim_ascii();
+            if !name.eq_ignore_ascii_case(b"close")
+                && !PROTECTED.iter().any(|kept| name.eq_ignore_ascii_case(kept))
+            {
+                if let Ok(name) = std::str::from_utf8(name) {
+                    headers.remove(name);
+                }
+            }
+        }
+    }
+    if headers
+        .get(TE)
+        .is_some_and(|value| value.as_bytes() != b"trailers")
+    {
+        headers.remove(TE);
+    }
+    headers.remove(TRANSFER_ENCODING);
+    headers.remove(UPGRADE);
+    headers.remove("keep-alive");
+    headers.remove("proxy-connection");
+}
+
+/// What a client may not have removed by naming it in `connection`.
+const PROTECTED: [&[u8]; 6] = [
+    b"host",
+    b"content-length",
+    b"authorization",
+    b"x-forwarded-for",
+    b"x-forwarded-proto",
+    b"x-request-id",
+];

@@ -1,0 +1,148 @@
+//! Requests of the gateway's own: guests' callouts and mirrored copies. Ticks too, which guests ask for alike.
+
+use std::cell::RefCell;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Limited};
+
+use super::attempt::{self, Attempt, Outgoing};
+use super::upstream::balancer::History;
+use super::worker::{Worker, WorkerCluster};
+use crate::abi::{Callout, CalloutResponse};
+use crate::stream::head::RequestHead;
+use crate::stream::{ResponseHead, Stream, StreamCell, StreamInfo};
+use crate::vm::plugin::VmCell;
+use crate::vm::state::Effect;
+
+/// No longer answer to a callout is kept.
+const MAX_RESPONSE: usize = 16 * 1024 * 1024;
+
+/// Carries out what a guest asked for.
+pub(super) fn effect(worker: &Rc<Worker>, vm: &Rc<VmCell>, effect: Effect) {
+    match effect {
+        Effect::Call(callout) => {
+            let (worker, vm) = (worker.clone(), Rc::downgrade(vm));
+            tokio::task::spawn_local(async move {
+                let (root, token) = (callout.root, callout.token);
+                let response = call(&worker, *callout).await;
+                if let Some(vm) = vm.upgrade() {
+                    // A guest that fails in it is failed for its next stream.
+                    let _ = vm.run(|guest| guest.http_call_response(root, token, response));
+                }
+            });
+        }
+        Effect::Tick { root, period } => set_tick(vm, root, period),
+    }
+}
+
+fn set_tick(vm: &Rc<VmCell>, root: u32, period: Duration) {
+    if let Some(before) = vm.ticks.borrow_mut().remove(&root) {
+        before.abort();
+    }
+    if period.is_zero() {
+        return;
+    }
+    let weak = Rc::downgrade(vm);
+    let task = tokio::task::spawn_local(async move {
+        loop {
+            tokio::time::sleep(period).await;
+            let Some(vm) = weak.upgrade() else { return };
+            if vm.run(|guest| guest.tick(root)).is_err() {
+                return;
+            }
+        }
+    });
+    vm.ticks.borrow_mut().insert(root, task.abort_handle());
+}
+
+/// The answer to a callout; `None` where there is none in time.
+async fn call(worker: &Rc<Worker>, callout: Callout) -> Option<CalloutResponse> {
+    let cluster = worker.cluster(&callout.cluster)?;
+    let cell = detached(worker, callout.head);
+    let exchange = async {
+        let attempt = send(&cluster, &cell, callout.body).await?;
+        read(&cell, attempt).await
+    };
+    if callout.timeout.is_zero() {
+        return exchange.await;
+    }
+    tokio::time::timeout(callout.timeout, exchange).await.ok()?
+}
+
+/// A stream that belongs to no client.
+pub(super) fn detached(worker: &Worker, request: RequestHead) -> StreamCell {
+    let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    let info = StreamInfo {
+        start: SystemTime::now(),
+        source: nowhere,
+        destination: nowhere,
+        connection_id: 0,
+        route_name: worker.no_name.clone(),
+        virtual_host: worker.no_name.clone(),
+        cluster: None,
+        upstream: None,
+        attempts: 0,
+        details: "",
+        request_bytes: 0,
+        response_bytes: 0,
+    };
+    Rc::new(RefCell::new(Stream::new(request, info)))
+}
+
+/// Sends a request through the cluster's upstream filters, once.
+pub(super) async fn send(
+    cluster: &Rc<WorkerCluster>,
+    cell: &StreamCell,
+    body: Bytes,
+) -> Option<Attempt> {
+    let choice = cluster.upstream.next(&mut History::default(), None)?;
+    cell.borrow_mut().info.cluster = Some(cluster.upstream.shared.name.clone());
+    if !body.is_empty() {
+        let length = http::HeaderValue::from(body.len());
+        cell.borrow_mut()
+            .request
+            .headers
+            .insert(http::header::CONTENT_LENGTH, length);
+    }
+    attempt::run(cluster, choice, cell, Outgoing::Whole(body), None)
+        .await
+        .ok()
+}
+
+/// Reads the whole answer.
+async fn read(cell: &StreamCell, attempt: Attempt) -> Option<CalloutResponse> {
+    let head = cell.borrow_mut().response.take()?;
+    let (body, trailers) = collect(attempt).await?;
+    let ResponseHead { status, headers } = head;
+    Some(CalloutResponse {
+        head: ResponseHead { status, headers },
+        body,
+        trailers,
+    })
+}
+
+/// Reads a body to its end and gives its connection back.
+pub(super) async fn collect(attempt: Attempt) -> Option<(Bytes, http::HeaderMap)> {
+    let Attempt {
+        body,
+        mut connection,
+        leaf,
+    } = attempt;
+    let collected = {
+        let mut reading = std::pin::pin!(Limited::new(body, MAX_RESPONSE).collect());
+        std::future::poll_fn(|cx| {
+            connection.drive(cx);
+            reading.as_mut().poll(cx)
+        })
+        .await
+        .ok()?
+    };
+    let trailers = collected.trailers().cloned().unwrap_or_default();
+    if connection.finish() {
+        leaf.give_back(connection);
+    }
+    Some((collected.to_bytes(), trailers))
+}

@@ -1,0 +1,356 @@
+//! Filter chains: as configured on a worker, and as they run for one exchange.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::Poll;
+
+use bytes::BytesMut;
+use http::StatusCode;
+
+use super::router;
+use crate::config::listener::HeaderMutation;
+use crate::config::plugin::FailurePolicy;
+use crate::stream::head::Fields;
+use crate::stream::{LocalReply, StreamCell};
+use crate::vm::plugin::{Plugin, Root};
+use crate::vm::{Action, Failed};
+
+/// A chain of a listener or a cluster on one worker.
+pub struct Chain {
+    /// Its filters in order, the terminal one left out.
+    pub filters: Vec<Filter>,
+}
+
+/// One filter of a chain.
+pub enum Filter {
+    /// A guest; `None` until its document has come.
+    Wasm(RefCell<Option<Rc<Plugin>>>),
+    /// Header edits.
+    Mutation(Rc<HeaderMutation>),
+}
+
+/// A chain at work on one exchange. Requests pass it forwards, responses backwards.
+pub struct Active {
+    cell: StreamCell,
+    filters: Vec<ActiveFilter>,
+}
+
+enum ActiveFilter {
+    Wasm(Guest),
+    Mutation(Rc<HeaderMutation>),
+    /// A guest without configuration, or one that cannot be started: answers every request.
+    Unready(StatusCode),
+    /// A guest that failed under FAIL_OPEN.
+    Bypassed,
+}
+
+/// A guest's part in one exchange.
+struct Guest {
+    plugin: Rc<Plugin>,
+    root: Rc<Root>,
+    /// Its stream context; 0 until the request reaches it.
+    id: Cell<u32>,
+    /// It failed and is passed over (FAIL_OPEN).
+    bypassed: Cell<bool>,
+}
+
+/// What a filter wants after a callback.
+#[derive(Debug)]
+pub enum Step {
+    /// On to the next.
+    Continue,
+    /// Wait.
+    Pause,
+    /// Answer the client with this.
+    Reply(LocalReply),
+    /// Break the exchange off.
+    Reset,
+}
+
+/// A direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// To the upstream.
+    Request,
+    /// To the client.
+    Response,
+}
+
+// === impl Chain ===
+
+impl Chain {
+    /// Puts the chain to work on an exchange.
+    #[must_use]
+    pub fn activate(&self, cell: &StreamCell) -> Active {
+        let filters = self.filters.iter().map(Filter::activate).collect();
+        Active {
+            cell: cell.clone(),
+            filters,
+        }
+    }
+
+    /// Whether there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.filters.is_empty()
+    }
+}
+
+impl Filter {
+    fn activate(&self) -> ActiveFilter {
+        match self {
+            Self::Mutation(edits) => ActiveFilter::Mutation(edits.clone()),
+            Self::Wasm(slot) => {
+                // Without configuration Envoy answers 500 to all.
+                let Some(plugin) = slot.borrow().clone() else {
+                    return ActiveFilter::Unready(StatusCode::INTERNAL_SERVER_ERROR);
+                };
+                match plugin.root() {
+                    Ok(root) => ActiveFilter::Wasm(Guest {
+                        plugin,
+                        root,
+                        id: Cell::new(0),
+                        bypassed: Cell::new(false),
+                    }),
+                    Err(_) if plugin.config.failure_policy == FailurePolicy::FailOpen => {
+                        ActiveFilter::Bypassed
+                    }
+                    Err(_) => ActiveFilter::Unready(StatusCode::SERVICE_UNAVAILABLE),
+                }
+            }
+        }
+    }
+}
+
+// === impl Active ===
+
+impl Active {
+    /// How many filters there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.filters.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.filters.is_empty()
+    }
+
+    /// Filters that want to see bodies of that direction, in the order they see them.
+    #[must_use]
+    pub fn interested(&self, direction: Direction) -> Vec<usize> {
+        let wants = |filter: &ActiveFilter| match filter {
+            ActiveFilter::Wasm(guest) => match direction {
+                Direction::Request => guest.root.interests.request_body,
+                Direction::Response => guest.root.interests.response_body,
+            },
+            _ => false,
+        };
+        let mut found: Vec<usize> = self
+            .filters
+            .iter()
+            .enumerate()
+            .filter(|(_, filter)| wants(filter))
+            .map(|(at, _)| at)
+            .collect();
+        if direction == Direction::Response {
+            found.reverse();
+        }
+        found
+    }
+
+    /// Whether the body is to flow to this filter while it holds the head.
+    #[must_use]
+    pub fn takes_body_while_paused(&self, at: usize) -> bool {
+        match self.filters.get(at) {
+            Some(ActiveFilter::Wasm(guest)) => {
+                guest.plugin.config.allow_on_headers_stop_iteration
+                    && guest.root.interests.request_body
+            }
+            _ => false,
+        }
+    }
+
+    /// Gives the request's head to the filter at that place.
+    pub fn request_headers(&self, at: usize, end_of_stream: bool) -> Step {
+        match self.filters.get(at) {
+            None | Some(ActiveFilter::Bypassed) => Step::Continue,
+            Some(ActiveFilter::Unready(status)) => {
+                Step::Reply(LocalReply::text(*status, "", "filter_unready"))
+            }
+            Some(ActiveFilter::Mutation(edits)) => {
+                let mut stream = self.cell.borrow_mut();
+                router::edit(&mut stream.request.headers, &edits.request);
+                Step::Continue
+            }
+            Some(ActiveFilter::Wasm(guest)) => self.guest(guest, |guest| {
+                let fields = Fields::Request(&self.cell.borrow().request).len();
+                guest.root.vm.run(|vm| {
+                    let id = vm.add_stream(guest.root.id, self.cell.clone())?;
+                    guest.id.set(id);
+                    vm.request_headers(id, fields, end_of_stream)
+                })
+            }),
+        }
+    }
+
+    /// Gives the response's head to the filter at that place, if it has seen the request.
+    pub fn response_headers(&self, at: usize, end_of_stream: bool) -> Step {
+        match self.filters.get(at) {
+            Some(ActiveFilter::Mutation(edits)) => {
+                if let Some(head) = &mut self.cell.borrow_mut().response {
+                    router::edit(&mut head.headers, &edits.response);
+                }
+                Step::Continue
+            }
+            Some(ActiveFilter::Wasm(guest)) if guest.id.get() != 0 => self.guest(guest, |guest| {
+                let fields = self
+                    .cell
+                    .borrow()
+                    .response
+                    .as_ref()
+                    .map_or(0, |head| Fields::Response(head).len());
+                guest
+                    .root
+                    .vm
+                    .run(|vm| vm.response_headers(guest.id.get(), fields, end_of_stream))
+            }),
+            _ => Step::Continue,
+        }
+    }
+
+    /// Gives a part of a body to the filter at that place; `data` comes back as the filter left it.
+    pub fn body(
+        &self,
+        at: usize,
+        direction: Direction,
+        data: &mut BytesMut,
+        end_of_stream: bool,
+    ) -> Step {
+        let Some(ActiveFilter::Wasm(guest)) = self.filters.get(at) else {
+            return Step::Continue;
+        };
+        if guest.id.get() == 0 {
+            return Step::Continue;
+        }
+        let size = data.len();
+        self.swap_body(direction, data);
+        let step = self.guest(guest, |guest| {
+            guest.root.vm.run(|vm| match direction {
+                Direction::Request => vm.request_body(guest.id.get(), size, end_of_stream),
+                Direction::Response => vm.response_body(guest.id.get(), size, end_of_stream),
+            })
+        });
+        self.swap_body(direction, data);
+        step
+    }
+
+    fn swap_body(&self, direction: Direction, data: &mut BytesMut) {
+        let mut stream = self.cell.borrow_mut();
+        match direction {
+            Direction::Request => std::mem::swap(&mut stream.request_body, data),
+            Direction::Response => std::mem::swap(&mut stream.response_body, data),
+        }
+    }
+
+    /// Gives trailers, which the stream holds, to the filter at that place.
+    pub fn trailers(&self, at: usize, direction: Direction) -> Step {
+        let Some(ActiveFilter::Wasm(guest)) = self.filters.get(at) else {
+            return Step::Continue;
+        };
+        if guest.id.get() == 0 {
+            return Step::Continue;
+        }
+        self.guest(guest, |guest| {
+            let stream = self.cell.borrow();
+            let map = match direction {
+                Direction::Request => &stream.request_trailers,
+                Direction::Response => &stream.response_trailers,
+            };
+            let fields = map.as_ref().map_or(0, http::HeaderMap::len);
+            drop(stream);
+            guest.root.vm.run(|vm| match direction {
+                Direction::Request => vm.request_trailers(guest.id.get(), fields),
+                Direction::Response => vm.response_trailers(guest.id.get(), fields),
+            })
+        })
+    }
+
+    /// Runs a callback and reads what it left in the stream.
+    fn guest(
+        &self,
+        guest: &Guest,
+        callback: impl FnOnce(&Guest) -> Result<Action, Failed>,
+    ) -> Step {
+        if guest.bypassed.get() {
+            return Step::Continue;
+        }
+        let action = match callback(guest) {
+            Ok(action) => action,
+            Err(Failed) if guest.plugin.config.failure_policy == FailurePolicy::FailOpen => {
+                guest.bypassed.set(true);
+                return Step::Continue;
+            }
+            Err(Failed) => {
+                return Step::Reply(LocalReply::text(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "",
+                    "wasm_fail_stream",
+                ));
+            }
+        };
+        let mut stream = self.cell.borrow_mut();
+        if let Some(reply) = stream.local_reply.take() {
+            return Step::Reply(reply);
+        }
+        if std::mem::take(&mut stream.closed) {
+            return Step::Reset;
+        }
+        match action {
+            Action::Continue => Step::Continue,
+            Action::Pause => Step::Pause,
+        }
+    }
+
+    /// Waits until a paused filter lets the stream go on, answers, or breaks it off.
+    pub async fn resumed(&self, direction: Direction) -> Step {
+        std::future::poll_fn(|cx| match self.poll_resumed(direction, cx.waker()) {
+            Some(step) => Poll::Ready(step),
+            None => Poll::Pending,
+        })
+        .await
+    }
+
+    /// What [`Self::resumed`] waits for, if it is there; else `waker` is told.
+    pub fn poll_resumed(&self, direction: Direction, waker: &std::task::Waker) -> Option<Step> {
+        let mut stream = self.cell.borrow_mut();
+        if let Some(reply) = stream.local_reply.take() {
+            return Some(Step::Reply(reply));
+        }
+        if std::mem::take(&mut stream.closed) {
+            return Some(Step::Reset);
+        }
+        let flag = match direction {
+            Direction::Request => &mut stream.resume_request,
+            Direction::Response => &mut stream.resume_response,
+        };
+        if std::mem::take(flag) {
+            return Some(Step::Continue);
+        }
+        stream.waker = Some(waker.clone());
+        None
+    }
+
+    /// Ends every guest's context; `log` where `proxy_on_log` is to be called.
+    pub fn end(&self, log: bool) {
+        for filter in &self.filters {
+            if let ActiveFilter::Wasm(guest) = filter {
+                let id = guest.id.replace(0);
+                if id != 0 {
+                    guest.root.vm.run(|vm| vm.end(id, log));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! One exchange (a request and its response) as the filters of both chains see it.
+//!
+//! The data path owns it through an `Rc`; each guest context of the exchange holds a clone, so that a
+//! paused exchange can be changed from a callout's callback. Everything is single-threaded.
+
+pub mod head;
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::SystemTime;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use crate::config::cluster::Endpoint;
+pub use head::{RequestHead, ResponseHead};
+
+/// A stream shared by the data path and the guest contexts.
+pub type StreamCell = Rc<RefCell<Stream>>;
+
+/// The state of one exchange.
+#[derive(Debug)]
+pub struct Stream {
+    /// The request's head; filters edit it in place.
+    pub request: RequestHead,
+    /// The response's head, from its arrival (or a local reply) on.
+    pub response: Option<ResponseHead>,
+    /// What `HTTP_REQUEST_BODY` shows during a request body callback.
+    pub request_body: BytesMut,
+    /// What `HTTP_RESPONSE_BODY` shows during a response body callback.
+    pub response_body: BytesMut,
+    /// Request trailers, once they have come.
+    pub request_trailers: Option<HeaderMap>,
+    /// Response trailers, once they have come.
+    pub response_trailers: Option<HeaderMap>,
+    /// What properties tell.
+    pub info: StreamInfo,
+    /// What filters left with `set_property`: few entries, so a list. Seen by both chains.
+    pub filter_state: Vec<(Bytes, Bytes)>,
+    /// Set by `send_local_response`, taken by the data path after the callback.
+    pub local_reply: Option<LocalReply>,
+    /// `continue_stream` for the request came.
+    pub resume_request: bool,
+    /// `continue_stream` for the response came.
+    pub resume_response: bool,
+    /// `close_stream` came: the exchange ends with a reset.
+    pub closed: bool,
+    /// A filter changed the request's head since the route was chosen.
+    pub route_stale: bool,
+    /// Who waits for one of the above.
+    pub waker: Option<Waker>,
+}
+
+/// Facts of an exchange that properties and the access log tell.
+#[derive(Debug)]
+pub struct StreamInfo {
+    /// When the request's head was complete.
+    pub start: SystemTime,
+    /// The client's address.
+    pub source: SocketAddr,
+    /// The address it reached.
+    pub destination: SocketAddr,
+    /// A number of the downstream connection, unique in this process.
+    pub connection_id: u64,
+    /// The chosen route's `name`.
+    pub route_name: Arc<str>,
+    /// The chosen virtual host's name.
+    pub virtual_host: Arc<str>,
+    /// The chosen cluster's name (an aggregate's own, not its leaf's), once chosen.
+    pub cluster: Option<Arc<str>>,
+    /// The endpoint of the current attempt.
+    pub upstream: Option<Arc<UpstreamHost>>,
+    /// Attempts begun.
+    pub attempts: u32,
+    /// Why the response is what it is, in Envoy's words; empty while unknown.
+    pub details: &'static str,
+    /// Body bytes received from the client.
+    pub request_bytes: u64,
+    /// Body bytes sent to the client.
+    pub response_bytes: u64,
+}
+
+/// An endpoint with its resolved address.
+#[derive(Debug)]
+pub struct UpstreamHost {
+    /// The address connections go to.
+    pub address: SocketAddr,
+    /// The endpoint of the file.
+    pub endpoint: Endpoint,
+    /// The leaf cluster it belongs to.
+    pub cluster: Arc<str>,
+}
+
+/// An answer that a filter or the gateway gives itself.
+#[derive(Debug, Clone)]
+pub struct LocalReply {
+    /// The status.
+    pub status: StatusCode,
+    /// Headers besides the length.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The body.
+    pub body: Bytes,
+    /// Response code details, in Envoy's words.
+    pub details: &'static str,
+}
+
+// === impl Stream ===
+
+impl Stream {
+    /// A stream for a request that has just come.
+    #[must_use]
+    pub fn new(request: RequestHead, info: StreamInfo) -> Self {
+        Self {
+            request,
+            response: None,
+            request_body: BytesMut::new(),
+            response_body: BytesMut::new(),
+            request_trailers: None,
+            response_trailers: None,
+            info,
+            filter_state: Vec::new(),
+            local_reply: None,
+            resume_request: false,
+            resume_response: false,
+            closed: false,
+            route_stale: false,
+            waker: None,
+        }
+    }
+
+    /// The value a filter left under `key`.
+    #[must_use]
+    pub fn filter_state(&self, key: &[u8]) -> Option<&Bytes> {
+        self.filter_state
+            .iter()
+            .find(|(k, _)| k == key)
+            .map(|(_, v)| v)
+    }
+
+    /// Leaves `value` under `key`.
+    pub fn set_filter_state(&mut self, key: &[u8], value: &[u8]) {
+        let value = Bytes::copy_from_slice(value);
+        match self.filter_state.iter_mut().find(|(k, _)| k == key) {
+            Some((_, old)) => *old = value,
+            None => self.filter_state.push((Bytes::copy_from_slice(key), value)),
+        }
+    }
+
+    /// Wakes the data path, which waits for a resume, a local reply or a close.
+    pub fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+// === impl LocalReply ===
+
+impl LocalReply {
+    /// A reply of the gateway's own, as plain text.
+    #[must_use]
+    pub fn text(status: StatusCode, body: &'static str, details: &'static str) -> Self {
+        let headers = if body.is_empty() {
+            Vec::new()
+        } else {
+            vec![(
+                http::header::CONTENT_TYPE,
+                HeaderValue::from_static("text/plain"),
+            )]
+        };
+        Self {
+            status,
+            headers,
+            body: Bytes::from_static(body.as_bytes()),
+            details,
+        }
+    }
+}

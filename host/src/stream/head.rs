@@ -1,0 +1,297 @@
+//! Heads of requests and responses, with pseudo headers beside the header map.
+//!
+//! `Host` stays in the map and is shown to guests as `:authority`, as Envoy shows it.
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+
+/// A request's head.
+#[derive(Debug)]
+pub struct RequestHead {
+    /// `:method`.
+    pub method: Method,
+    /// `:path`.
+    pub path: Target,
+    /// `:scheme`.
+    pub scheme: HeaderValue,
+    /// All other headers; `host` is `:authority`.
+    pub headers: HeaderMap,
+}
+
+/// The request target: valid, or bytes a filter set that are none.
+#[derive(Debug, Clone)]
+pub enum Target {
+    /// A path with its query.
+    Valid(PathAndQuery),
+    /// What a filter set; answered with 400 when the request is to be forwarded.
+    Invalid(Bytes),
+}
+
+/// A response's head.
+#[derive(Debug)]
+pub struct ResponseHead {
+    /// `:status`.
+    pub status: StatusCode,
+    /// All other headers.
+    pub headers: HeaderMap,
+}
+
+/// A map of headers as guests see it: pseudo headers first, then the others.
+#[derive(Debug)]
+pub enum Fields<'a> {
+    /// A request's.
+    Request(&'a RequestHead),
+    /// A response's.
+    Response(&'a ResponseHead),
+    /// Trailers, or a callout's headers: no pseudo headers.
+    Plain(&'a HeaderMap),
+}
+
+/// The same, for edits.
+#[derive(Debug)]
+pub enum FieldsMut<'a> {
+    /// A request's.
+    Request(&'a mut RequestHead),
+    /// A response's.
+    Response(&'a mut ResponseHead),
+    /// Trailers.
+    Plain(&'a mut HeaderMap),
+}
+
+/// A name or a value that is no valid header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a valid header name or value")]
+pub struct InvalidField;
+
+// === impl Target ===
+
+impl Target {
+    /// As bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Valid(path) => path.as_str().as_bytes(),
+            Self::Invalid(bytes) => bytes,
+        }
+    }
+
+    /// The path without its query; `None` where it is invalid.
+    #[must_use]
+    pub fn path(&self) -> Option<&str> {
+        match self {
+            Self::Valid(path) => Some(path.path()),
+            Self::Invalid(_) => None,
+        }
+    }
+
+    /// Reads bytes that a filter set.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        let bytes = Bytes::copy_from_slice(bytes);
+        if bytes.first() != Some(&b'/') && bytes.as_ref() != b"*" {
+            return Self::Invalid(bytes);
+        }
+        PathAndQuery::from_maybe_shared(bytes.clone()).map_or(Self::Invalid(bytes), Self::Valid)
+    }
+}
+
+// === impl ResponseHead ===
+
+/// A status as three digits.
+fn digits(status: StatusCode) -> [u8; 3] {
+    let mut out = *b"000";
+    for (to, from) in out.iter_mut().zip(status.as_str().bytes()) {
+        *to = from;
+    }
+    out
+}
+
+// === impl Fields ===
+
+impl<'a> Fields<'a> {
+    /// How many fields there are, values of one name counted apart.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Request(head) => {
+                // `host` is counted as `:authority`
+                3 + head.headers.len()
+            }
+            Self::Response(head) => 1 + head.headers.len(),
+            Self::Plain(map) => map.len(),
+        }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Calls `each` with every field, pseudo headers first.
+    pub fn for_each(&self, mut each: impl FnMut(&[u8], &[u8])) {
+        match self {
+            Self::Request(head) => {
+                if let Some(host) = head.headers.get(header::HOST) {
+                    each(b":authority", host.as_bytes());
+                }
+                each(b":path", head.path.as_bytes());
+                each(b":method", head.method.as_str().as_bytes());
+                each(b":scheme", head.scheme.as_bytes());
+                for (name, value) in &head.headers {
+                    if name != header::HOST {
+                        each(name.as_str().as_bytes(), value.as_bytes());
+                    }
+                }
+            }
+            Self::Response(head) => {
+                each(b":status", &digits(head.status));
+                for (name, value) in &head.headers {
+                    each(name.as_str().as_bytes(), value.as_bytes());
+                }
+            }
+            Self::Plain(map) => {
+                for (name, value) in *map {
+                    each(name.as_str().as_bytes(), value.as_bytes());
+                }
+            }
+        }
+    }
+
+    /// The first value of `name` (spec issue 53: Envoy gives the first only).
+    #[must_use]
+    pub fn get(&self, name: &[u8]) -> Option<Bytes> {
+        if name.first() == Some(&b':') {
+            return self.pseudo(name);
+        }
+        let map = match self {
+            Self::Request(head) => &head.headers,
+            Self::Response(head) => &head.headers,
+            Self::Plain(map) => map,
+        };
+        // by `str`: a look-up needs no owned name
+        map.get(std::str::from_utf8(name).ok()?)
+            .map(|value| Bytes::copy_from_slice(value.as_bytes()))
+    }
+
+    fn pseudo(&self, name: &[u8]) -> Option<Bytes> {
+        match (self, name) {
+            (Self::Request(head), b":authority") => head
+                .headers
+                .get(header::HOST)
+                .map(|v| Bytes::copy_from_slice(v.as_bytes())),
+            (Self::Request(head), b":path") => Some(Bytes::copy_from_slice(head.path.as_bytes())),
+            (Self::Request(head), b":method") => {
+                Some(Bytes::copy_from_slice(head.method.as_str().as_bytes()))
+            }
+            (Self::Request(head), b":scheme") => {
+                Some(Bytes::copy_from_slice(head.scheme.as_bytes()))
+            }
+            (Self::Response(head), b":status") => {
+                Some(Bytes::copy_from_slice(&digits(head.status)))
+            }
+            _ => None,
+        }
+    }
+
+    /// Bytes of all names and values.
+    #[must_use]
+    pub fn byte_size(&self) -> usize {
+        let mut size = 0;
+        self.for_each(|name, value| size += name.len() + value.len());
+        size
+    }
+}
+
+// === impl FieldsMut ===
+
+impl FieldsMut<'_> {
+    fn map(&mut self) -> &mut HeaderMap {
+        match self {
+            Self::Request(head) => &mut head.headers,
+            Self::Response(head) => &mut head.headers,
+            Self::Plain(map) => map,
+        }
+    }
+
+    /// Sets a pseudo header; `Ok(false)` where `name` is none of this map's.
+    fn set_pseudo(&mut self, name: &[u8], value: &[u8]) -> Result<bool, InvalidField> {
+        match (self, name) {
+            (Self::Request(head), b":authority") => {
+                let value = HeaderValue::from_bytes(value).map_err(|_| InvalidField)?;
+                head.headers.insert(header::HOST, value);
+            }
+            (Self::Request(head), b":path") => head.path = Target::from_bytes(value),
+            (Self::Request(head), b":method") => {
+                head.method = Method::from_bytes(value).map_err(|_| InvalidField)?;
+            }
+            (Self::Request(head), b":scheme") => {
+                head.scheme = HeaderValue::from_bytes(value).map_err(|_| InvalidField)?;
+            }
+            (Self::Response(head), b":status") => {
+                head.status = StatusCode::from_bytes(value).map_err(|_| InvalidField)?;
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Replaces all values of `name`, or adds it.
+    ///
+    /// # Errors
+    /// Where name or value cannot stand in a header.
+    pub fn replace(&mut self, name: &[u8], value: &[u8]) -> Result<(), InvalidField> {
+        if name.first() == Some(&b':') {
+            return if self.set_pseudo(name, value)? {
+                Ok(())
+            } else {
+                Err(InvalidField)
+            };
+        }
+        let (name, value) = field(name, value)?;
+        self.map().insert(name, value);
+        Ok(())
+    }
+
+    /// Adds a value beside those present; a pseudo header is replaced.
+    ///
+    /// # Errors
+    /// Where name or value cannot stand in a header.
+    pub fn add(&mut self, name: &[u8], value: &[u8]) -> Result<(), InvalidField> {
+        if name.first() == Some(&b':') {
+            return self.replace(name, value);
+        }
+        let (name, value) = field(name, value)?;
+        self.map().append(name, value);
+        Ok(())
+    }
+
+    /// Removes all values of `name`. Pseudo headers stay.
+    pub fn remove(&mut self, name: &[u8]) {
+        if let Ok(name) = std::str::from_utf8(name) {
+            self.map().remove(name);
+        }
+    }
+
+    /// Removes everything, then adds `pairs`. Pseudo headers that are not among them keep their value.
+    ///
+    /// # Errors
+    /// At the first invalid field; those before it have been added.
+    pub fn set_all<'p>(
+        &mut self,
+        pairs: impl Iterator<Item = (&'p [u8], &'p [u8])>,
+    ) -> Result<(), InvalidField> {
+        self.map().clear();
+        for (name, value) in pairs {
+            self.add(name, value)?;
+        }
+        Ok(())
+    }
+}
+
+fn field(name: &[u8], value: &[u8]) -> Result<(HeaderName, HeaderValue), InvalidField> {
+    let name = HeaderName::from_bytes(name).map_err(|_| InvalidField)?;
+    let value = HeaderValue::from_bytes(value).map_err(|_| InvalidField)?;
+    Ok((name, value))
+}

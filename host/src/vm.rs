@@ -1,0 +1,462 @@
+//! Guests: one VM with its contexts and callbacks.
+//!
+//! A VM lives on one worker. Imports are synchronous; a guest that pauses a stream returns here, and the data
+//! path waits in Rust.
+
+pub mod engine;
+pub mod plugin;
+pub mod state;
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use wasmtime::{Instance, Store, TypedFunc, UpdateDeadline, WasmParams, WasmResults};
+
+use crate::abi::CalloutResponse;
+use crate::abi::memory::GuestMemory;
+use crate::config::WasmPlugin;
+use crate::config::plugin::VmConfig;
+use crate::process::Process;
+use crate::stream::StreamCell;
+use engine::Compiled;
+use state::State;
+
+/// A guest instance.
+pub struct Vm {
+    store: Store<State>,
+    exports: Exports,
+    failed: bool,
+}
+
+/// What a callback wants done with the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Go on to the next filter.
+    Continue,
+    /// Wait for `continue_stream` (headers), or for more of the body.
+    Pause,
+}
+
+/// The guest has trapped, now or before: its VM answers no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the filter's VM has failed")]
+pub struct Failed;
+
+/// Why a guest could not be started.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum VmError {
+    /// The engine itself.
+    #[error("the Wasm engine cannot start on this machine: {0}")]
+    Engine(String),
+    /// The file.
+    #[error("cannot read {}: {error}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: String,
+    },
+    /// Not a module.
+    #[error("not a WebAssembly module that can be compiled: {0}")]
+    Compile(String),
+    /// No or an unknown ABI marker.
+    #[error(
+        "the module's Proxy-Wasm ABI marker is {0}; it must export proxy_abi_version_0_2_0 or proxy_abi_version_0_2_1"
+    )]
+    Abi(String),
+    /// Imports that the host does not have.
+    #[error("the module imports what the host does not offer: {0}")]
+    Imports(String),
+    /// It trapped while it started.
+    #[error("the filter trapped while it started: {0}")]
+    Trap(String),
+    /// It failed a moment ago.
+    #[error("the filter's VM has failed and is rebuilt after a back-off")]
+    BackOff,
+    /// `proxy_on_vm_start` or `proxy_on_configure` answered false.
+    #[error("the filter refused its configuration ({0} answered false; its log says why)")]
+    Refused(&'static str),
+}
+
+/// The callbacks a guest exports; absent ones are passed over.
+struct Exports {
+    context_create: Option<TypedFunc<(u32, u32), ()>>,
+    vm_start: Option<TypedFunc<(u32, u32), u32>>,
+    configure: Option<TypedFunc<(u32, u32), u32>>,
+    tick: Option<TypedFunc<u32, ()>>,
+    request_headers: Option<TypedFunc<(u32, u32, u32), u32>>,
+    request_body: Option<TypedFunc<(u32, u32, u32), u32>>,
+    request_trailers: Option<TypedFunc<(u32, u32), u32>>,
+    response_headers: Option<TypedFunc<(u32, u32, u32), u32>>,
+    response_body: Option<TypedFunc<(u32, u32, u32), u32>>,
+    response_trailers: Option<TypedFunc<(u32, u32), u32>>,
+    http_call_response: Option<TypedFunc<(u32, u32, u32, u32, u32), ()>>,
+    done: Option<TypedFunc<u32, u32>>,
+    log: Option<TypedFunc<u32, ()>>,
+    delete: Option<TypedFunc<u32, ()>>,
+}
+
+/// Which body callbacks a guest has: where it has none, bodies stream past it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Interests {
+    /// `proxy_on_request_body` or `proxy_on_request_trailers`.
+    pub request_body: bool,
+    /// `proxy_on_response_body` or `proxy_on_response_trailers`.
+    pub response_body: bool,
+}
+
+// === impl VmError ===
+
+impl VmError {
+    fn engine(error: wasmtime::Error) -> Self {
+        Self::Engine(format!("{error:#}"))
+    }
+}
+
+// === impl Exports ===
+
+impl Exports {
+    fn find(store: &mut Store<State>, instance: &Instance) -> Self {
+        fn get<P: WasmParams, R: WasmResults>(
+            store: &mut Store<State>,
+            instance: &Instance,
+            name: &str,
+        ) -> Option<TypedFunc<P, R>> {
+            instance.get_typed_func(store, name).ok()
+        }
+        Self {
+            context_create: get(store, instance, "proxy_on_context_create"),
+            vm_start: get(store, instance, "proxy_on_vm_start"),
+            configure: get(store, instance, "proxy_on_configure"),
+            tick: get(store, instance, "proxy_on_tick"),
+            request_headers: get(store, instance, "proxy_on_request_headers"),
+            request_body: get(store, instance, "proxy_on_request_body"),
+            request_trailers: get(store, instance, "proxy_on_request_trailers"),
+            response_headers: get(store, instance, "proxy_on_response_headers"),
+            response_body: get(store, instance, "proxy_on_response_body"),
+            response_trailers: get(store, instance, "proxy_on_response_trailers"),
+            http_call_response: get(store, instance, "proxy_on_http_call_response"),
+            done: get(store, instance, "proxy_on_done"),
+            log: get(store, instance, "proxy_on_log"),
+            delete: get(store, instance, "proxy_on_delete"),
+        }
+    }
+}
+
+// === impl Vm ===
+
+impl Vm {
+    /// Instantiates a guest and runs its initialisers.
+    ///
+    /// # Errors
+    /// A trap in them, or a start function that the engine refuses.
+    pub fn start(
+        compiled: &Compiled,
+        vm: Arc<VmConfig>,
+        process: Arc<Process>,
+    ) -> Result<Self, VmError> {
+        let trapped = |error: wasmtime::Error| VmError::Trap(format!("{error:?}"));
+        let mut store = Store::new(compiled.pre.module().engine(), State::new(process, vm));
+        store.limiter(State::limiter);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|mut context| {
+            Ok(if context.data_mut().overdue() {
+                UpdateDeadline::Interrupt
+            } else {
+                UpdateDeadline::Continue(1)
+            })
+        });
+        let instance = compiled.pre.instantiate(&mut store).map_err(trapped)?;
+        store.data_mut().memory = GuestMemory::find(&mut store, &instance);
+        // Rust's cdylib reactors export `_initialize`; commands export `_start`.
+        let starters: &[&str] = if instance.get_func(&mut store, "_initialize").is_some() {
+            &["_initialize", "main"]
+        } else {
+            &["_start"]
+        };
+        for name in starters {
+            if let Ok(start) = instance.get_typed_func::<(), ()>(&mut store, name) {
+                start.call(&mut store, ()).map_err(trapped)?;
+            }
+        }
+        let exports = Exports::find(&mut store, &instance);
+        Ok(Self {
+            store,
+            exports,
+            failed: false,
+        })
+    }
+
+    /// Creates and configures a root context.
+    ///
+    /// # Errors
+    /// Where the guest traps or refuses; the root is gone then.
+    pub fn add_root(&mut self, plugin: Rc<WasmPlugin>) -> Result<u32, VmError> {
+        let vm_size = u32::try_from(self.store.data().vm.configuration.len()).unwrap_or(u32::MAX);
+        let plugin_size = u32::try_from(plugin.configuration.len()).unwrap_or(u32::MAX);
+        let root = self.store.data_mut().add_root(plugin);
+        let result = self.configure(root, vm_size, plugin_size);
+        if result.is_err() && !self.failed {
+            self.remove(root);
+        }
+        result.map(|()| root)
+    }
+
+    fn configure(&mut self, root: u32, vm_size: u32, plugin_size: u32) -> Result<(), VmError> {
+        let trapped = |_: Failed| VmError::Trap("see the log".to_owned());
+        self.call(root, |e| &e.context_create, (root, 0), ())
+            .map_err(trapped)?;
+        if self
+            .call(root, |e| &e.vm_start, (root, vm_size), 1)
+            .map_err(trapped)?
+            == 0
+        {
+            return Err(VmError::Refused("proxy_on_vm_start"));
+        }
+        if self
+            .call(root, |e| &e.configure, (root, plugin_size), 1)
+            .map_err(trapped)?
+            == 0
+        {
+            return Err(VmError::Refused("proxy_on_configure"));
+        }
+        Ok(())
+    }
+
+    /// Creates a stream context of `root`.
+    ///
+    /// # Errors
+    /// Where the guest traps or has.
+    pub fn add_stream(&mut self, root: u32, cell: StreamCell) -> Result<u32, Failed> {
+        let id = self.store.data_mut().add_stream(root, cell);
+        match self.call(id, |e| &e.context_create, (id, root), ()) {
+            Ok(()) => Ok(id),
+            Err(failed) => {
+                self.store.data_mut().remove(id);
+                Err(failed)
+            }
+        }
+    }
+
+    /// Ends a context: done, log (of streams), delete.
+    pub fn end(&mut self, id: u32, log: bool) {
+        // A guest that fails here is failed for the next call; there is nobody to tell.
+        let _ = self.call(id, |e| &e.done, id, 1);
+        if log {
+            let _ = self.call(id, |e| &e.log, id, ());
+        }
+        self.remove(id);
+    }
+
+    fn remove(&mut self, id: u32) {
+        let _ = self.call(id, |e| &e.delete, id, ());
+        self.store.data_mut().remove(id);
+    }
+
+    /// `proxy_on_request_headers`.
+    ///
+    /// # Errors
+    /// Where the guest traps or has; so for all callbacks.
+    pub fn request_headers(
+        &mut self,
+        id: u32,
+        fields: usize,
+        end_of_stream: bool,
+    ) -> Result<Action, Failed> {
+        self.act(
+            id,
+            |e| &e.request_headers,
+            (id, narrow(fields), u32::from(end_of_stream)),
+        )
+    }
+
+    /// `proxy_on_request_body`; `size` is what the buffer holds.
+    ///
+    /// # Errors
+    /// As [`Self::request_headers`].
+    pub fn request_body(
+        &mut self,
+        id: u32,
+        size: usize,
+        end_of_stream: bool,
+    ) -> Result<Action, Failed> {
+        self.act(
+            id,
+            |e| &e.request_body,
+            (id, narrow(size), u32::from(end_of_stream)),
+        )
+    }
+
+    /// `proxy_on_request_trailers`.
+    ///
+    /// # Errors
+    /// As [`Self::request_headers`].
+    pub fn request_trailers(&mut self, id: u32, fields: usize) -> Result<Action, Failed> {
+        self.act(id, |e| &e.request_trailers, (id, narrow(fields)))
+    }
+
+    /// `proxy_on_response_headers`.
+    ///
+    /// # Errors
+    /// As [`Self::request_headers`].
+    pub fn response_headers(
+        &mut self,
+        id: u32,
+        fields: usize,
+        end_of_stream: bool,
+    ) -> Result<Action, Failed> {
+        self.act(
+            id,
+            |e| &e.response_headers,
+            (id, narrow(fields), u32::from(end_of_stream)),
+        )
+    }
+
+    /// `proxy_on_response_body`.
+    ///
+    /// # Errors
+    /// As [`Self::request_headers`].
+    pub fn response_body(
+        &mut self,
+        id: u32,
+        size: usize,
+        end_of_stream: bool,
+    ) -> Result<Action, Failed> {
+        self.act(
+            id,
+            |e| &e.response_body,
+            (id, narrow(size), u32::from(end_of_stream)),
+        )
+    }
+
+    /// `proxy_on_response_trailers`.
+    ///
+    /// # Errors
+    /// As [`Self::request_headers`].
+    pub fn response_trailers(&mut self, id: u32, fields: usize) -> Result<Action, Failed> {
+        self.act(id, |e| &e.response_trailers, (id, narrow(fields)))
+    }
+
+    /// `proxy_on_tick`.
+    ///
+    /// # Errors
+    /// As [`Self::request_headers`].
+    pub fn tick(&mut self, root: u32) -> Result<(), Failed> {
+        self.call(root, |e| &e.tick, root, ())
+    }
+
+    /// `proxy_on_http_call_response`; `None` is a failed callout, which guests see as an answer of nothing.
+    ///
+    /// # Errors
+    /// As [`Self::request_headers`].
+    pub fn http_call_response(
+        &mut self,
+        root: u32,
+        token: u32,
+        response: Option<CalloutResponse>,
+    ) -> Result<(), Failed> {
+        let sizes = response.as_ref().map_or((0, 0, 0), |r| {
+            (
+                narrow(r.head.headers.len() + 1),
+                narrow(r.body.len()),
+                narrow(r.trailers.len()),
+            )
+        });
+        self.store.data_mut().callout = response;
+        let result = self.call(
+            root,
+            |e| &e.http_call_response,
+            (root, token, sizes.0, sizes.1, sizes.2),
+            (),
+        );
+        self.store.data_mut().callout = None;
+        result
+    }
+
+    /// Which bodies the guest wants to see.
+    #[must_use]
+    pub fn interests(&self) -> Interests {
+        Interests {
+            request_body: self.exports.request_body.is_some()
+                || self.exports.request_trailers.is_some(),
+            response_body: self.exports.response_body.is_some()
+                || self.exports.response_trailers.is_some(),
+        }
+    }
+
+    /// Whether the guest has trapped.
+    #[must_use]
+    pub fn failed(&self) -> bool {
+        self.failed
+    }
+
+    /// What the guest asked for since the last time.
+    pub fn effects(&mut self) -> Vec<state::Effect> {
+        let effects = &mut self.store.data_mut().effects;
+        if effects.is_empty() {
+            Vec::new()
+        } else {
+            std::mem::take(effects)
+        }
+    }
+
+    /// Hostcalls and callbacks so far, and bytes of memory.
+    #[must_use]
+    pub fn usage(&self) -> (u64, u64, usize) {
+        let state = self.store.data();
+        (
+            state.hostcalls,
+            state.callbacks,
+            state.memory.size(&self.store),
+        )
+    }
+
+    fn act<P: WasmParams>(
+        &mut self,
+        id: u32,
+        callback: impl FnOnce(&Exports) -> &Option<TypedFunc<P, u32>>,
+        parameters: P,
+    ) -> Result<Action, Failed> {
+        match self.call(id, callback, parameters, 0)? {
+            0 => Ok(Action::Continue),
+            _ => Ok(Action::Pause),
+        }
+    }
+
+    /// Calls a callback on a context; `absent` is the answer of a guest without it.
+    fn call<P: WasmParams, R: WasmResults>(
+        &mut self,
+        id: u32,
+        callback: impl FnOnce(&Exports) -> &Option<TypedFunc<P, R>>,
+        parameters: P,
+        absent: R,
+    ) -> Result<R, Failed> {
+        if self.failed {
+            return Err(Failed);
+        }
+        let Some(function) = callback(&self.exports) else {
+            return Ok(absent);
+        };
+        self.store.data_mut().enter(id);
+        match function.call(&mut self.store, parameters) {
+            Ok(result) => Ok(result),
+            Err(trap) => {
+                self.failed = true;
+                let state = self.store.data();
+                state
+                    .process
+                    .stats
+                    .counter("wasm.switchover.vm_failed")
+                    .increment();
+                tracing::error!(plugin = state.plugin_name(), "a filter trapped: {trap:?}");
+                Err(Failed)
+            }
+        }
+    }
+}
+
+/// A size as guests get it.
+fn narrow(size: usize) -> u32 {
+    u32::try_from(size).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,249 @@
+//! A plugin on one worker: its root context, the VM it shares with others, and what happens when that fails.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::engine::Compiled;
+use super::state::Effect;
+use super::{Interests, Vm, VmError};
+use crate::config::WasmPlugin;
+use crate::config::plugin::VmConfig;
+use crate::process::Process;
+
+/// The VMs of one worker. Plugins whose `vm_id`, code and VM configuration are equal share one.
+pub struct Vms {
+    process: Arc<Process>,
+    effects: EffectSink,
+    shared: RefCell<HashMap<VmKey, Slot>>,
+}
+
+/// Carries out what guests ask for: the worker, or nothing.
+pub type EffectSink = Rc<dyn Fn(&Rc<VmCell>, Effect)>;
+
+/// What must be equal for two plugins to share a VM. The environment is not part of it, as in Envoy.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct VmKey {
+    vm_id: String,
+    configuration: bytes::Bytes,
+    code: u64,
+}
+
+/// A VM that may have failed, and when it may be built again.
+struct Slot {
+    vm: Weak<VmCell>,
+    started: Instant,
+    /// Starts in short succession.
+    starts: u32,
+}
+
+/// A VM that several plugins and streams hold.
+pub struct VmCell {
+    vm: RefCell<Vm>,
+    effects: EffectSink,
+    /// Tick tasks by root.
+    pub ticks: RefCell<HashMap<u32, tokio::task::AbortHandle>>,
+}
+
+/// A plugin of a filter chain on one worker.
+pub struct Plugin {
+    /// Its configuration.
+    pub config: Rc<WasmPlugin>,
+    compiled: Arc<Compiled>,
+    vm_config: Arc<VmConfig>,
+    vms: Rc<Vms>,
+    root: RefCell<Option<Rc<Root>>>,
+}
+
+/// A configured root context. Streams hold it; when the last lets go, it is ended.
+pub struct Root {
+    /// The VM it is in.
+    pub vm: Rc<VmCell>,
+    /// Its context number.
+    pub id: u32,
+    /// Which bodies it wants.
+    pub interests: Interests,
+    ended: Cell<bool>,
+}
+
+// === impl Vms ===
+
+impl Vms {
+    /// No VMs yet.
+    #[must_use]
+    pub fn new(process: Arc<Process>, effects: EffectSink) -> Rc<Self> {
+        Rc::new(Self {
+            process,
+            effects,
+            shared: RefCell::default(),
+        })
+    }
+
+    /// The VM of that key, started if there is none or the last one failed and its time has come.
+    fn vm(&self, key: VmKey, plugin: &Plugin) -> Result<Rc<VmCell>, VmError> {
+        let mut shared = self.shared.borrow_mut();
+        let base = plugin.config.reload_backoff;
+        let mut starts = 0;
+        if let Some(slot) = shared.get(&key) {
+            if let Some(vm) = slot.vm.upgrade().filter(|vm| !vm.failed()) {
+                return Ok(vm);
+            }
+            let age = slot.started.elapsed();
+            if age < back_off(base, slot.starts) {
+                return Err(VmError::BackOff);
+            }
+            starts = if age > base * MAX_BACK_OFF {
+                1
+            } else {
+                slot.starts
+            };
+        }
+        let vm = Vm::start(
+            &plugin.compiled,
+            plugin.vm_config.clone(),
+            self.process.clone(),
+        )?;
+        let vm = Rc::new(VmCell {
+            vm: RefCell::new(vm),
+            effects: self.effects.clone(),
+            ticks: RefCell::default(),
+        });
+        shared.insert(
+            key,
+            Slot {
+                vm: Rc::downgrade(&vm),
+                started: Instant::now(),
+                starts: starts + 1,
+            },
+        );
+        Ok(vm)
+    }
+}
+
+/// A failed VM waits no longer than this many times the base.
+const MAX_BACK_OFF: u32 = 10;
+
+/// How old a VM that failed must be before it is built again: the first is replaced at once, then the base, doubling.
+fn back_off(base: Duration, starts: u32) -> Duration {
+    match starts {
+        0 | 1 => Duration::ZERO,
+        n => base
+            .saturating_mul(1 << (n - 2).min(4))
+            .min(base * MAX_BACK_OFF),
+    }
+}
+
+// === impl VmCell ===
+
+impl VmCell {
+    /// Runs `callback`, then carries out what the guest asked for in it.
+    pub fn run<R>(self: &Rc<Self>, callback: impl FnOnce(&mut Vm) -> R) -> R {
+        let mut vm = self.vm.borrow_mut();
+        let result = callback(&mut vm);
+        let effects = vm.effects();
+        drop(vm);
+        for effect in effects {
+            (self.effects)(self, effect);
+        }
+        result
+    }
+
+    /// Whether the guest has trapped.
+    #[must_use]
+    pub fn failed(&self) -> bool {
+        // A VM that is in a callback now has not failed yet.
+        self.vm.try_borrow().is_ok_and(|vm| vm.failed())
+    }
+}
+
+impl Drop for VmCell {
+    fn drop(&mut self) {
+        for (_, tick) in self.ticks.borrow_mut().drain() {
+            tick.abort();
+        }
+    }
+}
+
+// === impl Plugin ===
+
+impl Plugin {
+    /// Starts the plugin on this worker.
+    ///
+    /// # Errors
+    /// Where its VM cannot start or it refuses its configuration.
+    pub fn start(
+        config: WasmPlugin,
+        compiled: Arc<Compiled>,
+        vms: Rc<Vms>,
+    ) -> Result<Rc<Self>, VmError> {
+        let vm_config = Arc::new(config.vm.clone());
+        let plugin = Rc::new(Self {
+            config: Rc::new(config),
+            compiled,
+            vm_config,
+            vms,
+            root: RefCell::new(None),
+        });
+        plugin.root()?;
+        Ok(plugin)
+    }
+
+    /// The root context for a new stream; where the VM has failed, a rebuilt one if its time has come.
+    ///
+    /// # Errors
+    /// While it is to wait, or where it does not start.
+    pub fn root(&self) -> Result<Rc<Root>, VmError> {
+        if let Some(root) = self.root.borrow().as_ref()
+            && !root.vm.failed()
+        {
+            return Ok(root.clone());
+        }
+        self.rebuild()
+    }
+
+    #[cold]
+    fn rebuild(&self) -> Result<Rc<Root>, VmError> {
+        let key = VmKey {
+            vm_id: self.vm_config.vm_id.clone(),
+            configuration: self.vm_config.configuration.clone(),
+            code: self.compiled.digest,
+        };
+        let vm = self.vms.vm(key, self)?;
+        let (id, interests) = vm.run(|vm| {
+            vm.add_root(self.config.clone())
+                .map(|id| (id, vm.interests()))
+        })?;
+        let root = Rc::new(Root {
+            vm,
+            id,
+            interests,
+            ended: Cell::new(false),
+        });
+        let before = self.root.borrow_mut().replace(root.clone());
+        if before.is_some() {
+            self.vms
+                .process
+                .stats
+                .counter("wasm.switchover.vm_rebuilt")
+                .increment();
+            tracing::info!(plugin = self.config.name, "the filter's VM was rebuilt");
+        }
+        Ok(root)
+    }
+}
+
+// === impl Root ===
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        if let Some(tick) = self.vm.ticks.borrow_mut().remove(&self.id) {
+            tick.abort();
+        }
+        // Never within a callback: roots are dropped by streams and chains, outside of the VM.
+        if !self.ended.replace(true) && self.vm.vm.try_borrow_mut().is_ok() {
+            self.vm.run(|vm| vm.end(self.id, false));
+        }
+    }
+}

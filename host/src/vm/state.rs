@@ -1,0 +1,268 @@
+//! What the host keeps for one VM, in wasmtime's store: its contexts, and what its hostcalls need.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustc_hash::FxBuildHasher;
+use wasmtime::ResourceLimiter;
+
+use crate::abi::memory::GuestMemory;
+use crate::abi::{Callout, CalloutResponse};
+use crate::config::WasmPlugin;
+use crate::config::plugin::VmConfig;
+use crate::process::Process;
+use crate::stats::Metric;
+use crate::stream::StreamCell;
+
+/// The data of a VM's store.
+pub struct State {
+    /// The guest's memory and allocator.
+    pub memory: GuestMemory,
+    /// What the process shares.
+    pub process: Arc<Process>,
+    /// The VM's configuration.
+    pub vm: Arc<VmConfig>,
+    /// Metrics the guest defined; a metric's number is its place.
+    pub metrics: Vec<Metric>,
+    /// What the guest asked for that happens when the callback has returned.
+    pub effects: Vec<Effect>,
+    /// The answer whose callback runs now.
+    pub callout: Option<CalloutResponse>,
+    /// Hostcalls so far.
+    pub hostcalls: u64,
+    /// Callbacks so far.
+    pub callbacks: u64,
+    contexts: HashMap<u32, Context, FxBuildHasher>,
+    last_id: u32,
+    last_token: u32,
+    effective: Effective,
+    limit: MemoryLimit,
+    deadline: Deadline,
+}
+
+/// A context of the guest.
+enum Context {
+    Root(Rc<WasmPlugin>),
+    Stream { root: u32, cell: StreamCell },
+}
+
+/// The context that hostcalls act on, resolved once for each callback.
+#[derive(Default)]
+struct Effective {
+    root: u32,
+    plugin: Option<Rc<WasmPlugin>>,
+    stream: Option<StreamCell>,
+}
+
+/// What a guest asked for that the worker carries out after the callback.
+#[derive(Debug)]
+pub enum Effect {
+    /// Send a request.
+    Call(Box<Callout>),
+    /// Call `proxy_on_tick` of that root every `period`; zero stops it.
+    Tick {
+        /// The root context.
+        root: u32,
+        /// From the return of one to the start of the next.
+        period: Duration,
+    },
+}
+
+/// Stops a guest's memory from growing past the limit.
+struct MemoryLimit {
+    memory: usize,
+}
+
+/// Ends a callback that runs too long: the engine's clock ticks, and a callback that sees
+/// `ticks` of them is over. Costs a callback one addition.
+struct Deadline {
+    /// Ticks one callback may see.
+    ticks: u32,
+    /// The callback that saw the last tick, and how many it has seen.
+    seen: (u64, u32),
+}
+
+// === impl State ===
+
+impl State {
+    /// For a VM that has no contexts yet.
+    #[must_use]
+    pub fn new(process: Arc<Process>, vm: Arc<VmConfig>) -> Self {
+        let ticks = process
+            .limits
+            .deadline
+            .as_nanos()
+            .div_ceil(super::engine::TICK.as_nanos());
+        let limit = MemoryLimit {
+            memory: process.limits.memory,
+        };
+        Self {
+            memory: GuestMemory::default(),
+            process,
+            vm,
+            metrics: Vec::new(),
+            effects: Vec::new(),
+            callout: None,
+            hostcalls: 0,
+            callbacks: 0,
+            contexts: HashMap::default(),
+            last_id: 0,
+            last_token: 0,
+            effective: Effective::default(),
+            limit,
+            deadline: Deadline {
+                ticks: u32::try_from(ticks).unwrap_or(u32::MAX),
+                seen: (0, 0),
+            },
+        }
+    }
+
+    /// Adds a root context and gives its number.
+    pub fn add_root(&mut self, plugin: Rc<WasmPlugin>) -> u32 {
+        self.add(Context::Root(plugin))
+    }
+
+    /// Adds a stream context of `root` and gives its number.
+    pub fn add_stream(&mut self, root: u32, cell: StreamCell) -> u32 {
+        self.add(Context::Stream { root, cell })
+    }
+
+    /// Numbers rise and are not used again while the number space lasts, as in Envoy: a callout's late answer
+    /// never meets another stream under an old number.
+    fn add(&mut self, context: Context) -> u32 {
+        loop {
+            self.last_id = self.last_id.checked_add(1).unwrap_or(1);
+            if !self.contexts.contains_key(&self.last_id) {
+                self.contexts.insert(self.last_id, context);
+                return self.last_id;
+            }
+        }
+    }
+
+    /// Forgets a context.
+    pub fn remove(&mut self, id: u32) {
+        self.contexts.remove(&id);
+        self.effective = Effective::default();
+    }
+
+    /// How many contexts there are.
+    #[must_use]
+    pub fn contexts(&self) -> usize {
+        self.contexts.len()
+    }
+
+    /// Begins a callback on `id`.
+    pub fn enter(&mut self, id: u32) {
+        self.callbacks += 1;
+        self.set_effective(id);
+    }
+
+    /// Makes `id` the context that hostcalls act on; false where there is none of that number.
+    pub fn set_effective(&mut self, id: u32) -> bool {
+        let (root, stream) = match self.contexts.get(&id) {
+            Some(Context::Root(plugin)) => {
+                self.effective = Effective {
+                    root: id,
+                    plugin: Some(plugin.clone()),
+                    stream: None,
+                };
+                return true;
+            }
+            Some(Context::Stream { root, cell }) => (*root, cell.clone()),
+            None => return false,
+        };
+        if self.effective.root != root {
+            self.effective.plugin = match self.contexts.get(&root) {
+                Some(Context::Root(plugin)) => Some(plugin.clone()),
+                _ => None,
+            };
+            self.effective.root = root;
+        }
+        self.effective.stream = Some(stream);
+        true
+    }
+
+    /// The stream of the effective context.
+    #[must_use]
+    pub fn effective_stream(&self) -> Option<&StreamCell> {
+        self.effective.stream.as_ref()
+    }
+
+    /// The plugin of the effective context.
+    #[must_use]
+    pub fn effective_plugin(&self) -> Option<&WasmPlugin> {
+        self.effective.plugin.as_deref()
+    }
+
+    /// The root of the effective context; 0 where there is none.
+    #[must_use]
+    pub fn effective_root(&self) -> u32 {
+        self.effective.root
+    }
+
+    /// The plugin's name, for log lines.
+    #[must_use]
+    pub fn plugin_name(&self) -> &str {
+        self.effective_plugin().map_or("", |plugin| &plugin.name)
+    }
+
+    /// A number for a callout.
+    pub fn next_token(&mut self) -> u32 {
+        self.last_token = self.last_token.checked_add(1).unwrap_or(1);
+        self.last_token
+    }
+
+    /// The limiter of the store.
+    pub(super) fn limiter(&mut self) -> &mut dyn ResourceLimiter {
+        &mut self.limit
+    }
+
+    /// Notes a tick of the engine's clock during a callback; true where the callback is over its time.
+    pub(super) fn overdue(&mut self) -> bool {
+        let (callback, seen) = self.deadline.seen;
+        let seen = if callback == self.callbacks {
+            seen + 1
+        } else {
+            1
+        };
+        self.deadline.seen = (self.callbacks, seen);
+        // The first tick may come right after the start, so one more than the time is allowed.
+        seen > self.deadline.ticks
+    }
+}
+
+// === impl MemoryLimit ===
+
+impl ResourceLimiter for MemoryLimit {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let allowed = desired <= self.memory;
+        if !allowed {
+            tracing::warn!(
+                current,
+                desired,
+                limit = self.memory,
+                "a filter asked for more memory than it may have"
+            );
+        }
+        Ok(allowed)
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(desired <= MAX_TABLE)
+    }
+}
+
+/// Entries of a guest's table, at most: far more than any compiled filter has functions.
+const MAX_TABLE: usize = 1_000_000;

@@ -1,0 +1,146 @@
+//! The demo gateway as it is shipped, with its two upstreams, under real clients.
+
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+use switchover_host::demo::{self, Faults};
+use switchover_tests::setup::{Bootstrap, demo_plugin};
+use switchover_tests::{Engine, Gateway, Setup, cases, python};
+use tokio::task::JoinHandle;
+
+/// A consumer of the demo who may name the environment.
+const KEY: &str = "demo-key";
+
+/// A consumer of the demo who may not.
+const OTHER_KEY: &str = "demo-key-b";
+
+/// A demo upstream that serves until the runtime ends.
+struct Running {
+    address: SocketAddr,
+    server: JoinHandle<()>,
+}
+
+impl Running {
+    async fn start(name: &str, version: &str, key: &str) -> Self {
+        let mut options = demo::Options::new(name, version);
+        options.require_key = Some(key.to_owned());
+        let (address, serving) = demo::Upstream::bind(options).await.unwrap();
+        Self {
+            address,
+            server: tokio::spawn(serving),
+        }
+    }
+
+    async fn faults(&self, faults: Value) {
+        let reply = switchover_tests::Client::new(self.address)
+            .post("/__faults", faults.to_string())
+            .send()
+            .await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+/// The demo's file and document unchanged but for ports and places.
+async fn start(engine: Engine) -> (Gateway, Running, Running) {
+    let blue = Running::start("blue", "2.0.3", "key-of-blue").await;
+    let green = Running::start("green", "2.1.0", "key-of-green").await;
+    let gateway = Setup::at(&[("blue", blue.address), ("green", green.address)])
+        .document(demo_plugin()["configuration"]["value"].clone())
+        .variable("BLUE_API_KEY", "key-of-blue")
+        .variable("GREEN_API_KEY", "key-of-green")
+        .start(engine)
+        .await;
+    (gateway, blue, green)
+}
+
+/// Both roles share a VM only where all of this is equal.
+#[test]
+fn both_roles_share_a_vm() {
+    let route = demo_plugin();
+    let mut roles = 0;
+    Bootstrap::demo().edit_attempt_role(|attempt| {
+        assert_eq!(attempt["vm_config"], route["vm_config"]);
+        roles += 1;
+    });
+    assert_eq!(roles, 2);
+}
+
+/// The harness builds its gateways from the demo; with the demo's environments it must give the demo again.
+#[test]
+fn the_harness_keeps_the_demos_shape() {
+    let mut built = Bootstrap::demo();
+    let blue = SocketAddr::from(([127, 0, 0, 1], 10001));
+    let green = SocketAddr::from(([127, 0, 0, 1], 10002));
+    built.set_environments(&[
+        ("blue".to_owned(), vec![blue]),
+        ("green".to_owned(), vec![green]),
+    ]);
+    let mut demo = Bootstrap::demo();
+    // Clusters are a set; the demo lists the aggregates first.
+    for bootstrap in [&mut built, &mut demo] {
+        bootstrap.clusters().sort_by_key(|c| c["name"].to_string());
+    }
+    assert_eq!(built.0, demo.0);
+}
+
+cases! {
+    async fn the_openai_sdk(engine: Engine) {
+        let (gateway, _blue, _green) = start(engine).await;
+        let printed = python::client("sdk.py", &[&format!("http://{}/v1", gateway.address()), KEY]).await;
+        assert!(printed.contains("wrong key: Incorrect API key provided."), "{printed}");
+    }
+
+    async fn the_original_client(engine: Engine) {
+        let (gateway, _blue, _green) = start(engine).await;
+        let url = format!("http://{}", gateway.address());
+        let printed = python::client("original.py", &[&url, KEY, "blue", "green"]).await;
+        assert!(printed.contains("health: green 2.1.0"), "{printed}");
+    }
+
+    /// Green fails; the client notices nothing.
+    async fn the_original_client_while_green_fails(engine: Engine) {
+        let (gateway, _blue, green) = start(engine).await;
+        let failing = Faults { fail_share: 1.0, ..Faults::default() };
+        green.faults(json!(failing)).await;
+        let url = format!("http://{}", gateway.address());
+        let printed = python::client("original.py", &[&url, KEY, "blue"]).await;
+        assert!(!printed.contains("attempt 2"), "the gateway retries, not the client: {printed}");
+        let reply = gateway.client().get("/echo").bearer(KEY).header("x-deployment-mode", "green").send().await;
+        assert_eq!(reply.header("x-deployment-mode"), "blue");
+    }
+
+    async fn the_echo_shows_what_arrived(engine: Engine) {
+        let (gateway, _blue, _green) = start(engine).await;
+        let mut client = gateway.client();
+        let reply = client.post("/echo?a=b", "four").header("api-key", OTHER_KEY).header("x-bytes", b"\xe9").send().await;
+        let echo = reply.json();
+        assert_eq!((&echo["method"], &echo["path"], &echo["body_length"]), (&json!("POST"), &json!("/echo?a=b"), &json!(4)));
+        let header = |name: &str| {
+            let headers = echo["headers"].as_array().unwrap();
+            headers.iter().find(|h| h["name"] == name).cloned().unwrap_or_default()
+        };
+        assert_eq!(header("authorization")["value"], format!("Bearer key-of-{}", reply.header("x-deployment-mode")));
+        assert_eq!(header("x-consumer")["value"], "team-b");
+        assert_eq!(header("x-bytes")["base64"], "6Q==");
+        assert_eq!(header("api-key"), Value::Null);
+        assert!(!reply.text().contains(OTHER_KEY));
+    }
+
+    async fn the_share_is_ten_percent(engine: Engine) {
+        let (gateway, _blue, _green) = start(engine).await;
+        let mut client = gateway.client();
+        let mut green = 0;
+        for _ in 0..200 {
+            // Whoever may not name the environment is dealt one.
+            let call = client.get("/v1/models").bearer(OTHER_KEY).header("x-deployment-mode", "green");
+            green += u32::from(call.send().await.header("x-deployment-mode") == "green");
+        }
+        assert_eq!(green, 20);
+    }
+}

@@ -1,0 +1,183 @@
+//! Upstreams that fail, and what becomes of it: answers, retries, failover.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use http::{Response, StatusCode};
+use http_body_util::BodyExt as _;
+use serde_json::json;
+use switchover_tests::raw::RawUpstream;
+use switchover_tests::upstream::{self, chunks, refusing, text};
+use switchover_tests::{Setup, Upstream, cases};
+
+cases! {
+    async fn a_slow_upstream_is_504(engine: Engine) {
+        let blue = Upstream::start(|_| std::future::pending()).await;
+        let gateway = Setup::new(&[("blue", &blue)])
+            .without_filters()
+            .edit(|bootstrap| bootstrap.route("blue")["route"]["timeout"] = "0.1s".into())
+            .start(engine)
+            .await;
+        let reply = gateway.client().get("/").send().await;
+        assert_eq!((reply.status.as_u16(), reply.text()), (504, "upstream request timeout"));
+    }
+
+    async fn a_refused_connection_is_503(engine: Engine) {
+        let (address, _reserved) = refusing();
+        let gateway = Setup::at(&[("blue", address)]).without_filters().start(engine).await;
+        let reply = gateway.client().get("/").send().await;
+        assert_eq!(reply.status, 503);
+        assert_eq!(
+            reply.text(),
+            "upstream connect error or disconnect/reset before headers. retried and the latest reset reason: \
+             remote connection failure"
+        );
+    }
+
+    async fn a_connection_that_breaks_off_is_503(engine: Engine) {
+        let blue = RawUpstream::start("").await;
+        let gateway = Setup::at(&[("blue", blue.address())])
+            .without_filters()
+            .edit(|bootstrap| _ = bootstrap.route("blue")["route"].as_object_mut().unwrap().remove("retry_policy"))
+            .start(engine)
+            .await;
+        let reply = gateway.client().get("/").send().await;
+        assert_eq!(reply.status, 503);
+        assert_eq!(
+            reply.text(),
+            "upstream connect error or disconnect/reset before headers. reset reason: connection termination"
+        );
+    }
+
+    async fn an_answer_that_is_no_http_is_an_error(engine: Engine) {
+        let blue = RawUpstream::start("SSH-2.0-OpenSSH_9.2\r\n\r\n").await;
+        let gateway = Setup::at(&[("blue", blue.address())])
+            .without_filters()
+            .edit(|bootstrap| _ = bootstrap.route("blue")["route"].as_object_mut().unwrap().remove("retry_policy"))
+            .start(engine)
+            .await;
+        let reply = gateway.client().get("/").send().await;
+        assert_eq!(reply.status, 502);
+        assert_eq!(
+            reply.text(),
+            "upstream connect error or disconnect/reset before headers. reset reason: protocol error"
+        );
+    }
+
+    /// A body that breaks off must not look as if it had ended.
+    async fn an_answer_that_breaks_off_shows(engine: Engine) {
+        let blue = RawUpstream::start("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n").await;
+        let gateway = Setup::at(&[("blue", blue.address())]).without_filters().start(engine).await;
+        let mut client = gateway.client();
+        let response = client.get("/").open().await;
+        assert_eq!(response.status(), 200);
+        assert!(response.into_body().collect().await.is_err(), "the body looks whole");
+    }
+
+    async fn a_client_that_leaves_is_no_fault(engine: Engine) {
+        let (sender, receiver) = tokio::sync::mpsc::channel(1);
+        let receiver = std::sync::Mutex::new(Some(receiver));
+        let blue = Upstream::start(move |_| {
+            let receiver = receiver.lock().unwrap().take();
+            async move { receiver.map_or(text(StatusCode::OK, "blue"), |r| Response::new(chunks(r))) }
+        }).await;
+        let gateway = Setup::new(&[("blue", &blue)]).without_filters().start(engine).await;
+        sender.send("begin").await.unwrap();
+        let mut client = gateway.client();
+        let mut response = client.get("/").open().await;
+        assert!(response.body_mut().frame().await.unwrap().is_ok());
+        drop((response, client));
+        // The gateway gives the upstream's connection up, which drops the receiving half.
+        tokio::time::timeout(switchover_tests::PATIENCE, sender.closed()).await.expect("the upstream is let go");
+        assert_eq!(gateway.client().get("/").send().await.text(), "blue");
+    }
+
+    async fn retries_are_counted(engine: Engine) {
+        for (failures, status, attempts) in [(0, 200, 1), (1, 200, 2), (2, 200, 3), (3, 503, 3)] {
+            let left = AtomicU32::new(failures);
+            let blue = Upstream::start(move |_| {
+                let fails = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok();
+                async move { text(if fails { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }, "blue") }
+            }).await;
+            let gateway = Setup::new(&[("blue", &blue)]).without_filters().start(engine).await;
+            let reply = gateway.client().post("/", "body").send().await;
+            assert_eq!((reply.status.as_u16(), blue.count()), (status, attempts), "after {failures} failures");
+            assert!(blue.requests().iter().all(|r| r.body() == "body"), "each attempt has the body");
+        }
+    }
+
+    async fn a_client_error_is_not_retried(engine: Engine) {
+        let blue = Upstream::failing("blue", StatusCode::BAD_REQUEST).await;
+        let gateway = Setup::new(&[("blue", &blue)]).without_filters().start(engine).await;
+        assert_eq!(gateway.client().get("/").send().await.status, 400);
+        assert_eq!(blue.count(), 1);
+    }
+
+    async fn a_failed_canary_attempt_goes_to_stable(engine: Engine) {
+        let blue = Upstream::named("blue").await;
+        let green = Upstream::failing("green", StatusCode::SERVICE_UNAVAILABLE).await;
+        let gateway = Setup::new(&[("blue", &blue), ("green", &green)]).without_filters().start(engine).await;
+        let mut client = gateway.client();
+        for _ in 0..20 {
+            let reply = client.post("/", "body").header("x-deployment-mode", "green").send().await;
+            assert_eq!(reply.text(), "blue");
+        }
+        assert_eq!((green.count(), blue.count()), (20, 20));
+    }
+
+    async fn a_canary_that_is_gone_costs_nothing(engine: Engine) {
+        let blue = Upstream::named("blue").await;
+        let (gone, _reserved) = refusing();
+        let environments = [("blue", blue.address()), ("green", gone)];
+        let gateway = Setup::at(&environments).without_filters().start(engine).await;
+        let mut client = gateway.client();
+        for _ in 0..20 {
+            assert_eq!(client.get("/").header("x-deployment-mode", "green").send().await.text(), "blue");
+        }
+    }
+
+    /// Stable's failures stay stable's: nobody is sent to a canary for them.
+    async fn stable_retries_within_stable(engine: Engine) {
+        let blue = Upstream::failing("blue", StatusCode::SERVICE_UNAVAILABLE).await;
+        let green = Upstream::named("green").await;
+        let gateway = Setup::new(&[("blue", &blue), ("green", &green)]).without_filters().start(engine).await;
+        assert_eq!(gateway.client().get("/").send().await.status, 503);
+        assert_eq!((blue.count(), green.count()), (3, 0));
+    }
+
+    async fn a_mirror_gets_a_copy(engine: Engine) {
+        let (blue, green) = (Upstream::named("blue").await, Upstream::named("green").await);
+        let mirror = json!([{"cluster": "green"}]);
+        let gateway = Setup::new(&[("blue", &blue), ("green", &green)])
+            .without_filters()
+            .edit(move |bootstrap| bootstrap.route("blue")["route"]["request_mirror_policies"] = mirror)
+            .start(engine)
+            .await;
+        assert_eq!(gateway.client().post("/", "body").send().await.text(), "blue");
+        switchover_tests::assert_eventually!(green.count() == 1, "no copy came");
+        assert_eq!(green.request().body(), "body");
+    }
+
+    async fn an_unknown_host_is_404(engine: Engine) {
+        let blue = Upstream::named("blue").await;
+        let gateway = Setup::new(&[("blue", &blue)])
+            .without_filters()
+            .edit(|bootstrap| bootstrap.http()["route_config"]["virtual_hosts"][0]["domains"] = json!(["known.test"]))
+            .start(engine)
+            .await;
+        let mut client = gateway.client();
+        assert_eq!(client.get("/").send().await.status, 404);
+        assert_eq!(client.get("/").host("known.test").send().await.text(), "blue");
+    }
+
+    async fn upstream_headers_pass(engine: Engine) {
+        let blue = Upstream::start(|_| async {
+            let response = Response::builder().status(418).header("x-twice", "1").header("x-twice", "2");
+            response.header("x-bytes", http::HeaderValue::from_bytes(b"\xe9").unwrap()).body(upstream::full("tea")).unwrap()
+        }).await;
+        let gateway = Setup::new(&[("blue", &blue)]).without_filters().start(engine).await;
+        let reply = gateway.client().get("/").send().await;
+        assert_eq!((reply.status.as_u16(), reply.text()), (418, "tea"));
+        assert_eq!(reply.headers.get_all("x-twice").iter().collect::<Vec<_>>(), ["1", "2"]);
+        assert_eq!(reply.headers["x-bytes"].as_bytes(), b"\xe9");
+    }
+}

@@ -1,0 +1,105 @@
+//! Guests that misbehave: each costs the request that met it, and no other.
+
+use serde_json::{Value, json};
+use switchover_tests::{Setup, Upstream, assert_eventually, cases, guest};
+
+/// A gateway with the hostile guest in the place of the route role.
+fn hostile(directory: &tempfile::TempDir, upstream: &Upstream) -> Setup {
+    let guest = guest::compile(
+        "hostile",
+        include_str!("../guests/hostile.wat"),
+        directory.path(),
+    );
+    Setup::new(&[("blue", upstream)])
+        .route_guest(&guest)
+        .without_attempt_role()
+}
+
+cases! {
+    async fn an_edit_reaches_the_upstream(engine: Engine) {
+        let (directory, blue) = (tempfile::tempdir().unwrap(), Upstream::named("blue").await);
+        let gateway = hostile(&directory, &blue).start(engine).await;
+        let reply = gateway.client().get("/").header("x-guest", "set").send().await;
+        assert_eq!((reply.status.as_u16(), reply.text()), (200, "blue"));
+        assert_eq!(blue.request().headers()["x-guest-was"], "here");
+    }
+
+    /// FAIL_RELOAD: the request that trapped is answered with 503, and the VM is rebuilt for the next one,
+    /// no sooner than the back-off after the last build. (Envoy 1.40 divides by zero where that is 1 ms.)
+    async fn a_trap_costs_one_request(engine: Engine) {
+        let (directory, blue) = (tempfile::tempdir().unwrap(), Upstream::named("blue").await);
+        let backoff = |plugin: &mut Value| plugin["reload_config"] = json!({"backoff": {"base_interval": "0.01s"}});
+        let gateway = hostile(&directory, &blue).plugin(backoff).start(engine).await;
+        let mut client = gateway.client();
+        for round in 1..=3 {
+            assert_eq!(client.get("/").header("x-guest", "trap").send().await.status, 503, "round {round}");
+            assert_eventually!(client.get("/").header("x-guest", "set").send().await.status == 200, "no VM again");
+        }
+        assert_eq!(blue.count(), 3);
+        assert!(blue.requests().iter().all(|r| r.headers().contains_key("x-guest-was")), "a rebuilt VM filters");
+    }
+
+    /// FAIL_CLOSED: a VM that has failed lets nothing pass any more.
+    async fn a_trap_closes_the_gate_for_good(engine: Engine) {
+        let (directory, blue) = (tempfile::tempdir().unwrap(), Upstream::named("blue").await);
+        let gateway = hostile(&directory, &blue).failure_policy("FAIL_CLOSED").start(engine).await;
+        let mut client = gateway.client();
+        assert_eq!(client.get("/").send().await.status, 200);
+        assert_eq!(client.get("/").header("x-guest", "trap").send().await.status, 503);
+        assert_eq!(client.get("/").send().await.status, 503);
+        assert_eq!(blue.count(), 1);
+    }
+
+    /// FAIL_OPEN: a VM that has failed is passed over.
+    async fn a_trap_opens_the_gate(engine: Engine) {
+        let (directory, blue) = (tempfile::tempdir().unwrap(), Upstream::named("blue").await);
+        let gateway = hostile(&directory, &blue).failure_policy("FAIL_OPEN").start(engine).await;
+        let mut client = gateway.client();
+        client.get("/").header("x-guest", "trap").send().await;
+        blue.forget();
+        let reply = client.get("/").header("x-guest", "set").send().await;
+        assert_eq!(reply.text(), "blue");
+        assert!(!blue.request().headers().contains_key("x-guest-was"));
+    }
+
+    /// Host only: Envoy has no deadline, there an endless loop holds the worker for ever.
+    host async fn an_endless_loop_is_cut(engine: Engine) {
+        let (directory, blue) = (tempfile::tempdir().unwrap(), Upstream::named("blue").await);
+        let gateway = hostile(&directory, &blue).start(engine).await;
+        let mut client = gateway.client();
+        assert_eq!(client.get("/").header("x-guest", "loop").send().await.status, 503);
+        assert_eq!(client.get("/").send().await.text(), "blue");
+    }
+
+    /// Host only: Envoy lets a guest grow to 1 GiB.
+    host async fn memory_growth_is_limited(engine: Engine) {
+        let (directory, blue) = (tempfile::tempdir().unwrap(), Upstream::named("blue").await);
+        let gateway = hostile(&directory, &blue).start(engine).await;
+        let mut client = gateway.client();
+        assert_eq!(client.get("/").header("x-guest", "grow").send().await.status, 503);
+        assert_eq!(client.get("/").send().await.text(), "blue");
+    }
+
+    async fn a_buffered_body_arrives_whole(engine: Engine) {
+        let (directory, blue) = (tempfile::tempdir().unwrap(), Upstream::named("blue").await);
+        let gateway = hostile(&directory, &blue).start(engine).await;
+        let body = "0123456789".repeat(20_000);
+        let reply = gateway.client().post("/", body.clone()).header("x-guest", "buffer").send().await;
+        assert_eq!(reply.text(), "blue");
+        assert!(blue.request().body() == &body, "the body changed on its way");
+    }
+
+    /// Above the buffer limit (1 MiB unless the file says otherwise) a body that a filter holds back is refused.
+    async fn a_body_above_the_buffer_limit_is_refused(engine: Engine) {
+        let (directory, blue) = (tempfile::tempdir().unwrap(), Upstream::named("blue").await);
+        let gateway = hostile(&directory, &blue).start(engine).await;
+        let body = vec![b'x'; 2 << 20];
+        let mut client = gateway.client();
+        let reply = client.post("/", body.clone()).header("x-guest", "buffer").send().await;
+        assert_eq!((reply.status.as_u16(), reply.text()), (413, "Payload Too Large"));
+        assert_eq!(blue.count(), 0);
+        // Without a filter that holds it back the same body streams through.
+        assert_eq!(gateway.client().post("/", body).send().await.text(), "blue");
+        assert_eq!(blue.request().body().len(), 2 << 20);
+    }
+}

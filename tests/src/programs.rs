@@ -1,0 +1,66 @@
+//! Where the programs and files under test are.
+
+use std::path::{Path, PathBuf};
+
+/// The repository's root.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
+}
+
+/// The `switchover` command: `SWITCHOVER_BIN`, or what `make build` or `cargo build` made.
+pub fn switchover() -> PathBuf {
+    find(
+        "the switchover command",
+        "SWITCHOVER_BIN",
+        &["target/release/switchover", "target/debug/switchover"],
+        "make build",
+    )
+}
+
+/// The filter: `SWITCHOVER_WASM`, or what `make build` made.
+pub fn filter() -> PathBuf {
+    find(
+        "the filter",
+        "SWITCHOVER_WASM",
+        &["dist/switchover.wasm"],
+        "make build",
+    )
+}
+
+/// Envoy: `ENVOY`, or what `make test` put into `.venv`.
+pub fn envoy() -> PathBuf {
+    find("Envoy", "ENVOY", &[".venv/bin/envoy"], "make test")
+}
+
+/// Python with the packages of `tests/clients/requirements.txt`: `SWITCHOVER_PYTHON`, or `.venv`'s.
+pub fn python() -> PathBuf {
+    find(
+        "Python with the clients' packages",
+        "SWITCHOVER_PYTHON",
+        &[".venv/bin/python"],
+        "make test",
+    )
+}
+
+/// What a variable names, or else the first of the places that is there.
+fn find(what: &str, variable: &str, places: &[&str], maker: &str) -> PathBuf {
+    if let Some(named) = std::env::var_os(variable) {
+        let named = root().join(named);
+        assert!(
+            named.is_file(),
+            "{what} is missing: {variable} names {}, which is no file",
+            named.display()
+        );
+        return named;
+    }
+    let found = places.iter().map(|p| root().join(p)).find(|p| p.is_file());
+    found.unwrap_or_else(|| {
+        panic!(
+            "{what} is missing: no {}; run `{maker}`, or point {variable} to it",
+            places.join(" and no ")
+        )
+    })
+}

@@ -1,0 +1,123 @@
+//! Bytes of one's own over a plain socket, for what no client would send.
+
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::PATIENCE;
+
+/// A plain connection.
+pub struct Raw {
+    stream: TcpStream,
+    read: Vec<u8>,
+}
+
+impl Raw {
+    /// Connects.
+    pub async fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self {
+            stream,
+            read: Vec::new(),
+        }
+    }
+
+    /// Writes bytes; that the peer has closed already shows when its answer is read.
+    pub async fn write(&mut self, bytes: impl AsRef<[u8]>) {
+        let _ = self.stream.write_all(bytes.as_ref()).await;
+    }
+
+    /// Reads until this text has come, and returns all up to its end.
+    pub async fn read_until(&mut self, text: &str) -> String {
+        let reading = async {
+            loop {
+                let found = self
+                    .read
+                    .windows(text.len())
+                    .position(|w| w == text.as_bytes());
+                if let Some(at) = found {
+                    let rest = self.read.split_off(at + text.len());
+                    return std::mem::replace(&mut self.read, rest);
+                }
+                let read = self.stream.read_buf(&mut self.read).await.unwrap_or(0);
+                assert!(
+                    read > 0,
+                    "closed before {text:?}: {:?}",
+                    String::from_utf8_lossy(&self.read)
+                );
+            }
+        };
+        let read = tokio::time::timeout(PATIENCE, reading).await;
+        String::from_utf8_lossy(&read.unwrap_or_else(|_| panic!("{text:?} did not come")))
+            .into_owned()
+    }
+
+    /// Reads until the peer closes, and returns all of it.
+    pub async fn read_to_end(&mut self) -> String {
+        let reading =
+            async { while self.stream.read_buf(&mut self.read).await.unwrap_or(0) > 0 {} };
+        let closed = tokio::time::timeout(PATIENCE, reading).await;
+        let read = String::from_utf8_lossy(&self.read).into_owned();
+        assert!(closed.is_ok(), "not closed after {read:?}");
+        read
+    }
+}
+
+/// Sends these bytes on a connection of its own and returns the status of the answer, or 0 where there is none.
+pub async fn status(address: SocketAddr, bytes: impl AsRef<[u8]>) -> u16 {
+    let mut raw = Raw::connect(address).await;
+    raw.write(bytes).await;
+    let mut head = [0; 12];
+    let read = tokio::time::timeout(PATIENCE, raw.stream.read_exact(&mut head))
+        .await
+        .expect("an answer or the end");
+    if read.is_err() {
+        return 0;
+    }
+    let head = String::from_utf8_lossy(&head).into_owned();
+    head.strip_prefix("HTTP/1.1 ")
+        .and_then(|s| s.parse().ok())
+        .unwrap_or_else(|| panic!("no status line: {head:?}"))
+}
+
+/// An upstream that answers each request with the same bytes, whatever they are, and closes.
+pub struct RawUpstream {
+    address: SocketAddr,
+    server: tokio::task::JoinHandle<()>,
+}
+
+// === impl RawUpstream ===
+
+impl RawUpstream {
+    /// Listens on a port of the kernel's choice.
+    pub async fn start(answer: &'static str) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut raw = Raw {
+                        stream,
+                        read: Vec::new(),
+                    };
+                    raw.read_until("\r\n\r\n").await;
+                    raw.write(answer).await;
+                });
+            }
+        });
+        Self { address, server }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for RawUpstream {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
