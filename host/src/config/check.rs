@@ -60,9 +60,10 @@ pub fn check(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Vec<Problem> 
 
 fn bootstrap(path: &Path, text: &str, env: &dyn Fn(&str) -> Option<String>) -> Vec<Problem> {
     let (bootstrap, facts, mut problems) = read::bootstrap(path, text, env);
-    let sound = problems.iter().all(|p| p.severity == Severity::Warning);
     let (plugins, discovered) = all_plugins(path, &facts, env);
     problems.extend(discovered);
+    // What is missing would only be reported once more, as what others miss in it.
+    let sound = problems.iter().all(|p| p.severity == Severity::Warning);
     problems.extend(plugins.iter().flat_map(plugin));
     if let Some(bootstrap) = bootstrap.as_ref().filter(|_| sound) {
         problems.extend(Audit::new(bootstrap, &plugins).run());
