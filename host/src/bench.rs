@@ -79,7 +79,11 @@ pub fn run(workload: &Workload, mut progress: impl FnMut(u64)) -> Result<Measure
     let compiled = engine.load(&workload.plugin.vm.code)?;
     let vms = Vms::new(process, Rc::new(|_, _| ()));
     let plugin = Plugin::start(workload.plugin.clone(), compiled, vms)?;
-    let mut run = Run { plugin, workload, answered: 0 };
+    let mut run = Run {
+        plugin,
+        workload,
+        answered: 0,
+    };
     for _ in 0..workload.requests / 10 {
         run.request()?;
     }
@@ -93,7 +97,9 @@ pub fn run(workload: &Workload, mut progress: impl FnMut(u64)) -> Result<Measure
         for _ in 0..batch {
             run.request()?;
         }
-        times.saturating_record(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX) / batch);
+        times.saturating_record(
+            u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX) / batch,
+        );
         done += batch;
         // What hosts do between requests: the filter's tick, on which it may flush its counters.
         run.tick()?;
@@ -145,10 +151,15 @@ impl Run<'_> {
                 }
                 None => http::StatusCode::OK,
             };
-            stream.response = Some(ResponseHead { status, headers: self.workload.response.clone() });
+            stream.response = Some(ResponseHead {
+                status,
+                headers: self.workload.response.clone(),
+            });
         }
         let fields = self.workload.response.len() + 1;
-        root.vm.run(|vm| vm.response_headers(id, fields, false)).map_err(trapped)?;
+        root.vm
+            .run(|vm| vm.response_headers(id, fields, false))
+            .map_err(trapped)?;
         root.vm.run(|vm| vm.end(id, true));
         Ok(())
     }
@@ -181,7 +192,9 @@ impl Run<'_> {
 
     fn tick(&self) -> Result<(), VmError> {
         let root = self.plugin.root()?;
-        root.vm.run(|vm| vm.tick(root.id)).map_err(|_| VmError::Trap("see the log".to_owned()))
+        root.vm
+            .run(|vm| vm.tick(root.id))
+            .map_err(|_| VmError::Trap("see the log".to_owned()))
     }
 
     fn usage(&self) -> Result<(u64, u64, usize), VmError> {

@@ -15,7 +15,12 @@ use crate::vm::engine;
 
 /// Zero-downtime blue/green and canary delivery: a gateway that reads an Envoy file and runs Proxy-Wasm filters.
 #[derive(Parser)]
-#[command(name = "switchover", version, max_term_width = 100, propagate_version = true)]
+#[command(
+    name = "switchover",
+    version,
+    max_term_width = 100,
+    propagate_version = true
+)]
 struct Arguments {
     #[command(subcommand)]
     verb: Verb,

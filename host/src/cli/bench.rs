@@ -54,8 +54,14 @@ pub(super) struct BenchArgs {
 pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
     super::serve::log_to_stderr("warn")?;
     let workload = workload(args)?;
-    let bar = if std::io::stderr().is_terminal() { ProgressBar::new(args.requests) } else { ProgressBar::hidden() };
-    bar.set_style(ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} requests, {eta} to go")?);
+    let bar = if std::io::stderr().is_terminal() {
+        ProgressBar::new(args.requests)
+    } else {
+        ProgressBar::hidden()
+    };
+    bar.set_style(ProgressStyle::with_template(
+        "{bar:40} {human_pos}/{human_len} requests, {eta} to go",
+    )?);
     let measured = bench::run(&workload, |done| bar.set_position(done))?;
     bar.finish_and_clear();
     let mut out = std::io::stdout().lock();
@@ -64,27 +70,39 @@ pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
     } else {
         write!(out, "{}", table(&measured))?;
     }
-    Ok(if measured.memory_growth == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if measured.memory_growth == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn workload(args: &BenchArgs) -> Result<Workload> {
     let configuration = match &args.configuration {
-        Some(path) => std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
+        Some(path) => {
+            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?
+        }
         None => Vec::new(),
     };
     let mut request = HeaderMap::new();
     request.insert(http::header::HOST, HeaderValue::from_static("bench.local"));
     for header in &args.headers {
-        let (name, value) = header.split_once(':').ok_or_else(|| anyhow!("--header {header:?}: write NAME: VALUE"))?;
-        let name = HeaderName::from_bytes(name.trim().as_bytes()).with_context(|| format!("--header {header:?}"))?;
-        let value = HeaderValue::from_str(value.trim()).with_context(|| format!("--header of {name}"))?;
+        let (name, value) = header
+            .split_once(':')
+            .ok_or_else(|| anyhow!("--header {header:?}: write NAME: VALUE"))?;
+        let name = HeaderName::from_bytes(name.trim().as_bytes())
+            .with_context(|| format!("--header {header:?}"))?;
+        let value =
+            HeaderValue::from_str(value.trim()).with_context(|| format!("--header of {name}"))?;
         request.insert(name, value);
     }
     let environment = args
         .environment
         .iter()
         .map(|pair| {
-            let (name, value) = pair.split_once('=').ok_or_else(|| anyhow!("--env: write NAME=VALUE"))?;
+            let (name, value) = pair
+                .split_once('=')
+                .ok_or_else(|| anyhow!("--env: write NAME=VALUE"))?;
             Ok((name.to_owned(), value.to_owned()))
         })
         .collect::<Result<_>>()?;
@@ -93,10 +111,24 @@ fn workload(args: &BenchArgs) -> Result<Workload> {
         bail!("--path {:?} is no path: it must begin with /", args.path);
     }
     let mut response = HeaderMap::new();
-    response.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.insert(
+        http::header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     response.insert(http::header::CONTENT_LENGTH, HeaderValue::from_static("2"));
-    let plugin = bench::plugin(args.filter.clone(), args.root_id.clone(), configuration.into(), environment);
-    Ok(Workload { plugin, request, path, response, requests: args.requests })
+    let plugin = bench::plugin(
+        args.filter.clone(),
+        args.root_id.clone(),
+        configuration.into(),
+        environment,
+    );
+    Ok(Workload {
+        plugin,
+        request,
+        path,
+        response,
+        requests: args.requests,
+    })
 }
 
 fn json(measured: &Measured) -> serde_json::Value {
@@ -114,7 +146,11 @@ fn json(measured: &Measured) -> serde_json::Value {
 }
 
 fn table(measured: &Measured) -> String {
-    let verdict = if measured.memory_growth == 0 { "does not leak" } else { "GROWS" };
+    let verdict = if measured.memory_growth == 0 {
+        "does not leak"
+    } else {
+        "GROWS"
+    };
     format!(
         "requests          {}\nns a request      {} (p10 {}, p90 {})\nhostcalls         {:.2} a request\n\
          callbacks         {:.2} a request\nguest memory      {} bytes, {} grown: {verdict}\nanswered itself   {}\n",

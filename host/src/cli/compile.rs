@@ -13,8 +13,14 @@ use crate::vm::engine;
 /// Where it is no module; the message is what the gateway reports.
 pub(super) fn run() -> Result<ExitCode> {
     let mut module = Vec::new();
-    std::io::stdin().lock().read_to_end(&mut module).context("cannot read the module")?;
+    std::io::stdin()
+        .lock()
+        .read_to_end(&mut module)
+        .context("cannot read the module")?;
     let compiled = engine::precompile(&module)?;
-    std::io::stdout().lock().write_all(&compiled).context("cannot write the compiled module")?;
+    std::io::stdout()
+        .lock()
+        .write_all(&compiled)
+        .context("cannot write the compiled module")?;
     Ok(ExitCode::SUCCESS)
 }

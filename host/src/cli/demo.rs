@@ -56,7 +56,10 @@ pub(super) fn run(args: &DemoArgs) -> Result<ExitCode> {
     serve::log_to_stderr(&args.log_level)?;
     let mut options = serve::options();
     options.env = Arc::new(|name| {
-        let own = UPSTREAMS.iter().find(|upstream| upstream.4 == name).map(|upstream| upstream.3.to_owned());
+        let own = UPSTREAMS
+            .iter()
+            .find(|upstream| upstream.4 == name)
+            .map(|upstream| upstream.3.to_owned());
         own.or_else(|| std::env::var(name).ok())
     });
     serve::serve(&args.file, options, async || {
@@ -65,8 +68,9 @@ pub(super) fn run(args: &DemoArgs) -> Result<ExitCode> {
             let mut options = Options::new(name, version);
             options.listen = listen;
             options.require_key = Some(key.to_owned());
-            let (_, serving) =
-                Upstream::bind(options).await.with_context(|| format!("the {name} upstream cannot listen on {listen}"))?;
+            let (_, serving) = Upstream::bind(options)
+                .await
+                .with_context(|| format!("the {name} upstream cannot listen on {listen}"))?;
             tokio::spawn(serving);
         }
         println!("{NEXT}");
@@ -79,7 +83,10 @@ pub(super) fn run(args: &DemoArgs) -> Result<ExitCode> {
 /// # Errors
 /// Where its address is in use or its faults make no sense.
 pub(super) fn upstream(args: demo::Args) -> Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start")?;
     runtime.block_on(demo::run(args))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -82,7 +82,11 @@ pub(super) fn options() -> Options {
 }
 
 /// Serves a file until SIGTERM or Ctrl-C; `before` runs when the file is known to be good.
-pub(super) fn serve(file: &Path, options: Options, before: impl AsyncFnOnce() -> Result<()>) -> Result<ExitCode> {
+pub(super) fn serve(
+    file: &Path,
+    options: Options,
+    before: impl AsyncFnOnce() -> Result<()>,
+) -> Result<ExitCode> {
     let loaded = match config::load(file, &*options.env) {
         Ok(loaded) => loaded,
         Err(problems) => {
@@ -90,14 +94,22 @@ pub(super) fn serve(file: &Path, options: Options, before: impl AsyncFnOnce() ->
             for problem in &problems {
                 writeln!(err, "{problem}")?;
             }
-            writeln!(err, "error: {} has {} problem(s) and is not served", file.display(), problems.len())?;
+            writeln!(
+                err,
+                "error: {} has {} problem(s) and is not served",
+                file.display(),
+                problems.len()
+            )?;
             return Ok(ExitCode::FAILURE);
         }
     };
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start")?;
     runtime.block_on(async {
         // Before anything listens, so that a signal at any time drains.
         let mut terminate = signal(SignalKind::terminate()).context("cannot take SIGTERM")?;

@@ -48,7 +48,10 @@ pub const COMPILE_VERB: &str = "compile-module";
 /// What both sides of the pipe must agree on.
 fn configuration() -> Config {
     let mut config = Config::new();
-    config.epoch_interruption(true).max_wasm_stack(MAX_STACK).wasm_backtrace_max_frames(MAX_FRAMES);
+    config
+        .epoch_interruption(true)
+        .max_wasm_stack(MAX_STACK)
+        .wasm_backtrace_max_frames(MAX_FRAMES);
     config
 }
 
@@ -58,7 +61,9 @@ fn configuration() -> Config {
 /// Where it is no module, or one that needs features that are off.
 pub fn precompile(module: &[u8]) -> Result<Vec<u8>, VmError> {
     let engine = wasmtime::Engine::new(&configuration()).map_err(VmError::engine)?;
-    engine.precompile_module(module).map_err(|error| VmError::Compile(format!("{error:#}")))
+    engine
+        .precompile_module(module)
+        .map_err(|error| VmError::Compile(format!("{error:#}")))
 }
 
 impl Engine {
@@ -69,7 +74,12 @@ impl Engine {
     pub fn new() -> Result<Arc<Self>, VmError> {
         let engine = wasmtime::Engine::new(&configuration()).map_err(VmError::engine)?;
         let linker = abi::linker(&engine).map_err(VmError::engine)?;
-        let this = Arc::new(Self { engine, linker, modules: Mutex::default(), compiler: None });
+        let this = Arc::new(Self {
+            engine,
+            linker,
+            modules: Mutex::default(),
+            compiler: None,
+        });
         start_clock(&this)?;
         Ok(this)
     }
@@ -82,7 +92,12 @@ impl Engine {
     pub fn compiling_with(program: PathBuf) -> Result<Arc<Self>, VmError> {
         let engine = wasmtime::Engine::new(&configuration()).map_err(VmError::engine)?;
         let linker = abi::linker(&engine).map_err(VmError::engine)?;
-        let this = Arc::new(Self { engine, linker, modules: Mutex::default(), compiler: Some(program) });
+        let this = Arc::new(Self {
+            engine,
+            linker,
+            modules: Mutex::default(),
+            compiler: Some(program),
+        });
         start_clock(&this)?;
         Ok(this)
     }
@@ -136,12 +151,16 @@ impl Engine {
 impl Engine {
     fn module(&self, bytes: &[u8]) -> Result<Module, VmError> {
         let Some(program) = &self.compiler else {
-            return Module::new(&self.engine, bytes).map_err(|error| VmError::Compile(format!("{error:#}")));
+            return Module::new(&self.engine, bytes)
+                .map_err(|error| VmError::Compile(format!("{error:#}")));
         };
         let artefact = compile_apart(program, bytes)?;
         // SAFETY: the bytes come through a pipe from this very program, which has just made them with
         // `precompile_module`; the engine checks version and configuration.
-        #[expect(unsafe_code, reason = "the only way to load what another process compiled")]
+        #[expect(
+            unsafe_code,
+            reason = "the only way to load what another process compiled"
+        )]
         unsafe { Module::deserialize(&self.engine, artefact) }
             .map_err(|error| VmError::Compile(format!("{error:#}")))
     }
@@ -149,7 +168,9 @@ impl Engine {
 
 /// Has a module compiled by a child process.
 fn compile_apart(program: &Path, module: &[u8]) -> Result<Vec<u8>, VmError> {
-    let failed = |error: std::io::Error| VmError::Compile(format!("cannot run {}: {error}", program.display()));
+    let failed = |error: std::io::Error| {
+        VmError::Compile(format!("cannot run {}: {error}", program.display()))
+    };
     let mut child = Command::new(program)
         .arg(COMPILE_VERB)
         .stdin(Stdio::piped())
@@ -167,7 +188,9 @@ fn compile_apart(program: &Path, module: &[u8]) -> Result<Vec<u8>, VmError> {
     let output = child.wait_with_output().map_err(failed)?;
     if !output.status.success() {
         let message = String::from_utf8_lossy(&output.stderr);
-        return Err(VmError::Compile(message.trim().trim_start_matches("error: ").to_owned()));
+        return Err(VmError::Compile(
+            message.trim().trim_start_matches("error: ").to_owned(),
+        ));
     }
     Ok(output.stdout)
 }
