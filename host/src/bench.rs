@@ -97,9 +97,8 @@ pub fn run(workload: &Workload, mut progress: impl FnMut(u64)) -> Result<Measure
         for _ in 0..batch {
             run.request()?;
         }
-        times.saturating_record(
-            u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX) / batch,
-        );
+        let each = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX) / batch;
+        times.record(each).map_err(|error| VmError::Engine(error.to_string()))?;
         done += batch;
         // What hosts do between requests: the filter's tick, on which it may flush its counters.
         run.tick()?;
@@ -146,6 +145,7 @@ impl Run<'_> {
             let mut stream = cell.borrow_mut();
             let status = match stream.local_reply.take() {
                 Some(reply) => {
+                   
                     self.answered += 1;
                     reply.status
                 }
