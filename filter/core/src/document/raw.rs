@@ -304,7 +304,7 @@ impl<T: Read> Read for ByName<T> {
 
     fn read(node: &Node, at: &At<'_>, problems: &mut Problems) -> Option<Self> {
         let mut environments: Vec<(Name, T)> = Vec::new();
-        for (name, node) in members(node, at, problems, None)? {
+        for (name, node) in members(node, at, problems)? {
             let at = at.member(name);
             let value = T::read(node, &at, problems);
             match Name::new(name) {

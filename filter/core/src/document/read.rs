@@ -135,15 +135,16 @@ impl Problems {
 
 // === reading ===
 
+const DUPLICATE: &str = "is there more than once";
+
 /// Where each name was seen first.
 pub(crate) type FirstSeen<'a> = BTreeMap<&'a str, usize>;
 
-/// The members of an object; notes duplicate and unknown ones.
+/// The members of an object; notes duplicate ones.
 pub(crate) fn members<'n>(
     node: &'n Node,
     at: &At<'_>,
     problems: &mut Problems,
-    allowed: Option<&[&str]>,
 ) -> Option<&'n [(String, Node)]> {
     let Node::Object(members) = node else {
         problems.wrong_type(at, "an object", node);
@@ -152,11 +153,30 @@ pub(crate) fn members<'n>(
     let mut seen = FirstSeen::new();
     for (index, (name, _)) in members.iter().enumerate() {
         if seen.insert(name, index).is_some() {
-            problems.push(&at.member(name), "is there more than once");
-        } else if let Some(allowed) = allowed
-            && !allowed.contains(&name.as_str())
-        {
-            problems.push(&at.member(name), unknown_field(name, allowed));
+            problems.push(&at.member(name), DUPLICATE);
+        }
+    }
+    Some(members)
+}
+
+/// The members of an object with known fields; notes duplicate and unknown ones. It allocates nothing where all is right,
+/// for there may be ten thousand consumers.
+pub(crate) fn fields<'n>(
+    node: &'n Node,
+    at: &At<'_>,
+    problems: &mut Problems,
+    allowed: &[&str],
+) -> Option<&'n [(String, Node)]> {
+    let Node::Object(members) = node else {
+        problems.wrong_type(at, "an object", node);
+        return None;
+    };
+    let mut seen = 0_u64;
+    for (name, _) in members {
+        match allowed.iter().position(|field| field == name) {
+            None => problems.push(&at.member(name), unknown_field(name, allowed)),
+            Some(field) if seen >> field & 1 == 1 => problems.push(&at.member(name), DUPLICATE),
+            Some(field) => seen |= 1 << field,
         }
     }
     Some(members)
@@ -293,8 +313,8 @@ macro_rules! object {
                 at: &$crate::document::read::At<'_>,
                 problems: &mut $crate::document::read::Problems,
             ) -> Option<Self> {
-                use $crate::document::read::{Object, member, members, plain};
-                let members = members(node, at, problems, Some(<Self as Object>::FIELDS))?;
+                use $crate::document::read::{Object, fields, member, plain};
+                let members = fields(node, at, problems, <Self as Object>::FIELDS)?;
                 Some(Self {
                     $($field: member(
                         members,
