@@ -28,16 +28,33 @@ impl AttemptRoot {
 
     /// Gives an attempt its credential. Without the route role's mark it is left as it is.
     pub(crate) fn request(&self, library: &mut Library, shared: &mut Shared) {
-        let Some(mark) = ffi::property(MARK_PROPERTY) else { return };
-        let Some(mark) = Mark::parse(&mark) else { return };
-        if self.route_plugin.as_ref().is_some_and(|plugin| plugin != mark.plugin) {
+        let Some(mark) = ffi::property(MARK_PROPERTY) else {
+            return;
+        };
+        let Some(mark) = Mark::parse(&mark) else {
+            return;
+        };
+        if self
+            .route_plugin
+            .as_ref()
+            .is_some_and(|plugin| plugin != mark.plugin)
+        {
             return;
         }
-        let Some((live, index)) = library.find(mark.plugin, mark.rollout, &mut shared.meters) else { return };
-        let Some(rollout) = live.document.rollouts().get(index) else { return };
+        let Some((live, index)) = library.find(mark.plugin, mark.rollout, &mut shared.meters)
+        else {
+            return;
+        };
+        let Some(rollout) = live.document.rollouts().get(index) else {
+            return;
+        };
         let environment = environment(rollout);
-        rollout.edit_attempt(environment, mark.trusted, &mut |edit| apply(Map::Request, edit));
-        let name = environment.and_then(|index| rollout.environments().get(index)).map(|own| own.name().as_str());
+        rollout.edit_attempt(environment, mark.trusted, &mut |edit| {
+            apply(Map::Request, edit)
+        });
+        let name = environment
+            .and_then(|index| rollout.environments().get(index))
+            .map(|own| own.name().as_str());
         ffi::set_property(ANSWERED_PROPERTY, name.unwrap_or_default().as_bytes());
         if let (Some(environment), Some(meters)) = (environment, live.meters.get(index)) {
             meters.count_attempt(environment, &mut shared.meters);

@@ -62,7 +62,12 @@ unsafe extern "C" {
         value_size: usize,
     ) -> u32;
     fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize) -> u32;
-    fn proxy_get_property(path: *const u8, path_size: usize, data: *mut *mut u8, size: *mut usize) -> u32;
+    fn proxy_get_property(
+        path: *const u8,
+        path_size: usize,
+        data: *mut *mut u8,
+        size: *mut usize,
+    ) -> u32;
     fn proxy_set_property(path: *const u8, path_size: usize, data: *const u8, size: usize) -> u32;
     fn proxy_get_shared_data(
         key: *const u8,
@@ -71,7 +76,13 @@ unsafe extern "C" {
         size: *mut usize,
         cas: *mut u32,
     ) -> u32;
-    fn proxy_set_shared_data(key: *const u8, key_size: usize, data: *const u8, size: usize, cas: u32) -> u32;
+    fn proxy_set_shared_data(
+        key: *const u8,
+        key_size: usize,
+        data: *const u8,
+        size: usize,
+        cas: u32,
+    ) -> u32;
     fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
     fn proxy_increment_metric(id: u32, by: i64) -> u32;
     fn proxy_record_metric(id: u32, value: u64) -> u32;
@@ -117,7 +128,9 @@ pub(crate) fn set_tick_period(millis: u32) {
 /// The plugin's configuration; `None` if it has none.
 pub(crate) fn configuration(size: usize) -> Option<Buffer> {
     // SAFETY: see `returned`.
-    returned(|data, length| unsafe { proxy_get_buffer_bytes(PLUGIN_CONFIGURATION, 0, size, data, length) })
+    returned(|data, length| unsafe {
+        proxy_get_buffer_bytes(PLUGIN_CONFIGURATION, 0, size, data, length)
+    })
 }
 
 /// A whole header map, serialised; `None` where there is none.
@@ -129,13 +142,29 @@ pub(crate) fn header_pairs(map: Map) -> Option<Buffer> {
 /// Adds a header.
 pub(crate) fn add_header(map: Map, name: &str, value: &[u8]) {
     // SAFETY: see `log`.
-    unsafe { proxy_add_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len()) };
+    unsafe {
+        proxy_add_header_map_value(
+            map as u32,
+            name.as_ptr(),
+            name.len(),
+            value.as_ptr(),
+            value.len(),
+        )
+    };
 }
 
 /// Sets a header; Envoy sets the first where there are several.
 pub(crate) fn set_header(map: Map, name: &str, value: &[u8]) {
     // SAFETY: see `log`.
-    unsafe { proxy_replace_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len()) };
+    unsafe {
+        proxy_replace_header_map_value(
+            map as u32,
+            name.as_ptr(),
+            name.len(),
+            value.as_ptr(),
+            value.len(),
+        )
+    };
 }
 
 /// Removes a header.
@@ -160,7 +189,9 @@ pub(crate) fn set_property(name: &str, value: &[u8]) {
 pub(crate) fn shared_data(key: &str) -> Option<Buffer> {
     let mut cas = 0;
     // SAFETY: see `returned` and `log`.
-    returned(|data, size| unsafe { proxy_get_shared_data(key.as_ptr(), key.len(), data, size, &raw mut cas) })
+    returned(|data, size| unsafe {
+        proxy_get_shared_data(key.as_ptr(), key.len(), data, size, &raw mut cas)
+    })
 }
 
 /// Shares data with all VMs of a `vm_id`, whatever was there.
@@ -173,7 +204,8 @@ pub(crate) fn set_shared_data(key: &str, value: &[u8]) {
 pub(crate) fn define_metric(kind: MetricKind, name: &str) -> Option<u32> {
     let mut id = 0;
     // SAFETY: see `log`; the host writes to `id` only during the call.
-    let status = unsafe { proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &raw mut id) };
+    let status =
+        unsafe { proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &raw mut id) };
     (status == OK).then_some(id)
 }
 
@@ -222,9 +254,13 @@ pub(crate) fn environment() -> Vec<(String, String)> {
     if unsafe { environ_get(pointers.as_mut_ptr(), bytes.as_mut_ptr()) } != OK {
         return Vec::new();
     }
-    let texts = bytes.split(|byte| *byte == 0).filter_map(|text| str::from_utf8(text).ok());
+    let texts = bytes
+        .split(|byte| *byte == 0)
+        .filter_map(|text| str::from_utf8(text).ok());
     let pairs = texts.filter_map(|text| text.split_once('='));
-    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    pairs
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
 }
 
 /// Random bits from the host, or the clock's where it has none.

@@ -28,8 +28,8 @@ mod vm;
 pub mod exports {
     #![allow(unsafe_code, reason = "exported names are global")]
 
-    use crate::vm::{Action, with};
     use crate::memory;
+    use crate::vm::{Action, with};
 
     /// The ABI's version: 0.2.1.
     #[cfg_attr(target_arch = "wasm32", unsafe(no_mangle))]
@@ -68,13 +68,21 @@ pub mod exports {
 
     /// A request's headers are there.
     #[cfg_attr(target_arch = "wasm32", unsafe(no_mangle))]
-    pub extern "C" fn proxy_on_request_headers(context: u32, _count: usize, _end_of_stream: u32) -> u32 {
+    pub extern "C" fn proxy_on_request_headers(
+        context: u32,
+        _count: usize,
+        _end_of_stream: u32,
+    ) -> u32 {
         with(Action::Continue, |vm| vm.request(context)) as u32
     }
 
     /// A response's headers are there.
     #[cfg_attr(target_arch = "wasm32", unsafe(no_mangle))]
-    pub extern "C" fn proxy_on_response_headers(context: u32, _count: usize, _end_of_stream: u32) -> u32 {
+    pub extern "C" fn proxy_on_response_headers(
+        context: u32,
+        _count: usize,
+        _end_of_stream: u32,
+    ) -> u32 {
         with((), |vm| vm.response(context));
         Action::Continue as u32
     }

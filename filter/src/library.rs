@@ -63,7 +63,12 @@ impl Library {
     }
 
     /// The newest document of a plugin that has this rollout, and the rollout's index there.
-    pub(crate) fn find(&mut self, plugin: &str, rollout: &str, meters: &mut Meters) -> Option<(Rc<Live>, usize)> {
+    pub(crate) fn find(
+        &mut self,
+        plugin: &str,
+        rollout: &str,
+        meters: &mut Meters,
+    ) -> Option<(Rc<Live>, usize)> {
         let shelf = self.shelf(plugin)?;
         if let Some(found) = shelf.find(rollout) {
             return Some(found);
@@ -87,10 +92,19 @@ impl Library {
 
     /// The shelf of a plugin, which is made if it is not there.
     fn shelf(&mut self, plugin: &str) -> Option<&mut Shelf> {
-        let index = self.0.iter().position(|shelf| shelf.plugin == plugin).unwrap_or(self.0.len());
+        let index = self
+            .0
+            .iter()
+            .position(|shelf| shelf.plugin == plugin)
+            .unwrap_or(self.0.len());
         if index == self.0.len() {
             let plugin = plugin.to_owned();
-            self.0.push(Shelf { plugin, documents: Vec::new(), version: Vec::new(), missed: false });
+            self.0.push(Shelf {
+                plugin,
+                documents: Vec::new(),
+                version: Vec::new(),
+                missed: false,
+            });
         }
         self.0.get_mut(index)
     }
@@ -100,29 +114,50 @@ impl Library {
 
 impl Shelf {
     fn find(&self, rollout: &str) -> Option<(Rc<Live>, usize)> {
-        self.documents.iter().find_map(|live| Some((Rc::clone(live), live.document.rollout(rollout)?.0)))
+        self.documents
+            .iter()
+            .find_map(|live| Some((Rc::clone(live), live.document.rollout(rollout)?.0)))
     }
 
     fn put(&mut self, live: Rc<Live>) {
-        let has_all = |older: &Rc<Live>| older.document.rollouts().iter().all(|own| live.document.rollout(own.id().as_str()).is_some());
+        let has_all = |older: &Rc<Live>| {
+            older
+                .document
+                .rollouts()
+                .iter()
+                .all(|own| live.document.rollout(own.id().as_str()).is_some())
+        };
         self.documents.retain(|older| !has_all(older));
         self.documents.truncate(OLDER_KEPT);
         self.documents.insert(0, live);
     }
 
     fn follow(&mut self, meters: &mut Meters) {
-        let Some(version) = ffi::shared_data(&version_key(&self.plugin)).filter(|version| **version != *self.version) else {
+        let Some(version) = ffi::shared_data(&version_key(&self.plugin))
+            .filter(|version| **version != *self.version)
+        else {
             return;
         };
         // The text is written first: where its digest is another, a newer version is about to follow.
         let text = ffi::shared_data(&text_key(&self.plugin));
-        let Some(text) = text.filter(|text| switchover_core::sha256(text) == *version) else { return };
+        let Some(text) = text.filter(|text| switchover_core::sha256(text) == *version) else {
+            return;
+        };
         self.version = version.to_vec();
         match read(&text) {
             Ok(document) => self.put(Live::new(document, meters)),
             Err(problems) => {
                 for problem in problems {
-                    ffi::log(Level::Error, &["switchover: published by `", &self.plugin, "`: ", &problem.to_string()].concat());
+                    ffi::log(
+                        Level::Error,
+                        &[
+                            "switchover: published by `",
+                            &self.plugin,
+                            "`: ",
+                            &problem.to_string(),
+                        ]
+                        .concat(),
+                    );
                 }
             }
         }
@@ -132,7 +167,12 @@ impl Shelf {
 /// Parses a document with the VM's environment variables.
 pub(crate) fn read(text: &[u8]) -> Result<Document, Vec<document::Problem>> {
     let variables = ffi::environment();
-    let look_up = |name: &str| variables.iter().find(|(own, _)| own == name).map(|(_, value)| value.clone());
+    let look_up = |name: &str| {
+        variables
+            .iter()
+            .find(|(own, _)| own == name)
+            .map(|(_, value)| value.clone())
+    };
     document::parse(text, &look_up)
 }
 

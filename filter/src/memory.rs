@@ -39,7 +39,9 @@ pub(crate) fn give(size: usize) -> *mut u8 {
 
 /// The room that was given out at `address`, which the host has filled with `length` bytes.
 pub(crate) fn take(address: *const u8, length: usize) -> Option<Buffer> {
-    POOL.try_with(|pool| pool.try_borrow_mut().ok()?.take(address, length)).ok().flatten()
+    POOL.try_with(|pool| pool.try_borrow_mut().ok()?.take(address, length))
+        .ok()
+        .flatten()
 }
 
 // === impl Pool ===
@@ -63,13 +65,19 @@ impl Pool {
     }
 
     fn take(&mut self, address: *const u8, length: usize) -> Option<Buffer> {
-        let index = self.given.iter().position(|room| ptr::eq(room.as_ptr(), address));
+        let index = self
+            .given
+            .iter()
+            .position(|room| ptr::eq(room.as_ptr(), address));
         let room = index.map(|index| self.given.swap_remove(index));
         // A host asks for one buffer in each hostcall: what else was given out belongs to a call that failed.
         while let Some(forgotten) = self.given.pop() {
             self.keep(forgotten);
         }
-        room.map(|room| Buffer { length: length.min(room.len()), room })
+        room.map(|room| Buffer {
+            length: length.min(room.len()),
+            room,
+        })
     }
 
     fn keep(&mut self, room: Vec<u8>) {

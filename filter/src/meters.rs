@@ -40,7 +40,11 @@ impl Meters {
 
     /// The metrics of each rollout of a document.
     pub(crate) fn of(&mut self, document: &Document) -> Vec<RolloutMeters> {
-        document.rollouts().iter().map(|rollout| RolloutMeters::new(rollout, self)).collect()
+        document
+            .rollouts()
+            .iter()
+            .map(|rollout| RolloutMeters::new(rollout, self))
+            .collect()
     }
 
     /// Hands all counts to the host.
@@ -57,7 +61,12 @@ impl Meters {
         if let Some(index) = self.0.iter().position(|meter| meter.name == name) {
             return index;
         }
-        self.0.push(Meter { name, kind, id: None, pending: 0 });
+        self.0.push(Meter {
+            name,
+            kind,
+            id: None,
+            pending: 0,
+        });
         self.0.len() - 1
     }
 
@@ -88,7 +97,11 @@ impl RolloutMeters {
             let name = ("environment", environment.name().as_str());
             EnvironmentMeters {
                 requests: Reason::ALL.map(|reason| {
-                    meters.intern(MetricKind::Counter, "requests", &[name, ("reason", reason.label()), id])
+                    meters.intern(
+                        MetricKind::Counter,
+                        "requests",
+                        &[name, ("reason", reason.label()), id],
+                    )
                 }),
                 attempts: meters.intern(MetricKind::Counter, "attempts", &[name, id]),
                 duration: meters.intern(MetricKind::Histogram, "request_duration_ms", &[name, id]),
@@ -96,19 +109,30 @@ impl RolloutMeters {
         });
         Self {
             environments: environments.collect(),
-            auth: AuthOutcome::ALL
-                .map(|outcome| meters.intern(MetricKind::Counter, "auth", &[("outcome", outcome.label()), id])),
+            auth: AuthOutcome::ALL.map(|outcome| {
+                meters.intern(
+                    MetricKind::Counter,
+                    "auth",
+                    &[("outcome", outcome.label()), id],
+                )
+            }),
             overrides_refused: meters.intern(MetricKind::Counter, "overrides_refused", &[id]),
         }
     }
 
     pub(crate) fn count_request(&self, environment: usize, reason: Reason, meters: &mut Meters) {
-        let own = self.environments.get(environment).and_then(|own| own.requests.get(reason.index()));
+        let own = self
+            .environments
+            .get(environment)
+            .and_then(|own| own.requests.get(reason.index()));
         own.into_iter().for_each(|index| meters.count(*index));
     }
 
     pub(crate) fn count_auth(&self, outcome: AuthOutcome, meters: &mut Meters) {
-        self.auth.get(outcome.index()).into_iter().for_each(|index| meters.count(*index));
+        self.auth
+            .get(outcome.index())
+            .into_iter()
+            .for_each(|index| meters.count(*index));
     }
 
     pub(crate) fn count_refused_override(&self, meters: &mut Meters) {
@@ -116,12 +140,18 @@ impl RolloutMeters {
     }
 
     pub(crate) fn count_attempt(&self, environment: usize, meters: &mut Meters) {
-        self.environments.get(environment).into_iter().for_each(|own| meters.count(own.attempts));
+        self.environments
+            .get(environment)
+            .into_iter()
+            .for_each(|own| meters.count(own.attempts));
     }
 
     /// Records how long a request took; at once, since a histogram takes one value at a time.
     pub(crate) fn record_duration(&self, environment: usize, millis: u64, meters: &mut Meters) {
-        let meter = self.environments.get(environment).and_then(|own| meters.0.get_mut(own.duration));
+        let meter = self
+            .environments
+            .get(environment)
+            .and_then(|own| meters.0.get_mut(own.duration));
         if let Some(id) = meter.and_then(Meter::id) {
             ffi::record_metric(id, millis);
         }

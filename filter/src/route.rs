@@ -27,7 +27,12 @@ pub(crate) struct RouteRoot {
 
 impl RouteRoot {
     /// A role that goes on where `before` stands, and begins at a random turn where it knows nothing.
-    pub(crate) fn new(plugin: &str, live: Rc<Live>, before: Option<&Self>, random: &mut Random) -> Self {
+    pub(crate) fn new(
+        plugin: &str,
+        live: Rc<Live>,
+        before: Option<&Self>,
+        random: &mut Random,
+    ) -> Self {
         let mut balancers = Vec::new();
         for rollout in live.document.rollouts() {
             let old = before.and_then(|before| {
@@ -36,33 +41,64 @@ impl RouteRoot {
             });
             balancers.push(match old {
                 Some((balancer, old)) => {
-                    let carried = |index: usize| old.environment(rollout.environments().get(index)?.name().as_str().as_bytes());
+                    let carried = |index: usize| {
+                        old.environment(
+                            rollout
+                                .environments()
+                                .get(index)?
+                                .name()
+                                .as_str()
+                                .as_bytes(),
+                        )
+                    };
                     balancer.succeed(rollout.weights().to_vec(), carried)
                 }
                 None => {
                     let mut balancer = rollout.balancer();
-                    let total = rollout.weights().iter().fold(0_u32, |sum, weight| sum.saturating_add(*weight));
+                    let total = rollout
+                        .weights()
+                        .iter()
+                        .fold(0_u32, |sum, weight| sum.saturating_add(*weight));
                     balancer.skip(random.below(total.min(MOST_TURNS_SKIPPED)));
                     balancer
                 }
             });
             log_in_force(plugin, rollout);
         }
-        Self { plugin: plugin.to_owned(), live, balancers }
+        Self {
+            plugin: plugin.to_owned(),
+            live,
+            balancers,
+        }
     }
 
     /// Decides about a request, and carries it out.
     pub(crate) fn request(&mut self, shared: &mut Shared) -> (Action, Option<Routed>) {
         let live = Rc::clone(&self.live);
         let pairs = ffi::header_pairs(Map::Request);
-        let Some(headers) = pairs.as_deref().and_then(|pairs| live.document.index(pairs, &mut shared.spans)) else {
+        let Some(headers) = pairs
+            .as_deref()
+            .and_then(|pairs| live.document.index(pairs, &mut shared.spans))
+        else {
             // Whoever cannot be read cannot be let through.
-            ffi::log(Level::Warn, "switchover: the host gave no readable request headers");
-            ffi::reply(&Reply { status: 500, headers: Vec::new(), body: String::new(), details: "switchover_headers" });
+            ffi::log(
+                Level::Warn,
+                "switchover: the host gave no readable request headers",
+            );
+            ffi::reply(&Reply {
+                status: 500,
+                headers: Vec::new(),
+                body: String::new(),
+                details: "switchover_headers",
+            });
             return (Action::Pause, None);
         };
-        let Some((index, rollout)) = live.document.select(&headers) else { return (Action::Continue, None) };
-        let (Some(balancer), Some(meters)) = (self.balancers.get_mut(index), live.meters.get(index)) else {
+        let Some((index, rollout)) = live.document.select(&headers) else {
+            return (Action::Continue, None);
+        };
+        let (Some(balancer), Some(meters)) =
+            (self.balancers.get_mut(index), live.meters.get(index))
+        else {
             return (Action::Continue, None);
         };
         let started = ffi::now();
@@ -70,10 +106,15 @@ impl RouteRoot {
             now: Timestamp::from_nanos(started),
             balancer,
             random: &mut shared.random,
-            source_address: &mut || ffi::property("source\0address").map(|address| address.to_vec()),
+            source_address: &mut || {
+                ffi::property("source\0address").map(|address| address.to_vec())
+            },
         };
         let decision = live.document.decide(rollout, &headers, surroundings);
-        decision.auth.into_iter().for_each(|outcome| meters.count_auth(outcome, &mut shared.meters));
+        decision
+            .auth
+            .into_iter()
+            .for_each(|outcome| meters.count_auth(outcome, &mut shared.meters));
         if decision.override_refused {
             meters.count_refused_override(&mut shared.meters);
         }
@@ -87,18 +128,44 @@ impl RouteRoot {
         meters.count_request(route.environment, route.reason, &mut shared.meters);
         self.carry_out(&live, index, &route, &headers, &mut shared.scratch);
         let (environment, cookie) = (route.environment, route.cookie.map(Box::new));
-        (Action::Continue, Some(Routed { live: Rc::clone(&live), rollout: index, environment, started, cookie }))
+        (
+            Action::Continue,
+            Some(Routed {
+                live: Rc::clone(&live),
+                rollout: index,
+                environment,
+                started,
+                cookie,
+            }),
+        )
     }
 
-    fn carry_out(&self, live: &Live, index: usize, route: &Route<'_>, headers: &Headers<'_>, scratch: &mut Vec<u8>) {
-        let Some(rollout) = live.document.rollouts().get(index) else { return };
-        rollout.edit_request(&live.document, route, headers, scratch, &mut |edit| apply(Map::Request, edit));
+    fn carry_out(
+        &self,
+        live: &Live,
+        index: usize,
+        route: &Route<'_>,
+        headers: &Headers<'_>,
+        scratch: &mut Vec<u8>,
+    ) {
+        let Some(rollout) = live.document.rollouts().get(index) else {
+            return;
+        };
+        rollout.edit_request(&live.document, route, headers, scratch, &mut |edit| {
+            apply(Map::Request, edit)
+        });
         if !rollout.attempts() {
             return;
         }
         if let Some(environment) = rollout.environments().get(route.environment) {
             let (rollout, environment) = (rollout.id().as_str(), environment.name().as_str());
-            Mark { rollout, environment, trusted: route.trusted, plugin: &self.plugin }.write(scratch);
+            Mark {
+                rollout,
+                environment,
+                trusted: route.trusted,
+                plugin: &self.plugin,
+            }
+            .write(scratch);
             ffi::set_property(MARK_PROPERTY, scratch);
         }
     }
@@ -109,7 +176,9 @@ impl RouteRoot {
 impl Routed {
     /// Tells the client who answered.
     pub(crate) fn respond(&mut self) {
-        let Some(rollout) = self.live.document.rollouts().get(self.rollout) else { return };
+        let Some(rollout) = self.live.document.rollouts().get(self.rollout) else {
+            return;
+        };
         let answered = if rollout.attempts() {
             // Where no attempt was made, nobody answered.
             ffi::property(ANSWERED_PROPERTY).and_then(|name| rollout.environment(&name))
@@ -117,7 +186,9 @@ impl Routed {
             let host = ffi::property(HOST_ENVIRONMENT);
             host.map_or(Some(self.environment), |name| rollout.environment(&name))
         };
-        rollout.edit_response(answered, self.cookie.as_deref(), &mut |edit| apply(Map::Response, edit));
+        rollout.edit_response(answered, self.cookie.as_deref(), &mut |edit| {
+            apply(Map::Response, edit)
+        });
         self.environment = answered.unwrap_or(self.environment);
     }
 
@@ -140,7 +211,14 @@ pub(crate) fn apply(map: Map, edit: Edit<'_>) {
 }
 
 fn log_in_force(plugin: &str, rollout: &switchover_core::document::Rollout) {
-    let mut line = ["switchover: `", plugin, "` has rollout `", rollout.id().as_str(), "` in force:"].concat();
+    let mut line = [
+        "switchover: `",
+        plugin,
+        "` has rollout `",
+        rollout.id().as_str(),
+        "` in force:",
+    ]
+    .concat();
     for (environment, weight) in rollout.environments().iter().zip(rollout.weights()) {
         line.extend([" ", environment.name().as_str(), "=", &weight.to_string()]);
     }

@@ -89,17 +89,36 @@ pub(crate) fn with<T>(otherwise: T, callback: impl FnOnce(&mut Vm) -> T) -> T {
 
 impl Vm {
     const fn new() -> Self {
-        let shared =
-            Shared { meters: Meters::new(), random: Random::new(0), scratch: Vec::new(), spans: Spans::new() };
-        Self { roots: Vec::new(), streams: IdMap::new(), library: Library::new(), shared }
+        let shared = Shared {
+            meters: Meters::new(),
+            random: Random::new(0),
+            scratch: Vec::new(),
+            spans: Spans::new(),
+        };
+        Self {
+            roots: Vec::new(),
+            streams: IdMap::new(),
+            library: Library::new(),
+            shared,
+        }
     }
 
     /// `proxy_on_context_create`; a root has no parent.
     pub(crate) fn create(&mut self, id: u32, parent: u32) {
         if parent != 0 {
-            self.streams.insert(id, Stream { root: parent, routed: None });
+            self.streams.insert(
+                id,
+                Stream {
+                    root: parent,
+                    routed: None,
+                },
+            );
         } else if self.roots.iter().all(|root| root.id != id) {
-            self.roots.push(Root { id, plugin: String::new(), role: Role::Idle });
+            self.roots.push(Root {
+                id,
+                plugin: String::new(),
+                role: Role::Idle,
+            });
         }
     }
 
@@ -129,9 +148,21 @@ impl Vm {
                 true
             }
             Err(problems) => {
-                let line = |text: &str| ffi::log(Level::Error, &["switchover: `", &plugin, "` rejected: ", text].concat());
-                problems.iter().take(PROBLEMS_LOGGED).for_each(|problem| line(&problem.to_string()));
-                if let Some(more) = problems.len().checked_sub(PROBLEMS_LOGGED).filter(|more| *more > 0) {
+                let line = |text: &str| {
+                    ffi::log(
+                        Level::Error,
+                        &["switchover: `", &plugin, "` rejected: ", text].concat(),
+                    )
+                };
+                problems
+                    .iter()
+                    .take(PROBLEMS_LOGGED)
+                    .for_each(|problem| line(&problem.to_string()));
+                if let Some(more) = problems
+                    .len()
+                    .checked_sub(PROBLEMS_LOGGED)
+                    .filter(|more| *more > 0)
+                {
                     line(&["and ", &more.to_string(), " more problems"].concat());
                 }
                 false
@@ -139,14 +170,23 @@ impl Vm {
         }
     }
 
-    fn configure_route(&mut self, plugin: &str, text: &[u8]) -> Result<RouteRoot, Vec<switchover_core::document::Problem>> {
+    fn configure_route(
+        &mut self,
+        plugin: &str,
+        text: &[u8],
+    ) -> Result<RouteRoot, Vec<switchover_core::document::Problem>> {
         let document = crate::library::read(text)?;
         let live = Live::new(document, &mut self.shared.meters);
         // The turns of the document that this one replaces go on.
-        let before = self.roots.iter().rev().filter(|root| root.plugin == plugin).find_map(|root| match &root.role {
-            Role::Route(route) => Some(route),
-            _ => None,
-        });
+        let before = self
+            .roots
+            .iter()
+            .rev()
+            .filter(|root| root.plugin == plugin)
+            .find_map(|root| match &root.role {
+                Role::Route(route) => Some(route),
+                _ => None,
+            });
         let root = RouteRoot::new(plugin, Rc::clone(&live), before, &mut self.shared.random);
         self.library.publish(plugin, &live, text);
         Ok(root)
@@ -155,7 +195,11 @@ impl Vm {
     /// `proxy_on_tick`.
     pub(crate) fn tick(&mut self, id: u32) {
         self.shared.meters.flush();
-        let role = self.roots.iter().find(|root| root.id == id).map(|root| &root.role);
+        let role = self
+            .roots
+            .iter()
+            .find(|root| root.id == id)
+            .map(|root| &root.role);
         if matches!(role, Some(Role::Attempt(_))) {
             self.library.follow(&mut self.shared.meters);
         }
@@ -163,8 +207,12 @@ impl Vm {
 
     /// `proxy_on_request_headers`.
     pub(crate) fn request(&mut self, id: u32) -> Action {
-        let Some(stream) = self.streams.get_mut(id) else { return Action::Continue };
-        let Some(root) = self.roots.iter_mut().find(|root| root.id == stream.root) else { return Action::Continue };
+        let Some(stream) = self.streams.get_mut(id) else {
+            return Action::Continue;
+        };
+        let Some(root) = self.roots.iter_mut().find(|root| root.id == stream.root) else {
+            return Action::Continue;
+        };
         match &mut root.role {
             Role::Idle => Action::Continue,
             Role::Attempt(attempt) => {
@@ -181,7 +229,11 @@ impl Vm {
 
     /// `proxy_on_response_headers`.
     pub(crate) fn response(&mut self, id: u32) {
-        if let Some(routed) = self.streams.get_mut(id).and_then(|stream| stream.routed.as_mut()) {
+        if let Some(routed) = self
+            .streams
+            .get_mut(id)
+            .and_then(|stream| stream.routed.as_mut())
+        {
             routed.respond();
         }
     }
@@ -189,7 +241,10 @@ impl Vm {
     /// `proxy_on_delete`.
     pub(crate) fn delete(&mut self, id: u32) {
         if let Some(stream) = self.streams.remove(id) {
-            stream.routed.into_iter().for_each(|routed| routed.end(&mut self.shared.meters));
+            stream
+                .routed
+                .into_iter()
+                .for_each(|routed| routed.end(&mut self.shared.meters));
         } else {
             self.shared.meters.flush();
             self.roots.retain(|root| root.id != id);

@@ -1,5 +1,8 @@
 //! The command line: what it takes, and one file for each verb.
 
+mod bench;
+mod check;
+mod compile;
 mod demo;
 mod schema;
 mod serve;
@@ -8,9 +11,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::vm::engine;
+
 /// Zero-downtime blue/green and canary delivery: a gateway that reads an Envoy file and runs Proxy-Wasm filters.
 #[derive(Parser)]
-#[command(version, max_term_width = 100, propagate_version = true)]
+#[command(name = "switchover", version, max_term_width = 100, propagate_version = true)]
 struct Arguments {
     #[command(subcommand)]
     verb: Verb,
@@ -20,12 +25,19 @@ struct Arguments {
 enum Verb {
     /// Serve an Envoy bootstrap file.
     Serve(serve::ServeArgs),
+    /// Check an Envoy file and the rollout documents in it.
+    Check(check::CheckArgs),
+    /// Measure what a filter costs by itself, in process.
+    Bench(bench::BenchArgs),
     /// Print the JSON Schema of the rollout document.
     Schema,
     /// Run two demo upstreams and a gateway in front of them.
     Demo(demo::DemoArgs),
     /// Run an OpenAI-shaped upstream whose faults can be set.
     DemoUpstream(crate::demo::Args),
+    /// Compile a module from standard input to standard output, for the gateway's own use.
+    #[command(hide = true, name = engine::COMPILE_VERB)]
+    Compile,
 }
 
 /// Runs the command line; the exit code is 0 for success, 1 for a failure, 2 for wrong usage.
@@ -33,6 +45,9 @@ enum Verb {
 pub fn run() -> ExitCode {
     let outcome = match Arguments::parse().verb {
         Verb::Serve(args) => serve::run(&args),
+        Verb::Check(args) => check::run(&args),
+        Verb::Bench(args) => bench::run(&args),
+        Verb::Compile => compile::run(),
         Verb::Schema => schema::run(),
         Verb::Demo(args) => demo::run(&args),
         Verb::DemoUpstream(args) => demo::upstream(args),

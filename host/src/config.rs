@@ -3,6 +3,8 @@
 //! What is not supported is a [`Problem`] that names the field's path and line, never ignored.
 //! The types here are resolved: names refer to things that exist, numbers are in range.
 
+mod audit;
+mod check;
 pub mod cluster;
 mod common;
 mod facts;
@@ -11,6 +13,7 @@ mod node;
 pub mod plugin;
 mod read;
 mod reader;
+mod rollout;
 pub mod route;
 #[cfg(test)]
 mod tests;
@@ -20,6 +23,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+pub use check::check;
 pub use cluster::Cluster;
 pub use listener::Listener;
 pub use plugin::WasmPlugin;
@@ -80,7 +84,7 @@ pub struct Problem {
 }
 
 /// How bad a [`Problem`] is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     /// The file is refused.
     Error,

@@ -35,6 +35,8 @@ pub struct Options {
     pub limits: GuestLimits,
     /// How long requests in progress are waited for when the process is to end.
     pub drain: Duration,
+    /// This program's own file, which compiles guests in a process of its own; without it they are compiled here.
+    pub compiler: Option<PathBuf>,
     /// Where variables come from: the process's own environment, mostly.
     pub env: Environment,
 }
@@ -149,7 +151,10 @@ impl Gateway {
         });
         Ok(Arc::new(Self {
             process,
-            engine: Engine::new()?,
+            engine: match &options.compiler {
+                Some(program) => Engine::compiling_with(program.clone())?,
+                None => Engine::new()?,
+            },
             clusters,
             listeners: bootstrap.listeners.iter().cloned().map(Arc::new).collect(),
             access_log: options.access_log,

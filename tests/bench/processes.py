@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import os
 import pathlib
 import socket
 import subprocess
@@ -92,10 +91,9 @@ class Process:
         return pids
 
     def cpu_ns(self):
-        """CPU time used so far, user and system, of all threads, in nanoseconds."""
-        return sum(int(task.read_text().split()[0])
-                   for pid in self.pids()
-                   for task in pathlib.Path(f"/proc/{pid}/task").glob("*/schedstat"))
+        """CPU time used so far, user and system, of all threads, ended ones too, in nanoseconds."""
+        # The clock that clock_getcpuclockid(3) gives for a process: the scheduler's, not the 10 ms ticks.
+        return sum(time.clock_gettime_ns(~pid << 3 | 2) for pid in self.pids())
 
     def resident_bytes(self):
         """Resident memory. Pages that several processes share count once in each."""

@@ -6,7 +6,7 @@ kept-alive connections on both sides, loaded by wrk over loopback with 16 connec
 turns in each round, so that whatever disturbs the machine disturbs all of them. A failed request, or
 a row that does not send the service what it should, fails the run.
 
-Writes the samples as JSON and the tables as Markdown to tests/bench/results/.
+Writes the samples as JSON and the tables as Markdown.
 """
 
 import argparse
@@ -69,7 +69,8 @@ def arguments():
                              "in-process part; may be repeated")
     parser.add_argument("--list", action="store_true", help="print the rows' names and stop")
     parser.add_argument("--install", action="store_true", help="install missing programs with apt-get")
-    parser.add_argument("--out", type=pathlib.Path, default=HERE / "results", help="folder of the results")
+    parser.add_argument("--out", type=pathlib.Path, help="folder of the results (default: tests/bench/results, or "
+                                                         "target/bench for fewer rows or rounds than usual)")
     parser.add_argument("--render", type=pathlib.Path, metavar="JSON", help="measure nothing: tables of these results")
     parser.add_argument("--update-readme", action="store_true", help="put the summary into README.md")
     return parser.parse_args()
@@ -178,9 +179,11 @@ def measure(options):
         folder = pathlib.Path(folder)
         results["samples"] = run_rounds(rows, options, programs, modules, folder)
         results["in_process"] = inprocess.run(programs["host"], modules["switchover"], folder) if in_process else {}
-    options.out.mkdir(parents=True, exist_ok=True)
+    complete = not options.only and options.rounds >= 5
+    out = options.out or (HERE / "results" if complete else ROOT / "target/bench")
+    out.mkdir(parents=True, exist_ok=True)
     kind = f"{os.cpu_count()}-core-{platform.machine().replace('_', '-')}"
-    path = options.out / f"{started:%Y-%m-%d}-{kind}.json"
+    path = out / f"{started:%Y-%m-%d}-{kind}.json"
     path.write_text(json.dumps(results, indent=1) + "\n")
     return path
 
@@ -197,7 +200,7 @@ def main():
     tables.write_text(report.tables(results, path.name))
     print(tables.read_text())
     if options.update_readme:
-        report.update_readme(ROOT / "README.md", results, tables.relative_to(ROOT))
+        report.update_readme(ROOT / "README.md", results, os.path.relpath(tables, ROOT))
 
 
 if __name__ == "__main__":

@@ -33,7 +33,16 @@ impl<'a> Mark<'a> {
     pub fn write(&self, into: &mut Vec<u8>) {
         let trust: &str = if self.trusted { "trusted" } else { "exempt" };
         into.clear();
-        for part in ["1;", self.rollout, ";", self.environment, ";", trust, ";", self.plugin] {
+        for part in [
+            "1;",
+            self.rollout,
+            ";",
+            self.environment,
+            ";",
+            trust,
+            ";",
+            self.plugin,
+        ] {
             into.extend_from_slice(part.as_bytes());
         }
     }
@@ -51,7 +60,12 @@ impl<'a> Mark<'a> {
             "exempt" => false,
             _ => return None,
         };
-        Some(Self { rollout, environment, trusted, plugin: parts.next()? })
+        Some(Self {
+            rollout,
+            environment,
+            trusted,
+            plugin: parts.next()?,
+        })
     }
 }
 
@@ -59,24 +73,37 @@ impl Rollout {
     /// The environment of a cluster, by the clusters that the environments list.
     #[must_use]
     pub fn environment_of_cluster(&self, cluster: &[u8]) -> Option<usize> {
-        let has = |clusters: &[crate::document::ClusterName]| clusters.iter().any(|own| own.as_str().as_bytes() == cluster);
-        self.environments.iter().position(|environment| has(environment.clusters()))
+        let has = |clusters: &[crate::document::ClusterName]| {
+            clusters
+                .iter()
+                .any(|own| own.as_str().as_bytes() == cluster)
+        };
+        self.environments
+            .iter()
+            .position(|environment| has(environment.clusters()))
     }
 
     /// The changes of an attempt's headers; `None` is an attempt whose environment is unknown.
     pub fn edit_attempt(&self, environment: Option<usize>, trusted: bool, apply: Apply<'_>) {
         let environment = environment.and_then(|index| self.environments.get(index));
-        let own = environment.and_then(|environment| environment.credential.as_ref()).filter(|_| trusted);
+        let own = environment
+            .and_then(|environment| environment.credential.as_ref())
+            .filter(|_| trusted);
         for (header, _) in &self.credential_headers {
             // The host may set only the first of several values, so even its own header is removed first.
             apply(Edit::Remove(header.as_str()));
         }
         match environment {
-            Some(environment) => apply(Edit::Set(MODE_HEADER, environment.name.as_str().as_bytes())),
+            Some(environment) => {
+                apply(Edit::Set(MODE_HEADER, environment.name.as_str().as_bytes()))
+            }
             None => apply(Edit::Remove(MODE_HEADER)),
         }
         if let Some(credential) = own {
-            apply(Edit::Set(credential.header.as_str(), credential.value.expose()));
+            apply(Edit::Set(
+                credential.header.as_str(),
+                credential.value.expose(),
+            ));
         }
     }
 }
@@ -112,11 +139,36 @@ mod tests {
         .unwrap();
         let rollout = &document.rollouts()[0];
         let by_cluster = |cluster: &str| rollout.environment_of_cluster(cluster.as_bytes());
-        assert_eq!(edits(rollout, by_cluster("blue-only"), true), ["x-blue-", "authorization-", "x-deployment-mode=blue", "x-blue=B"]);
-        assert_eq!(edits(rollout, by_cluster("green"), true), ["x-blue-", "authorization-", "x-deployment-mode=green", "authorization=Bearer G"]);
-        assert_eq!(edits(rollout, by_cluster("green"), false), ["x-blue-", "authorization-", "x-deployment-mode=green"]);
-        assert_eq!(edits(rollout, by_cluster("plain"), true), ["x-blue-", "authorization-", "x-deployment-mode=plain"]);
-        assert_eq!(edits(rollout, by_cluster("blue"), true), ["x-blue-", "authorization-", "x-deployment-mode-"]);
+        assert_eq!(
+            edits(rollout, by_cluster("blue-only"), true),
+            [
+                "x-blue-",
+                "authorization-",
+                "x-deployment-mode=blue",
+                "x-blue=B"
+            ]
+        );
+        assert_eq!(
+            edits(rollout, by_cluster("green"), true),
+            [
+                "x-blue-",
+                "authorization-",
+                "x-deployment-mode=green",
+                "authorization=Bearer G"
+            ]
+        );
+        assert_eq!(
+            edits(rollout, by_cluster("green"), false),
+            ["x-blue-", "authorization-", "x-deployment-mode=green"]
+        );
+        assert_eq!(
+            edits(rollout, by_cluster("plain"), true),
+            ["x-blue-", "authorization-", "x-deployment-mode=plain"]
+        );
+        assert_eq!(
+            edits(rollout, by_cluster("blue"), true),
+            ["x-blue-", "authorization-", "x-deployment-mode-"]
+        );
     }
 
     proptest! {

@@ -75,7 +75,13 @@ pub(crate) struct Identity<'a> {
 impl AuthOutcome {
     /// All outcomes, in the order of [`AuthOutcome::index`].
     pub const ALL: [Self; 8] = [
-        Self::Ok, Self::Missing, Self::Wrong, Self::Expired, Self::NotYetValid, Self::Conflict, Self::Malformed,
+        Self::Ok,
+        Self::Missing,
+        Self::Wrong,
+        Self::Expired,
+        Self::NotYetValid,
+        Self::Conflict,
+        Self::Malformed,
         Self::Exempt,
     ];
 
@@ -97,7 +103,10 @@ impl AuthOutcome {
     /// The position in [`AuthOutcome::ALL`].
     #[must_use]
     pub fn index(self) -> usize {
-        Self::ALL.iter().position(|outcome| *outcome == self).unwrap_or(0)
+        Self::ALL
+            .iter()
+            .position(|outcome| *outcome == self)
+            .unwrap_or(0)
     }
 }
 
@@ -105,8 +114,13 @@ impl AuthOutcome {
 
 impl Exempt {
     fn fits(&self, method: &[u8], path: &[u8]) -> bool {
-        self.method.as_ref().is_none_or(|own| own.as_str().as_bytes() == method)
-            && self.path.as_ref().is_none_or(|own| own.as_str().as_bytes() == source::without_query(path))
+        self.method
+            .as_ref()
+            .is_none_or(|own| own.as_str().as_bytes() == method)
+            && self
+                .path
+                .as_ref()
+                .is_none_or(|own| own.as_str().as_bytes() == source::without_query(path))
     }
 }
 
@@ -124,17 +138,41 @@ impl Auth {
         if self.mode == AuthMode::Pass {
             return Identity::default();
         }
-        if self.mode == AuthMode::Replace && self.exempt.iter().any(|exempt| exempt.fits(method, path)) {
-            return Identity { outcome: Some(AuthOutcome::Exempt), ..Identity::default() };
+        if self.mode == AuthMode::Replace
+            && self.exempt.iter().any(|exempt| exempt.fits(method, path))
+        {
+            return Identity {
+                outcome: Some(AuthOutcome::Exempt),
+                ..Identity::default()
+            };
         }
         let credential = match source::find(&self.accept, headers, Some(path)) {
             Found::One(credential) => credential,
-            Found::Nothing => return Identity { outcome: Some(AuthOutcome::Missing), ..Identity::default() },
-            Found::Conflict => return Identity { outcome: Some(AuthOutcome::Conflict), ..Identity::default() },
-            Found::Malformed => return Identity { outcome: Some(AuthOutcome::Malformed), ..Identity::default() },
+            Found::Nothing => {
+                return Identity {
+                    outcome: Some(AuthOutcome::Missing),
+                    ..Identity::default()
+                };
+            }
+            Found::Conflict => {
+                return Identity {
+                    outcome: Some(AuthOutcome::Conflict),
+                    ..Identity::default()
+                };
+            }
+            Found::Malformed => {
+                return Identity {
+                    outcome: Some(AuthOutcome::Malformed),
+                    ..Identity::default()
+                };
+            }
         };
         if self.mode == AuthMode::Normalize {
-            return Identity { outcome: Some(AuthOutcome::Ok), consumer: None, credential: Some(credential) };
+            return Identity {
+                outcome: Some(AuthOutcome::Ok),
+                consumer: None,
+                credential: Some(credential),
+            };
         }
         let (outcome, consumer) = match self.keys.verify(&credential, now) {
             Verified::Consumer(consumer) => (AuthOutcome::Ok, Some(consumer)),
@@ -142,7 +180,11 @@ impl Auth {
             Verified::Expired => (AuthOutcome::Expired, None),
             Verified::Unknown => (AuthOutcome::Wrong, None),
         };
-        Identity { outcome: Some(outcome), consumer, credential: None }
+        Identity {
+            outcome: Some(outcome),
+            consumer,
+            credential: None,
+        }
     }
 
     /// The answer to a request with this outcome; `None` if it may pass.
@@ -150,20 +192,37 @@ impl Auth {
         let message = match outcome {
             AuthOutcome::Ok | AuthOutcome::Exempt => return None,
             AuthOutcome::Missing if self.mode == AuthMode::Normalize => return None,
-            AuthOutcome::Missing => ["You didn't provide an API key. Send it ", &self.places(), "."].concat(),
+            AuthOutcome::Missing => [
+                "You didn't provide an API key. Send it ",
+                &self.places(),
+                ".",
+            ]
+            .concat(),
             AuthOutcome::Wrong => "Incorrect API key provided.".into(),
             AuthOutcome::Expired => "The API key provided has expired.".into(),
             AuthOutcome::NotYetValid => "The API key provided is not valid yet.".into(),
-            AuthOutcome::Conflict => {
-                ["The request carries different API keys. Send one, ", &self.places(), "."].concat()
+            AuthOutcome::Conflict => [
+                "The request carries different API keys. Send one, ",
+                &self.places(),
+                ".",
+            ]
+            .concat(),
+            AuthOutcome::Malformed => {
+                "The API key provided contains characters that no API key has.".into()
             }
-            AuthOutcome::Malformed => "The API key provided contains characters that no API key has.".into(),
         };
-        let error = if outcome == AuthOutcome::Missing { "" } else { ", error=\"invalid_token\"" };
+        let error = if outcome == AuthOutcome::Missing {
+            ""
+        } else {
+            ", error=\"invalid_token\""
+        };
         let challenge = [self.scheme(), " realm=\"", realm, "\"", error].concat();
         Some(Reply {
             status: 401,
-            headers: vec![("content-type", "application/json".into()), ("www-authenticate", challenge)],
+            headers: vec![
+                ("content-type", "application/json".into()),
+                ("www-authenticate", challenge),
+            ],
             body: error_body(&message, None, "invalid_api_key"),
             details: "switchover_unauthorized",
         })
@@ -171,7 +230,9 @@ impl Auth {
 
     /// Whether a header is an accepted source.
     pub(crate) fn accepts(&self, header: &HeaderName) -> bool {
-        self.accept.iter().any(|source| matches!(source, Source::Header { name, .. } if name == header))
+        self.accept
+            .iter()
+            .any(|source| matches!(source, Source::Header { name, .. } if name == header))
     }
 
     /// The scheme to challenge with: the first that is accepted, `Bearer` if none has one.
@@ -180,7 +241,10 @@ impl Auth {
             Source::Header { scheme, .. } => Some(scheme.as_str()),
             Source::Query { .. } => None,
         });
-        schemes.into_iter().find(|scheme| !scheme.is_empty()).unwrap_or("Bearer")
+        schemes
+            .into_iter()
+            .find(|scheme| !scheme.is_empty())
+            .unwrap_or("Bearer")
     }
 
     /// Where a key may be, in words.
@@ -191,12 +255,20 @@ impl Auth {
                 text.push_str(" or ");
             }
             let parts = match source {
-                Source::Header { name, scheme, .. } if scheme.as_str().is_empty() => ["header `", name.as_str(), ": ", ""],
-                Source::Header { name, scheme, .. } => ["header `", name.as_str(), ": ", scheme.as_str()],
+                Source::Header { name, scheme, .. } if scheme.as_str().is_empty() => {
+                    ["header `", name.as_str(), ": ", ""]
+                }
+                Source::Header { name, scheme, .. } => {
+                    ["header `", name.as_str(), ": ", scheme.as_str()]
+                }
                 Source::Query { name } => ["query parameter `", name.as_str(), "=", ""],
             };
             text.extend(parts);
-            text.push_str(if text.ends_with([' ', '=']) { "KEY`" } else { " KEY`" });
+            text.push_str(if text.ends_with([' ', '=']) {
+                "KEY`"
+            } else {
+                " KEY`"
+            });
         }
         text
     }

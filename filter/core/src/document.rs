@@ -25,8 +25,8 @@ pub use read::Problem;
 #[cfg(feature = "schema")]
 pub use schema::schema;
 pub use text::{
-    ClusterName, CookieName, HeaderName, HostPattern, Label, Method, Name, QueryName, RolloutId, Scheme, UrlPath,
-    VariableName,
+    ClusterName, CookieName, HeaderName, HostPattern, Label, Method, Name, QueryName, RolloutId,
+    Scheme, UrlPath, VariableName,
 };
 
 /// The header that names the environment, on requests and responses.
@@ -123,7 +123,10 @@ impl Document {
     /// The rollout of this identity, with its index.
     #[must_use]
     pub fn rollout(&self, id: &str) -> Option<(usize, &Rollout)> {
-        self.rollouts.iter().enumerate().find(|(_, rollout)| rollout.id.as_str() == id)
+        self.rollouts
+            .iter()
+            .enumerate()
+            .find(|(_, rollout)| rollout.id.as_str() == id)
     }
 
     /// Finds the headers that this document asks for in a serialised map; `None` if the map is malformed.
@@ -136,7 +139,10 @@ impl Document {
     pub fn select(&self, headers: &Headers<'_>) -> Option<(usize, &Rollout)> {
         let authority = headers.get(self.slots.authority).unwrap_or_default();
         let path = headers.get(self.slots.path).unwrap_or_default();
-        self.rollouts.iter().enumerate().find(|(_, rollout)| rollout.fits(authority, path))
+        self.rollouts
+            .iter()
+            .enumerate()
+            .find(|(_, rollout)| rollout.fits(authority, path))
     }
 
     pub(crate) fn slots(&self) -> CommonSlots {
@@ -162,7 +168,9 @@ impl Rollout {
     /// The environment of this name, as an index.
     #[must_use]
     pub fn environment(&self, name: &[u8]) -> Option<usize> {
-        self.environments.iter().position(|environment| environment.name.as_str().as_bytes() == name)
+        self.environments
+            .iter()
+            .position(|environment| environment.name.as_str().as_bytes() == name)
     }
 
     /// The index of the environment that traffic goes to when in doubt.
@@ -206,15 +214,27 @@ impl Rollout {
             return true;
         }
         let host = without_port(authority);
-        let of_host = self.hosts.is_empty() || self.hosts.iter().any(|pattern| fits_host(pattern.as_str(), host));
-        let prefix = self.path_prefix.as_ref().map(|prefix| prefix.as_str().as_bytes());
+        let of_host = self.hosts.is_empty()
+            || self
+                .hosts
+                .iter()
+                .any(|pattern| fits_host(pattern.as_str(), host));
+        let prefix = self
+            .path_prefix
+            .as_ref()
+            .map(|prefix| prefix.as_str().as_bytes());
         of_host && prefix.is_none_or(|prefix| fits_path(prefix, without_query(path)))
     }
 }
 
 fn without_port(authority: &[u8]) -> &[u8] {
-    match authority.iter().rposition(|byte| *byte == b':' || *byte == b']') {
-        Some(colon) if authority.get(colon) == Some(&b':') => authority.get(..colon).unwrap_or(authority),
+    match authority
+        .iter()
+        .rposition(|byte| *byte == b':' || *byte == b']')
+    {
+        Some(colon) if authority.get(colon) == Some(&b':') => {
+            authority.get(..colon).unwrap_or(authority)
+        }
         _ => authority,
     }
 }
@@ -232,7 +252,8 @@ fn fits_host(pattern: &str, host: &[u8]) -> bool {
 }
 
 fn fits_path(prefix: &[u8], path: &[u8]) -> bool {
-    path.strip_prefix(prefix).is_some_and(|rest| prefix.ends_with(b"/") || matches!(rest.first(), None | Some(b'/')))
+    path.strip_prefix(prefix)
+        .is_some_and(|rest| prefix.ends_with(b"/") || matches!(rest.first(), None | Some(b'/')))
 }
 
 // === impl Environment ===
@@ -270,7 +291,13 @@ impl Environment {
     #[cfg(test)]
     pub(crate) fn for_tests(name: &str, rollout: &str) -> Self {
         let hasher = crate::strategy::Salt::new(rollout).hasher(name);
-        Self { name: Name::new(name).unwrap(), version: None, clusters: Vec::new(), credential: None, hasher }
+        Self {
+            name: Name::new(name).unwrap(),
+            version: None,
+            clusters: Vec::new(),
+            credential: None,
+            hasher,
+        }
     }
 }
 
@@ -298,7 +325,8 @@ impl Credential {
 /// Everything that is wrong with it, each with its path; at least one problem. No problem repeats a secret.
 pub fn parse(bytes: &[u8], variables: Variables<'_>) -> Result<Document, Vec<Problem>> {
     let mut problems = Problems::default();
-    let document = read_json(bytes, &mut problems).and_then(|node| compile::document(&node, variables, &mut problems));
+    let document = read_json(bytes, &mut problems)
+        .and_then(|node| compile::document(&node, variables, &mut problems));
     let problems = problems.into_vec();
     match document {
         Some(document) if problems.is_empty() => Ok(document),
@@ -315,15 +343,25 @@ pub fn parse_attempt(bytes: &[u8]) -> Result<Option<String>, Vec<Problem>> {
         return Ok(None);
     }
     let mut problems = Problems::default();
-    let plugin = read_json(bytes, &mut problems).and_then(|node| raw::read_route_plugin(&node, &mut problems));
+    let plugin = read_json(bytes, &mut problems)
+        .and_then(|node| raw::read_route_plugin(&node, &mut problems));
     let problems = problems.into_vec();
-    if problems.is_empty() { Ok(plugin) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(plugin)
+    } else {
+        Err(problems)
+    }
 }
 
 fn read_json(bytes: &[u8], problems: &mut Problems) -> Option<Node> {
     if bytes.trim_ascii().is_empty() {
-        problems.push(&At::Root, "the configuration is empty: expected a rollout document, a JSON object");
+        problems.push(
+            &At::Root,
+            "the configuration is empty: expected a rollout document, a JSON object",
+        );
         return None;
     }
-    Node::parse(bytes).map_err(|error| problems.push(&At::Root, ["is not JSON: ", &error].concat())).ok()
+    Node::parse(bytes)
+        .map_err(|error| problems.push(&At::Root, ["is not JSON: ", &error].concat()))
+        .ok()
 }

@@ -71,7 +71,11 @@ impl Names {
     /// each name and value (all little-endian u32), then each name and value, each with a zero byte behind it.
     ///
     /// `None` if the map is malformed.
-    pub(crate) fn index<'a>(&'a self, pairs: &'a [u8], spans: &'a mut Spans) -> Option<Headers<'a>> {
+    pub(crate) fn index<'a>(
+        &'a self,
+        pairs: &'a [u8],
+        spans: &'a mut Spans,
+    ) -> Option<Headers<'a>> {
         spans.0.clear();
         spans.0.resize(self.names.len(), Span::default());
         let mut iterator = Pairs::new(pairs)?;
@@ -79,17 +83,26 @@ impl Names {
             if self.lengths & length_bit(name.len()) == 0 {
                 continue;
             }
-            let Some(span) = self.find(name).and_then(|slot| spans.0.get_mut(slot.0)) else { continue };
+            let Some(span) = self.find(name).and_then(|slot| spans.0.get_mut(slot.0)) else {
+                continue;
+            };
             if span.count == 0 {
                 (span.start, span.length) = (start, length);
             }
             span.count += 1;
         }
-        Some(Headers { pairs, spans: &spans.0, names: self })
+        Some(Headers {
+            pairs,
+            spans: &spans.0,
+            names: self,
+        })
     }
 
     fn find(&self, name: &[u8]) -> Option<Slot> {
-        self.names.iter().position(|known| known.as_bytes() == name).map(Slot)
+        self.names
+            .iter()
+            .position(|known| known.as_bytes() == name)
+            .map(Slot)
     }
 }
 
@@ -115,9 +128,18 @@ impl<'a> Headers<'a> {
 
     /// All values of a header, in order.
     pub fn values(&self, slot: Slot) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        let name = self.names.names.get(slot.0).map(Box::as_ref).unwrap_or_default();
+        let name = self
+            .names
+            .names
+            .get(slot.0)
+            .map(Box::as_ref)
+            .unwrap_or_default();
         // One pass more only where a header is repeated, which is rare.
-        let mut rest = if self.count(slot) > 1 { Pairs::new(self.pairs) } else { None };
+        let mut rest = if self.count(slot) > 1 {
+            Pairs::new(self.pairs)
+        } else {
+            None
+        };
         let pairs = self.pairs;
         let again = iter::from_fn(move || {
             loop {
@@ -138,11 +160,18 @@ impl<'a> Pairs<'a> {
         let (count, rest) = pairs.split_first_chunk::<4>()?;
         let count = usize::try_from(u32::from_le_bytes(*count)).ok()?;
         let (sizes, _) = rest.split_at_checked(count.checked_mul(8)?)?;
-        Some(Self { sizes: sizes.as_chunks().0, data: pairs, position: 4 + sizes.len() })
+        Some(Self {
+            sizes: sizes.as_chunks().0,
+            data: pairs,
+            position: 4 + sizes.len(),
+        })
     }
 
     /// The next name, and start and length of its value. `Some(None)` at the end, `None` if the map is malformed.
-    #[expect(clippy::option_option, reason = "malformed and ended are different things")]
+    #[expect(
+        clippy::option_option,
+        reason = "malformed and ended are different things"
+    )]
     fn next_pair(&mut self) -> Option<Option<(&'a [u8], usize, usize)>> {
         let Some(([k0, k1, k2, k3, v0, v1, v2, v3], rest)) = self.sizes.split_first() else {
             return Some(None);
@@ -150,7 +179,9 @@ impl<'a> Pairs<'a> {
         self.sizes = rest;
         let name_length = usize::try_from(u32::from_le_bytes([*k0, *k1, *k2, *k3])).ok()?;
         let length = usize::try_from(u32::from_le_bytes([*v0, *v1, *v2, *v3])).ok()?;
-        let name = self.data.get(self.position..self.position.checked_add(name_length)?)?;
+        let name = self
+            .data
+            .get(self.position..self.position.checked_add(name_length)?)?;
         let start = self.position.checked_add(name_length)?.checked_add(1)?;
         let end = start.checked_add(length)?;
         if end >= self.data.len() {
@@ -186,15 +217,35 @@ pub(crate) mod tests {
     #[test]
     fn finds_first_and_all_values() {
         let mut names = Names::default();
-        let (key, absent, path) = (names.slot("api-key"), names.slot("absent"), names.slot(":path"));
+        let (key, absent, path) = (
+            names.slot("api-key"),
+            names.slot("absent"),
+            names.slot(":path"),
+        );
         assert_eq!(names.slot("api-key"), key);
-        let map = serialise(&[(":path", b"/"), ("api-key", b"a\xff"), ("other", b"x"), ("api-key", b""), ("api-key", b"c")]);
+        let map = serialise(&[
+            (":path", b"/"),
+            ("api-key", b"a\xff"),
+            ("other", b"x"),
+            ("api-key", b""),
+            ("api-key", b"c"),
+        ]);
         let mut spans = Spans::default();
         let headers = names.index(&map, &mut spans).unwrap();
         assert_eq!(headers.get(key), Some(&b"a\xff"[..]));
-        assert_eq!(headers.values(key).collect::<Vec<_>>(), [&b"a\xff"[..], b"", b"c"]);
+        assert_eq!(
+            headers.values(key).collect::<Vec<_>>(),
+            [&b"a\xff"[..], b"", b"c"]
+        );
         assert_eq!(headers.values(path).collect::<Vec<_>>(), [b"/"]);
-        assert_eq!((headers.count(key), headers.get(absent), headers.values(absent).count()), (3, None, 0));
+        assert_eq!(
+            (
+                headers.count(key),
+                headers.get(absent),
+                headers.values(absent).count()
+            ),
+            (3, None, 0)
+        );
     }
 
     proptest! {

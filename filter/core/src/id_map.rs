@@ -22,7 +22,10 @@ impl<T> IdMap<T> {
     /// An empty map, which allocates nothing.
     #[must_use]
     pub const fn new() -> Self {
-        Self { slots: Vec::new(), taken: 0 }
+        Self {
+            slots: Vec::new(),
+            taken: 0,
+        }
     }
 
     /// How many ids are in the map.
@@ -93,7 +96,11 @@ impl<T> IdMap<T> {
     }
 
     fn put(&mut self, id: u32, value: T) -> Option<T> {
-        let is_home = |slot: &usize| self.slots.get(*slot).is_some_and(|slot| slot.as_ref().is_none_or(|(own, _)| *own == id));
+        let is_home = |slot: &usize| {
+            self.slots
+                .get(*slot)
+                .is_some_and(|slot| slot.as_ref().is_none_or(|(own, _)| *own == id))
+        };
         let slot = self.probe(id).find(is_home)?;
         let previous = self.slots.get_mut(slot)?.replace((id, value));
         if previous.is_none() {
@@ -141,7 +148,10 @@ mod tests {
         let mut map = IdMap::default();
         for id in 0..1_000_000_u32 {
             map.insert(id, id);
-            assert_eq!(id.checked_sub(20).and_then(|old| map.remove(old)), id.checked_sub(20));
+            assert_eq!(
+                id.checked_sub(20).and_then(|old| map.remove(old)),
+                id.checked_sub(20)
+            );
         }
         assert_eq!((map.len(), map.slots.len()), (20, SMALLEST));
         assert!(!map.is_empty());

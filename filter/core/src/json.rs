@@ -67,12 +67,18 @@ impl<'de> Visitor<'de> for NodeVisitor {
         Ok(Node::Bool(value))
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "beyond 2^53 every bound refuses the number anyway")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "beyond 2^53 every bound refuses the number anyway"
+    )]
     fn visit_u64<E>(self, value: u64) -> Result<Node, E> {
         Ok(Node::Number(value as f64))
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "beyond 2^53 every bound refuses the number anyway")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "beyond 2^53 every bound refuses the number anyway"
+    )]
     fn visit_i64<E>(self, value: i64) -> Result<Node, E> {
         Ok(Node::Number(value as f64))
     }
@@ -113,9 +119,23 @@ mod tests {
     #[test]
     fn keeps_duplicate_keys_and_their_order() {
         let node = Node::parse(br#"{"b": 1, "a": [null, true, "x", 2.5], "b": 2}"#);
-        let array = Node::Array(vec![Node::Null, Node::Bool(true), Node::String("x".into()), Node::Number(2.5)]);
-        let members = [("b", Node::Number(1.0)), ("a", array), ("b", Node::Number(2.0))];
-        assert_eq!(node, Ok(Node::Object(members.map(|(name, value)| (name.to_owned(), value)).into())));
+        let array = Node::Array(vec![
+            Node::Null,
+            Node::Bool(true),
+            Node::String("x".into()),
+            Node::Number(2.5),
+        ]);
+        let members = [
+            ("b", Node::Number(1.0)),
+            ("a", array),
+            ("b", Node::Number(2.0)),
+        ];
+        assert_eq!(
+            node,
+            Ok(Node::Object(
+                members.map(|(name, value)| (name.to_owned(), value)).into()
+            ))
+        );
     }
 
     #[test]

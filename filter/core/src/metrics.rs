@@ -20,7 +20,13 @@ pub fn name(family: &str, labels: &[(&str, &str)]) -> String {
 }
 
 fn escape(byte: u8, into: &mut String) {
-    let digit = |nibble: u8| char::from(if nibble < 10 { b'0' + nibble } else { b'A' + nibble - 10 });
+    let digit = |nibble: u8| {
+        char::from(if nibble < 10 {
+            b'0' + nibble
+        } else {
+            b'A' + nibble - 10
+        })
+    };
     if byte.is_ascii_graphic() && !b";=%".contains(&byte) {
         into.push(char::from(byte));
     } else {
@@ -36,7 +42,13 @@ mod tests {
 
     #[test]
     fn labels_are_sorted_and_escaped() {
-        let name = name("requests", &[("rollout", "a;b=c%é d"), ("environment", "blue")]);
-        assert_eq!(name, "switchover.requests;environment=blue;rollout=a%3Bb%3Dc%25%C3%A9%20d");
+        let name = name(
+            "requests",
+            &[("rollout", "a;b=c%é d"), ("environment", "blue")],
+        );
+        assert_eq!(
+            name,
+            "switchover.requests;environment=blue;rollout=a%3Bb%3Dc%25%C3%A9%20d"
+        );
     }
 }

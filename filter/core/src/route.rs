@@ -124,9 +124,18 @@ impl Document {
         let slots = self.slots();
         let method = headers.get(slots.method).unwrap_or_default();
         let path = headers.get(slots.path).unwrap_or_default();
-        let identity = rollout.auth.identify(headers, method, path, surroundings.now);
-        let decision = |verdict, override_refused| Decision { auth: identity.outcome, override_refused, verdict };
-        if let Some(reply) = identity.outcome.and_then(|outcome| rollout.auth.refusal(outcome, rollout.id.as_str())) {
+        let identity = rollout
+            .auth
+            .identify(headers, method, path, surroundings.now);
+        let decision = |verdict, override_refused| Decision {
+            auth: identity.outcome,
+            override_refused,
+            verdict,
+        };
+        if let Some(reply) = identity
+            .outcome
+            .and_then(|outcome| rollout.auth.refusal(outcome, rollout.id.as_str()))
+        {
             return decision(Err(Box::new(reply)), false);
         }
         let (overridden, override_refused) = match rollout.overridden(headers, &identity) {
@@ -139,9 +148,24 @@ impl Document {
             None => rollout.choose(headers, path, self, &identity, &mut surroundings),
         };
         let trusted = identity.outcome != Some(AuthOutcome::Exempt);
-        let Identity { consumer, credential, .. } = identity;
-        let route = Route { environment, reason, cookie, trusted, consumer, credential };
-        Decision { auth: identity.outcome, override_refused, verdict: Ok(route) }
+        let Identity {
+            consumer,
+            credential,
+            ..
+        } = identity;
+        let route = Route {
+            environment,
+            reason,
+            cookie,
+            trusted,
+            consumer,
+            credential,
+        };
+        Decision {
+            auth: identity.outcome,
+            override_refused,
+            verdict: Ok(route),
+        }
     }
 }
 
@@ -159,11 +183,16 @@ impl Rollout {
         headers: &Headers<'_>,
         identity: &Identity<'_>,
     ) -> Result<(Option<usize>, bool), Box<Reply>> {
-        let Some(value) = headers.get(self.override_slot).map(<[u8]>::trim_ascii).filter(|value| !value.is_empty())
+        let Some(value) = headers
+            .get(self.override_slot)
+            .map(<[u8]>::trim_ascii)
+            .filter(|value| !value.is_empty())
         else {
             return Ok((None, false));
         };
-        let consumer = identity.consumer.and_then(|consumer| self.auth.consumers.get(consumer));
+        let consumer = identity
+            .consumer
+            .and_then(|consumer| self.auth.consumers.get(consumer));
         let allowed = match self.allow {
             Allow::Nobody => false,
             Allow::Consumers => consumer.is_some_and(|consumer| consumer.may_override),
@@ -172,10 +201,18 @@ impl Rollout {
         if !allowed {
             return Ok((None, true));
         }
-        let names = || self.environments.iter().map(|environment| environment.name.as_str());
+        let names = || {
+            self.environments
+                .iter()
+                .map(|environment| environment.name.as_str())
+        };
         match names().position(|name| value.eq_ignore_ascii_case(name.as_bytes())) {
             Some(environment) => Ok((Some(environment), false)),
-            None => Err(Box::new(unknown_environment(self.override_header.as_str(), value, names()))),
+            None => Err(Box::new(unknown_environment(
+                self.override_header.as_str(),
+                value,
+                names(),
+            ))),
         }
     }
 
@@ -188,7 +225,9 @@ impl Rollout {
         identity: &Identity<'_>,
         surroundings: &mut Surroundings<'_>,
     ) -> (usize, Reason, Option<CookieId>) {
-        let by_key = |key: &[u8]| rendezvous::choose(&self.environments, &self.weights, key).unwrap_or(self.stable);
+        let by_key = |key: &[u8]| {
+            rendezvous::choose(&self.environments, &self.weights, key).unwrap_or(self.stable)
+        };
         let mut wants_cookie = false;
         for source in &self.sticky.by {
             let key: Cow<'_, [u8]> = match source {
@@ -196,10 +235,12 @@ impl Rollout {
                     Some(key) => key,
                     None => continue,
                 },
-                KeySource::Header(slot) => match headers.get(*slot).filter(|value| !value.is_empty()) {
-                    Some(value) => value.into(),
-                    None => continue,
-                },
+                KeySource::Header(slot) => {
+                    match headers.get(*slot).filter(|value| !value.is_empty()) {
+                        Some(value) => value.into(),
+                        None => continue,
+                    }
+                }
                 KeySource::Cookie(name) | KeySource::OwnCookie(name) => {
                     match cookie(headers, document.slots().cookie, name) {
                         Some(value) => value.into(),
@@ -228,7 +269,9 @@ impl Rollout {
         }
         let environment = match self.strategy {
             Strategy::WeightedRandom => surroundings.random.draw(&self.weights),
-            Strategy::WeightedRoundRobin | Strategy::ConsistentHash => surroundings.balancer.choose(),
+            Strategy::WeightedRoundRobin | Strategy::ConsistentHash => {
+                surroundings.balancer.choose()
+            }
         };
         (environment.unwrap_or(self.stable), Reason::Strategy, None)
     }
@@ -240,7 +283,10 @@ impl Rollout {
         path: &'a [u8],
         identity: &Identity<'a>,
     ) -> Option<Cow<'a, [u8]>> {
-        if let Some(consumer) = identity.consumer.and_then(|consumer| self.auth.consumers.get(consumer)) {
+        if let Some(consumer) = identity
+            .consumer
+            .and_then(|consumer| self.auth.consumers.get(consumer))
+        {
             return Some(consumer.name.as_str().as_bytes().into());
         }
         match &identity.credential {
@@ -253,10 +299,22 @@ impl Rollout {
     }
 }
 
-fn unknown_environment<'a>(header: &str, value: &[u8], names: impl Iterator<Item = &'a str>) -> Reply {
+fn unknown_environment<'a>(
+    header: &str,
+    value: &[u8],
+    names: impl Iterator<Item = &'a str>,
+) -> Reply {
     let echo = String::from_utf8_lossy(value.get(..LONGEST_ECHO).unwrap_or(value));
     let names: Vec<_> = names.collect();
-    let message = ["`", header, ": ", &echo, "` names no environment. The environments are: ", &names.join(", "), "."];
+    let message = [
+        "`",
+        header,
+        ": ",
+        &echo,
+        "` names no environment. The environments are: ",
+        &names.join(", "),
+        ".",
+    ];
     Reply {
         status: 400,
         headers: vec![("content-type", "application/json".into())],
@@ -277,7 +335,9 @@ impl Rollout {
         scratch: &mut Vec<u8>,
         apply: Apply<'_>,
     ) {
-        let Some(environment) = self.environments.get(route.environment) else { return };
+        let Some(environment) = self.environments.get(route.environment) else {
+            return;
+        };
         // Some hosts set only the first of several values.
         let set = |name: &str, count: usize, value: &[u8], apply: Apply<'_>| {
             if count > 1 {
@@ -286,21 +346,45 @@ impl Rollout {
             apply(Edit::Set(name, value));
         };
         let slots = document.slots();
-        set(MODE_HEADER, headers.count(slots.mode), environment.name.as_str().as_bytes(), apply);
+        set(
+            MODE_HEADER,
+            headers.count(slots.mode),
+            environment.name.as_str().as_bytes(),
+            apply,
+        );
         if let Some((name, slot)) = &self.auth.identity {
-            match route.consumer.and_then(|consumer| self.auth.consumers.get(consumer)) {
-                Some(consumer) => set(name.as_str(), headers.count(*slot), consumer.name.as_str().as_bytes(), apply),
+            match route
+                .consumer
+                .and_then(|consumer| self.auth.consumers.get(consumer))
+            {
+                Some(consumer) => set(
+                    name.as_str(),
+                    headers.count(*slot),
+                    consumer.name.as_str().as_bytes(),
+                    apply,
+                ),
                 None if headers.count(*slot) > 0 => apply(Edit::Remove(name.as_str())),
                 None => {}
             }
         }
-        let own = environment.credential.as_ref().filter(|_| route.trusted && !self.attempts);
+        let own = environment
+            .credential
+            .as_ref()
+            .filter(|_| route.trusted && !self.attempts);
         let own_header = own.map(|credential| credential.header.as_str());
         self.clean(route, headers, own_header, slots.path, scratch, apply);
         if let Some(credential) = own {
-            let slot = self.credential_headers.iter().find(|(name, _)| *name == credential.header);
+            let slot = self
+                .credential_headers
+                .iter()
+                .find(|(name, _)| *name == credential.header);
             let count = slot.map_or(0, |(_, slot)| headers.count(*slot));
-            set(credential.header.as_str(), count, credential.value.expose(), apply);
+            set(
+                credential.header.as_str(),
+                count,
+                credential.value.expose(),
+                apply,
+            );
         }
     }
 
@@ -316,27 +400,40 @@ impl Rollout {
     ) {
         let normalized = match (self.auth.mode, &route.credential) {
             (AuthMode::Pass, _) | (AuthMode::Normalize, None) => return,
-            (AuthMode::Normalize, Some(credential)) => self.auth.accept.first().zip(Some(credential)),
+            (AuthMode::Normalize, Some(credential)) => {
+                self.auth.accept.first().zip(Some(credential))
+            }
             (AuthMode::Replace, _) => None,
         };
         let form = match normalized {
             Some((Source::Header { name, slot, scheme }, credential)) => {
                 scratch.clear();
                 scratch.extend_from_slice(scheme.as_str().as_bytes());
-                scratch.extend_from_slice(if scheme.as_str().is_empty() { b"" } else { b" " });
+                scratch.extend_from_slice(if scheme.as_str().is_empty() {
+                    b""
+                } else {
+                    b" "
+                });
                 scratch.extend_from_slice(credential);
                 let unchanged = headers.count(*slot) == 1 && headers.get(*slot) == Some(scratch);
                 Some((name, unchanged))
             }
             _ => None,
         };
-        let kept = |name: &str| Some(name) == own || form.is_some_and(|(own, unchanged)| unchanged && own.as_str() == name);
+        let kept = |name: &str| {
+            Some(name) == own
+                || form.is_some_and(|(own, unchanged)| unchanged && own.as_str() == name)
+        };
         let accepted = self.auth.accept.iter().filter_map(|source| match source {
             Source::Header { name, slot, .. } => Some((name, *slot)),
             Source::Query { .. } => None,
         });
         // In `replace` no environment's credential header may come from the client either.
-        let reserved = if self.auth.mode == AuthMode::Replace { &self.credential_headers[..] } else { &[] };
+        let reserved = if self.auth.mode == AuthMode::Replace {
+            &self.credential_headers[..]
+        } else {
+            &[]
+        };
         let reserved = reserved.iter().filter(|(name, _)| !self.auth.accepts(name));
         let mut last = None;
         for (name, slot) in accepted.chain(reserved.map(|(name, slot)| (name, *slot))) {
@@ -358,8 +455,15 @@ impl Rollout {
     }
 
     /// The changes of the response's headers. `answered` is the environment that answered, where that is known.
-    pub fn edit_response(&self, answered: Option<usize>, cookie: Option<&CookieId>, apply: Apply<'_>) {
-        let environment = answered.and_then(|index| self.environments.get(index)).filter(|_| self.response_headers);
+    pub fn edit_response(
+        &self,
+        answered: Option<usize>,
+        cookie: Option<&CookieId>,
+        apply: Apply<'_>,
+    ) {
+        let environment = answered
+            .and_then(|index| self.environments.get(index))
+            .filter(|_| self.response_headers);
         if let Some(environment) = environment {
             apply(Edit::Set(MODE_HEADER, environment.name.as_str().as_bytes()));
             if let Some(version) = &environment.version {
@@ -371,3 +475,6 @@ impl Rollout {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

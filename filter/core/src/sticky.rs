@@ -43,7 +43,13 @@ impl Sticky {
             _ => None,
         })?;
         let max_age = self.max_age?.as_secs().to_string();
-        let parts = [name.as_str().as_bytes(), b"=", id.as_bytes(), b"; Max-Age=", max_age.as_bytes()];
+        let parts = [
+            name.as_str().as_bytes(),
+            b"=",
+            id.as_bytes(),
+            b"; Max-Age=",
+            max_age.as_bytes(),
+        ];
         Some([&parts.concat()[..], b"; Path=/; HttpOnly; SameSite=Lax"].concat())
     }
 }
@@ -54,10 +60,17 @@ impl CookieId {
     /// A new id.
     pub(crate) fn new(random: &mut Random) -> Self {
         let bits = [random.bits().to_be_bytes(), random.bits().to_be_bytes()];
-        let nibbles = bits.as_flattened().iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        let nibbles = bits
+            .as_flattened()
+            .iter()
+            .flat_map(|byte| [byte >> 4, byte & 15]);
         let mut id = [b'0'; 32];
         for (digit, nibble) in id.iter_mut().zip(nibbles) {
-            *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+            *digit = if nibble < 10 {
+                b'0' + nibble
+            } else {
+                b'a' + nibble - 10
+            };
         }
         Self(id)
     }
@@ -71,7 +84,9 @@ impl CookieId {
 
 /// The value of a cookie, in whichever `cookie` header it is; empty ones are none.
 pub(crate) fn cookie<'a>(headers: &Headers<'a>, slot: Slot, name: &CookieName) -> Option<&'a [u8]> {
-    let pairs = headers.values(slot).flat_map(|value| value.split(|byte| *byte == b';'));
+    let pairs = headers
+        .values(slot)
+        .flat_map(|value| value.split(|byte| *byte == b';'));
     let value = pairs.map(<[u8]>::trim_ascii).find_map(|pair| {
         let (own, value) = pair.split_at_checked(name.as_str().len())?;
         (own == name.as_str().as_bytes()).then(|| value.strip_prefix(b"="))?
@@ -82,7 +97,9 @@ pub(crate) fn cookie<'a>(headers: &Headers<'a>, slot: Slot, name: &CookieName) -
 /// An address without its port: `10.0.0.1:1234` and `[::1]:1234`.
 pub(crate) fn without_port(address: &[u8]) -> &[u8] {
     let colon = address.iter().rposition(|byte| *byte == b':');
-    colon.and_then(|colon| address.get(..colon)).unwrap_or(address)
+    colon
+        .and_then(|colon| address.get(..colon))
+        .unwrap_or(address)
 }
 
 #[cfg(test)]
@@ -95,11 +112,17 @@ mod tests {
     fn finds_cookies() {
         let mut names = Names::default();
         let slot = names.slot("cookie");
-        let map = serialise(&[("cookie", b"a=1; bb=2;b=;c=\xff"), ("cookie", b"b=x=y; a=9")]);
+        let map = serialise(&[
+            ("cookie", b"a=1; bb=2;b=;c=\xff"),
+            ("cookie", b"b=x=y; a=9"),
+        ]);
         let mut spans = Spans::default();
         let headers = names.index(&map, &mut spans).unwrap();
         let get = |name| cookie(&headers, slot, &CookieName::new(name).unwrap());
-        assert_eq!([get("a"), get("bb"), get("c"), get("d")], [Some(&b"1"[..]), Some(b"2"), Some(b"\xff"), None]);
+        assert_eq!(
+            [get("a"), get("bb"), get("c"), get("d")],
+            [Some(&b"1"[..]), Some(b"2"), Some(b"\xff"), None]
+        );
         assert_eq!(get("b"), None);
     }
 
@@ -108,10 +131,19 @@ mod tests {
         let id = CookieId::new(&mut Random::new(1));
         assert!(id.as_bytes().iter().all(u8::is_ascii_hexdigit));
         let by = vec![KeySource::OwnCookie(CookieName::new("s").unwrap())];
-        let sticky = Sticky { by, max_age: Some(Duration::from_millis(3_600_000)) };
+        let sticky = Sticky {
+            by,
+            max_age: Some(Duration::from_millis(3_600_000)),
+        };
         let text = String::from_utf8(sticky.set_cookie(&id).unwrap()).unwrap();
-        assert_eq!(text.len(), "s=".len() + 32 + "; Max-Age=3600; Path=/; HttpOnly; SameSite=Lax".len());
-        assert!(text.starts_with("s=") && text.ends_with("; Max-Age=3600; Path=/; HttpOnly; SameSite=Lax"));
+        assert_eq!(
+            text.len(),
+            "s=".len() + 32 + "; Max-Age=3600; Path=/; HttpOnly; SameSite=Lax".len()
+        );
+        assert!(
+            text.starts_with("s=")
+                && text.ends_with("; Max-Age=3600; Path=/; HttpOnly; SameSite=Lax")
+        );
         assert_eq!(Sticky::default().set_cookie(&id), None);
     }
 

@@ -58,7 +58,9 @@ impl Timestamp {
             return None;
         }
         let of_day = ((hour * 60 + minute - offset) * 60 + second) * 1000 + millis;
-        Some(Self(days_since_epoch(year, month, day) * MILLIS_PER_DAY + of_day))
+        Some(Self(
+            days_since_epoch(year, month, day) * MILLIS_PER_DAY + of_day,
+        ))
     }
 }
 
@@ -87,8 +89,13 @@ impl Duration {
     /// such as `90s`, `5m`, `1h30m`, `250ms`. `None` if the text is anything else, or longer than 64 bits hold.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        const UNITS: [(&[u8], u64); 5] =
-            [(b"d", 86_400_000), (b"h", 3_600_000), (b"m", 60_000), (b"s", 1000), (b"ms", 1)];
+        const UNITS: [(&[u8], u64); 5] = [
+            (b"d", 86_400_000),
+            (b"h", 3_600_000),
+            (b"m", 60_000),
+            (b"s", 1000),
+            (b"ms", 1),
+        ];
         let mut scanner = Scanner(text.as_bytes());
         let mut units = UNITS.iter();
         let mut total = 0_u64;
@@ -128,8 +135,13 @@ impl<'a> Scanner<'a> {
     /// One or more digits.
     fn number(&mut self) -> Option<u64> {
         let digits = self.take_while(u8::is_ascii_digit);
-        let add = |value: u64, digit: &u8| value.checked_mul(10)?.checked_add(u64::from(digit - b'0'));
-        if digits.is_empty() { None } else { digits.iter().try_fold(0, add) }
+        let add =
+            |value: u64, digit: &u8| value.checked_mul(10)?.checked_add(u64::from(digit - b'0'));
+        if digits.is_empty() {
+            None
+        } else {
+            digits.iter().try_fold(0, add)
+        }
     }
 
     fn letters(&mut self) -> &'a [u8] {
@@ -153,7 +165,11 @@ impl<'a> Scanner<'a> {
         if digits.is_empty() {
             return None;
         }
-        let padded = digits.iter().copied().chain(std::iter::repeat(b'0')).take(3);
+        let padded = digits
+            .iter()
+            .copied()
+            .chain(std::iter::repeat(b'0'))
+            .take(3);
         Some(padded.fold(0, |value, digit| value * 10 + i64::from(digit - b'0')))
     }
 
@@ -207,7 +223,19 @@ mod tests {
         assert_eq!(parse("1h30m"), Some(5_400_000));
         assert_eq!(parse("1d2h3m4s5ms"), Some(93_784_005));
         assert_eq!(parse("0s"), Some(0));
-        for bad in ["", "5", "m", "5x", "1m1h", "1m1m", "-5s", "1.5s", " 5s", "99999999999999999999s", "999999999999999999d"] {
+        for bad in [
+            "",
+            "5",
+            "m",
+            "5x",
+            "1m1h",
+            "1m1m",
+            "-5s",
+            "1.5s",
+            " 5s",
+            "99999999999999999999s",
+            "999999999999999999d",
+        ] {
             assert_eq!(parse(bad), None, "{bad}");
         }
     }
@@ -216,10 +244,23 @@ mod tests {
     fn instants() {
         let parse = |text| Timestamp::parse(text).map(Timestamp::as_millis);
         assert_eq!(parse("1970-01-01T00:00:00Z"), Some(0));
-        assert_eq!(parse("2026-11-22T20:00:00.25+02:00"), Some(1_795_370_400_250));
+        assert_eq!(
+            parse("2026-11-22T20:00:00.25+02:00"),
+            Some(1_795_370_400_250)
+        );
         assert_eq!(parse("0001-01-01T00:00:00Z"), Some(-62_135_596_800_000));
-        for bad in ["", "2026-02-29T00:00:00Z", "2026-13-01T00:00:00Z", "2026-11-22", "2026-11-22T20:00Z", "2026-11-22T24:00:00Z",
-            "2026-11-22T20:00:00", "2026-11-22T20:00:00.Z", "2026-11-22T20:00:00+2:00", "2026-11-22T20:00:00Zx"] {
+        for bad in [
+            "",
+            "2026-02-29T00:00:00Z",
+            "2026-13-01T00:00:00Z",
+            "2026-11-22",
+            "2026-11-22T20:00Z",
+            "2026-11-22T24:00:00Z",
+            "2026-11-22T20:00:00",
+            "2026-11-22T20:00:00.Z",
+            "2026-11-22T20:00:00+2:00",
+            "2026-11-22T20:00:00Zx",
+        ] {
             assert_eq!(parse(bad), None, "{bad}");
         }
     }

@@ -76,6 +76,7 @@ pub(super) fn options() -> Options {
         admin_address_path: None,
         limits: GuestLimits::default(),
         drain: Duration::from_secs(30),
+        compiler: std::env::current_exe().ok(),
         env: Arc::new(|name| std::env::var(name).ok()),
     }
 }

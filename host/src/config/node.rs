@@ -61,7 +61,10 @@ pub(super) fn parse(file: &Path, text: &str) -> Result<Node, SyntaxError> {
     if extension.eq_ignore_ascii_case("yaml") || extension.eq_ignore_ascii_case("yml") {
         yaml::parse(text)
     } else {
-        json::parse(text)
+        json::parse(text).map_err(|e| SyntaxError {
+            message: format!("{} (only .yaml and .yml files are YAML)", e.message),
+            ..e
+        })
     }
 }
 

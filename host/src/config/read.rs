@@ -90,12 +90,22 @@ fn read_bootstrap(o: &Object<'_>) -> Bootstrap {
         .and_then(|f| f.object(static_resources))
         .unwrap_or_default();
     check_cluster_uses(o.field(), &clusters);
+    let node = o.get("node").and_then(|f| f.object(read_node));
+    let node = node.unwrap_or_default();
+    let discovers = !o.field().context().facts.discoveries.borrow().is_empty();
+    if discovers && (node.id.is_empty() || node.cluster.is_empty()) {
+        let place = super::reader::Place {
+            line: o.field().node().line,
+            path: "node".to_owned(),
+        };
+        let message = "config_discovery needs node.id and node.cluster in Envoy, here or by --service-node, --service-cluster";
+        o.field()
+            .context()
+            .report(Severity::Warning, &place, message);
+    }
     Bootstrap {
         file: o.field().context().file.to_owned(),
-        node: o
-            .get("node")
-            .and_then(|f| f.object(read_node))
-            .unwrap_or_default(),
+        node,
         admin: o.get("admin").and_then(|f| f.object(admin)).flatten(),
         stats_tags: o
             .get("stats_config")

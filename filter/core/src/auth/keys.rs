@@ -48,7 +48,10 @@ impl KeyTable {
     /// A table for this many keys.
     pub(crate) fn with_capacity(keys: usize) -> Self {
         let slots = keys.saturating_mul(2).max(1).next_power_of_two();
-        Self { slots: vec![0; slots], keys: Vec::with_capacity(keys) }
+        Self {
+            slots: vec![0; slots],
+            keys: Vec::with_capacity(keys),
+        }
     }
 
     /// Adds a key; where its digest is there already, it is left out and the one that is there is the error. The table
@@ -59,7 +62,9 @@ impl KeyTable {
         }
         self.keys.push(key);
         let number = u32::try_from(self.keys.len()).unwrap_or(0);
-        let free = self.probe(&key.digest).find(|slot| self.slots.get(*slot) == Some(&0));
+        let free = self
+            .probe(&key.digest)
+            .find(|slot| self.slots.get(*slot) == Some(&0));
         if let Some(slot) = free.and_then(|slot| self.slots.get_mut(slot)) {
             *slot = number;
         }
@@ -79,7 +84,9 @@ impl KeyTable {
     fn find(&self, digest: &[u8; 32]) -> Option<&Key> {
         for slot in self.probe(digest) {
             let number = self.slots.get(slot).copied().unwrap_or(0);
-            let key = self.keys.get(usize::try_from(number).ok()?.checked_sub(1)?)?;
+            let key = self
+                .keys
+                .get(usize::try_from(number).ok()?.checked_sub(1)?)?;
             // Which slot is looked at depends on a digest that nobody can choose; the comparison shows nothing more.
             if bool::from(key.digest.ct_eq(digest)) {
                 return Some(key);
@@ -104,18 +111,35 @@ mod tests {
     use super::*;
 
     fn key(text: &str, consumer: usize) -> Key {
-        Key { digest: digest(text.as_bytes()), consumer, not_before: None, not_after: None }
+        Key {
+            digest: digest(text.as_bytes()),
+            consumer,
+            not_before: None,
+            not_after: None,
+        }
     }
 
     #[test]
     fn windows_begin_inclusive_and_end_exclusive() {
         let mut table = KeyTable::with_capacity(1);
         let at = Timestamp::from_millis;
-        table.insert(Key { not_before: Some(at(10)), not_after: Some(at(20)), ..key("k", 3) }).unwrap();
+        table
+            .insert(Key {
+                not_before: Some(at(10)),
+                not_after: Some(at(20)),
+                ..key("k", 3)
+            })
+            .unwrap();
         let verify = |millis| table.verify(b"k", at(millis));
-        assert_eq!([9, 10, 19, 20].map(verify), [
-            Verified::NotYetValid, Verified::Consumer(3), Verified::Consumer(3), Verified::Expired,
-        ]);
+        assert_eq!(
+            [9, 10, 19, 20].map(verify),
+            [
+                Verified::NotYetValid,
+                Verified::Consumer(3),
+                Verified::Consumer(3),
+                Verified::Expired,
+            ]
+        );
         assert_eq!(table.verify(b"K", at(15)), Verified::Unknown);
         assert_eq!(table.insert(key("k", 4)).unwrap_err().consumer, 3);
         assert_eq!(KeyTable::default().verify(b"k", at(0)), Verified::Unknown);

@@ -9,7 +9,11 @@ use crate::headers::{Headers, Slot};
 #[derive(Debug)]
 pub(crate) enum Source {
     /// A header, perhaps with a scheme before the credential
-    Header { name: HeaderName, slot: Slot, scheme: Scheme },
+    Header {
+        name: HeaderName,
+        slot: Slot,
+        scheme: Scheme,
+    },
     /// A query parameter
     Query { name: QueryName },
 }
@@ -28,7 +32,11 @@ pub(crate) enum Found<'a> {
 }
 
 /// Finds the credential in all accepted places. `path` is the request's path with its query.
-pub(crate) fn find<'a>(sources: &[Source], headers: &Headers<'a>, path: Option<&'a [u8]>) -> Found<'a> {
+pub(crate) fn find<'a>(
+    sources: &[Source],
+    headers: &Headers<'a>,
+    path: Option<&'a [u8]>,
+) -> Found<'a> {
     let mut found = Found::Nothing;
     let mut note = |credential: Cow<'a, [u8]>| {
         found = match &found {
@@ -42,12 +50,17 @@ pub(crate) fn find<'a>(sources: &[Source], headers: &Headers<'a>, path: Option<&
     for source in sources {
         match source {
             Source::Header { slot, scheme, .. } => {
-                let values = headers.values(*slot).filter_map(|value| strip_scheme(value, scheme.as_str().as_bytes()));
+                let values = headers
+                    .values(*slot)
+                    .filter_map(|value| strip_scheme(value, scheme.as_str().as_bytes()));
                 values.for_each(|credential| note(Cow::Borrowed(credential)));
             }
             Source::Query { name } => {
-                let values = parameters(path.unwrap_or_default()).filter(|(key, _)| key == &name.as_str().as_bytes());
-                values.filter(|(_, value)| !value.is_empty()).for_each(|(_, value)| note(percent_decode(value)));
+                let values = parameters(path.unwrap_or_default())
+                    .filter(|(key, _)| key == &name.as_str().as_bytes());
+                values
+                    .filter(|(_, value)| !value.is_empty())
+                    .for_each(|(_, value)| note(percent_decode(value)));
             }
         }
     }
@@ -73,9 +86,14 @@ pub(crate) fn without_query(path: &[u8]) -> &[u8] {
 
 /// Names and values of the query, as they stand there.
 fn parameters(path: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let query = path.split_at_checked(without_query(path).len() + 1).map_or(&[][..], |(_, query)| query);
+    let query = path
+        .split_at_checked(without_query(path).len() + 1)
+        .map_or(&[][..], |(_, query)| query);
     query.split(|byte| *byte == b'&').map(|parameter| {
-        let name = parameter.split(|byte| *byte == b'=').next().unwrap_or_default();
+        let name = parameter
+            .split(|byte| *byte == b'=')
+            .next()
+            .unwrap_or_default();
         (name, parameter.get(name.len() + 1..).unwrap_or_default())
     })
 }
@@ -112,9 +130,9 @@ fn percent_decode(text: &[u8]) -> Cow<'_, [u8]> {
     let mut rest = text;
     while let Some((first, after)) = rest.split_first() {
         let escaped = match after {
-            [high, low, after @ ..] if *first == b'%' => {
-                hex_value(*high).zip(hex_value(*low)).map(|(high, low)| (high << 4 | low, after))
-            }
+            [high, low, after @ ..] if *first == b'%' => hex_value(*high)
+                .zip(hex_value(*low))
+                .map(|(high, low)| (high << 4 | low, after)),
             _ => None,
         };
         let (byte, after) = escaped.unwrap_or((*first, after));
@@ -139,7 +157,12 @@ mod tests {
             scheme: Scheme::new(scheme).unwrap(),
         };
         let headers = [header("authorization", "Bearer"), header("api-key", "")];
-        headers.into_iter().chain([Source::Query { name: QueryName::new("api_key").unwrap() }]).collect()
+        headers
+            .into_iter()
+            .chain([Source::Query {
+                name: QueryName::new("api_key").unwrap(),
+            }])
+            .collect()
     }
 
     fn check(headers: &[(&str, &[u8])], path: &[u8], expected: &Found<'_>) {
@@ -158,13 +181,29 @@ mod tests {
         check(&[("authorization", b"bEARER  k1 ")], b"/", &one(b"k1"));
         check(&[("authorization", b"Bearerk1")], b"/", &Found::Nothing);
         check(&[("authorization", b"Bearer")], b"/", &Found::Nothing);
-        check(&[("authorization", b"Basic k1"), ("api-key", b"k2")], b"/", &one(b"k2"));
+        check(
+            &[("authorization", b"Basic k1"), ("api-key", b"k2")],
+            b"/",
+            &one(b"k2"),
+        );
         check(&[("api-key", b"")], b"/?api_key=", &Found::Nothing);
         check(&[], b"/?a=1&api_key=k%31&b", &one(b"k1"));
         check(&[("api-key", b"\xffk")], b"/", &one(b"\xffk"));
-        check(&[("api-key", b"k1"), ("authorization", b"Bearer k1")], b"/?api_key=k1", &one(b"k1"));
-        check(&[("api-key", b"k1"), ("authorization", b"Bearer k2")], b"/", &Found::Conflict);
-        check(&[("api-key", b"k1"), ("api-key", b"k2")], b"/", &Found::Conflict);
+        check(
+            &[("api-key", b"k1"), ("authorization", b"Bearer k1")],
+            b"/?api_key=k1",
+            &one(b"k1"),
+        );
+        check(
+            &[("api-key", b"k1"), ("authorization", b"Bearer k2")],
+            b"/",
+            &Found::Conflict,
+        );
+        check(
+            &[("api-key", b"k1"), ("api-key", b"k2")],
+            b"/",
+            &Found::Conflict,
+        );
         check(&[], b"/?api_key=k1&api_key=k2", &Found::Conflict);
         check(&[], b"/?api_key=k%0d%0ax-evil:%201", &Found::Malformed);
         check(&[("api-key", b"k1")], b"/?api_key=%00", &Found::Conflict);
@@ -175,10 +214,14 @@ mod tests {
         let sources = sources(&mut Names::default());
         let strip = |path: &str| {
             let mut stripped = Vec::new();
-            strip_query(&sources, path.as_bytes(), &mut stripped).then(|| String::from_utf8(stripped).unwrap())
+            strip_query(&sources, path.as_bytes(), &mut stripped)
+                .then(|| String::from_utf8(stripped).unwrap())
         };
         assert_eq!(strip("/a?api_key=k"), Some("/a".into()));
-        assert_eq!(strip("/a?x=1&api_key=k&y&api_key="), Some("/a?x=1&y".into()));
+        assert_eq!(
+            strip("/a?x=1&api_key=k&y&api_key="),
+            Some("/a?x=1&y".into())
+        );
         assert_eq!(strip("/a?api_key"), Some("/a".into()));
         assert_eq!(strip("/a?xapi_key=k"), None);
         assert_eq!(strip("/a"), None);

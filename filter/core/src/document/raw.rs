@@ -2,8 +2,8 @@
 
 use crate::document::read::{At, Problems, Read, choice, members, object};
 use crate::document::text::{
-    ClusterName, CookieName, Count, HeaderName, HostPattern, KeyDigest, Label, Method, Name, NotYet, QueryName,
-    RolloutId, Scheme, UrlPath, VariableName, Weight,
+    ClusterName, CookieName, Count, HeaderName, HostPattern, KeyDigest, Label, Method, Name,
+    NotYet, QueryName, RolloutId, Scheme, UrlPath, VariableName, Weight,
 };
 use crate::json::Node;
 use crate::secret::Secret;
@@ -303,16 +303,23 @@ impl<T: Read> Read for ByName<T> {
     const EXPECTED: &'static str = "an object from environment names to environments";
 
     fn read(node: &Node, at: &At<'_>, problems: &mut Problems) -> Option<Self> {
-        let mut environments = Vec::new();
+        let mut environments: Vec<(Name, T)> = Vec::new();
         for (name, node) in members(node, at, problems, None)? {
             let at = at.member(name);
             let value = T::read(node, &at, problems);
             match Name::new(name) {
-                Some(name) => environments.extend(value.map(|value| (name, value))),
-                None => problems.push(&at, ["is no environment name: expected ", Name::EXPECTED].concat()),
+                Some(name) => {
+                    let place = environments.partition_point(|(other, _)| *other < name);
+                    value
+                        .into_iter()
+                        .for_each(|value| environments.insert(place, (name.clone(), value)));
+                }
+                None => problems.push(
+                    &at,
+                    ["is no environment name: expected ", Name::EXPECTED].concat(),
+                ),
             }
         }
-        environments.sort_by(|(left, _), (right, _)| left.cmp(right));
         Some(Self(environments))
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! A member that is missing or wrong becomes `None`, so that the checks that span fields still see all the others.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::json::Node;
@@ -112,12 +113,18 @@ impl<'a> At<'a> {
 impl Problems {
     /// Notes a problem.
     pub(crate) fn push(&mut self, at: &At<'_>, message: impl Into<String>) {
-        self.0.push(Problem { path: at.path(), message: message.into() });
+        self.0.push(Problem {
+            path: at.path(),
+            message: message.into(),
+        });
     }
 
     /// Notes that a value of the wrong type is there.
     pub(crate) fn wrong_type(&mut self, at: &At<'_>, expected: &str, found: &Node) {
-        self.push(at, ["expected ", expected, ", found ", found.kind()].concat());
+        self.push(
+            at,
+            ["expected ", expected, ", found ", found.kind()].concat(),
+        );
     }
 
     /// Everything noted; empty if all was right.
@@ -127,6 +134,9 @@ impl Problems {
 }
 
 // === reading ===
+
+/// Where each name was seen first.
+pub(crate) type FirstSeen<'a> = BTreeMap<&'a str, usize>;
 
 /// The members of an object; notes duplicate and unknown ones.
 pub(crate) fn members<'n>(
@@ -139,20 +149,21 @@ pub(crate) fn members<'n>(
         problems.wrong_type(at, "an object", node);
         return None;
     };
-    let mut names: Vec<&str> = members.iter().map(|(name, _)| name.as_str()).collect();
-    names.sort_unstable();
-    for (name, next) in names.iter().zip(names.iter().skip(1)) {
-        if name == next {
+    let mut seen = FirstSeen::new();
+    for (index, (name, _)) in members.iter().enumerate() {
+        if seen.insert(name, index).is_some() {
             problems.push(&at.member(name), "is there more than once");
+        } else if let Some(allowed) = allowed
+            && !allowed.contains(&name.as_str())
+        {
+            problems.push(&at.member(name), unknown_field(name, allowed));
         }
-    }
-    for name in allowed.into_iter().flat_map(|allowed| names.iter().filter(|name| !allowed.contains(name))) {
-        problems.push(&at.member(name), unknown_field(name, allowed.unwrap_or_default()));
     }
     Some(members)
 }
 
 /// Reads the member `name`; absent and `null` are `None`, and a problem if it is required.
+#[inline(never)]
 pub(crate) fn member<T: Read>(
     members: &[(String, Node)],
     name: &str,
@@ -190,11 +201,18 @@ pub(crate) fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
 
 fn unknown_field(name: &str, allowed: &[&str]) -> String {
     let allowed_list = list(allowed.iter().copied());
-    let nearest = allowed.iter().map(|field| (distance(name, field), field)).min();
+    let nearest = allowed
+        .iter()
+        .map(|field| (distance(name, field), field))
+        .min();
     match nearest {
-        Some((distance, field)) if distance <= 2 => {
-            ["is unknown; did you mean `", field, "`? Allowed here: ", &allowed_list].concat()
-        }
+        Some((distance, field)) if distance <= 2 => [
+            "is unknown; did you mean `",
+            field,
+            "`? Allowed here: ",
+            &allowed_list,
+        ]
+        .concat(),
         _ => ["is unknown; allowed here: ", &allowed_list].concat(),
     }
 }
@@ -268,6 +286,8 @@ macro_rules! object {
         impl $crate::document::read::Read for $name {
             const EXPECTED: &'static str = "an object";
 
+            #[cold]
+            #[inline(never)]
             fn read(
                 node: &$crate::json::Node,
                 at: &$crate::document::read::At<'_>,
@@ -358,7 +378,9 @@ mod tests {
         assert_eq!(list(["a", "b", "c"]), "`a`, `b` or `c`");
         assert_eq!(distance("wieght", "weight"), 2);
         assert_eq!(distance("", "abc"), 3);
-        assert!(unknown_field("wheight", &["version", "weight"]).contains("did you mean `weight`?"));
+        assert!(
+            unknown_field("wheight", &["version", "weight"]).contains("did you mean `weight`?")
+        );
         assert!(!unknown_field("zzz", &["version", "weight"]).contains("did you mean"));
     }
 

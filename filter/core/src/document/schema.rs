@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use crate::document::raw::{ByName, Items, Document, KeyField, KeySource, Rollout, Rollouts};
+use crate::document::raw::{ByName, Document, Items, KeyField, KeySource, Rollout, Rollouts};
 use crate::document::text::Name;
 
 /// The JSON Schema of the rollout document (draft 2020-12).
@@ -81,3 +81,6 @@ impl JsonSchema for KeySource {
         ] })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -134,7 +134,15 @@ text!(
 
 /// Names that frame or route a message: the filter must never write or remove them.
 const FRAMING_HEADERS: [&str; 9] = [
-    "connection", "content-length", "expect", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade",
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
 ];
 
 fn all(text: &str, longest: usize, allowed: impl Fn(u8) -> bool) -> bool {
@@ -147,10 +155,15 @@ fn is_token(byte: u8) -> bool {
 
 /// Whether a header may hold these bytes: none of the control characters, and something to hold.
 pub(crate) fn is_header_value(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
+    !bytes.is_empty()
+        && bytes
+            .iter()
+            .all(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
 }
 
 /// Reads a string that `convert` accepts. Messages do not repeat it: it may be a secret in the wrong place.
+#[cold]
+#[inline(never)]
 fn string<T>(
     node: &Node,
     at: &At<'_>,
@@ -276,7 +289,10 @@ impl Read for NotYet {
     const EXPECTED: &'static str = "nothing yet";
 
     fn read(_: &Node, at: &At<'_>, problems: &mut Problems) -> Option<Self> {
-        problems.push(at, "is not supported by this version of the filter yet; remove it");
+        problems.push(
+            at,
+            "is not supported by this version of the filter yet; remove it",
+        );
         None
     }
 }
@@ -285,7 +301,13 @@ schema!(Weight, { "type": "integer", "minimum": 0, "maximum": 1_000_000 });
 schema!(Count, { "type": "integer", "minimum": 0, "maximum": 4_294_967_295_u32 });
 schema!(NotYet, { "not": {} });
 
-fn integer(node: &Node, at: &At<'_>, problems: &mut Problems, expected: &str, largest: u32) -> Option<u32> {
+fn integer(
+    node: &Node,
+    at: &At<'_>,
+    problems: &mut Problems,
+    expected: &str,
+    largest: u32,
+) -> Option<u32> {
     let Node::Number(number) = node else {
         problems.wrong_type(at, expected, node);
         return None;
@@ -294,7 +316,11 @@ fn integer(node: &Node, at: &At<'_>, problems: &mut Problems, expected: &str, la
         problems.push(at, ["is out of range: expected ", expected].concat());
         return None;
     }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be within a u32 just above")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked to be within a u32 just above"
+    )]
     let integer = *number as u32;
     if f64::from(integer) < *number {
         problems.push(at, ["has a fraction: expected ", expected].concat());
@@ -313,7 +339,11 @@ mod tests {
         let node = Node::parse(json.as_bytes()).unwrap();
         let mut problems = Problems::default();
         let value = T::read(&node, &At::Root, &mut problems);
-        let messages: Vec<_> = problems.into_vec().into_iter().map(|problem| problem.message).collect();
+        let messages: Vec<_> = problems
+            .into_vec()
+            .into_iter()
+            .map(|problem| problem.message)
+            .collect();
         value.ok_or(messages.join("\n"))
     }
 
@@ -323,22 +353,51 @@ mod tests {
         assert_eq!(read::<Weight>("95.0"), Ok(Weight(95)));
         assert_eq!(read::<Count>("4294967295"), Ok(Count(u32::MAX)));
         assert_eq!(read::<Weight>("-0"), Ok(Weight(0)));
-        assert_eq!(read::<Weight>("0.5").unwrap_err(), "has a fraction: expected an integer from 0 to 1000000");
-        assert!(read::<Weight>("-1").unwrap_err().starts_with("is out of range"));
-        assert!(read::<Weight>("1e300").unwrap_err().starts_with("is out of range"));
-        assert_eq!(read::<Weight>("\"95\"").unwrap_err(), "expected an integer from 0 to 1000000, found a string");
+        assert_eq!(
+            read::<Weight>("0.5").unwrap_err(),
+            "has a fraction: expected an integer from 0 to 1000000"
+        );
+        assert!(
+            read::<Weight>("-1")
+                .unwrap_err()
+                .starts_with("is out of range")
+        );
+        assert!(
+            read::<Weight>("1e300")
+                .unwrap_err()
+                .starts_with("is out of range")
+        );
+        assert_eq!(
+            read::<Weight>("\"95\"").unwrap_err(),
+            "expected an integer from 0 to 1000000, found a string"
+        );
     }
 
     #[test]
     fn digests_are_never_repeated_in_messages() {
-        assert!(read::<KeyDigest>(&format!("\"{}\"", "aB".repeat(32))).is_ok_and(|digest| digest.0 == [0xab; 32]));
-        for wrong in ["sk-live-1234".to_owned(), "g".repeat(64), "a".repeat(63), "é".repeat(32)] {
-            let Err(message) = read::<KeyDigest>(&format!("\"{wrong}\"")) else { panic!("{wrong} was accepted") };
+        assert!(
+            read::<KeyDigest>(&format!("\"{}\"", "aB".repeat(32)))
+                .is_ok_and(|digest| digest.0 == [0xab; 32])
+        );
+        for wrong in [
+            "sk-live-1234".to_owned(),
+            "g".repeat(64),
+            "a".repeat(63),
+            "é".repeat(32),
+        ] {
+            let Err(message) = read::<KeyDigest>(&format!("\"{wrong}\"")) else {
+                panic!("{wrong} was accepted")
+            };
             assert!(!message.contains(&wrong), "{message}");
         }
-        let Err(message) = read::<Secret>("\"hush\\r\\nx-evil: 1\"") else { panic!("accepted") };
+        let Err(message) = read::<Secret>("\"hush\\r\\nx-evil: 1\"") else {
+            panic!("accepted")
+        };
         assert!(!message.contains("hush"));
-        assert_eq!(format!("{:?}", read::<Secret>("\"hush\"")), "Ok(<redacted>)");
+        assert_eq!(
+            format!("{:?}", read::<Secret>("\"hush\"")),
+            "Ok(<redacted>)"
+        );
     }
 
     fn candidates() -> impl Strategy<Value = String> {

@@ -28,7 +28,9 @@ impl Random {
 
     /// Draws an index by weights; `None` if all are zero.
     pub fn draw(&mut self, weights: &[u32]) -> Option<usize> {
-        let total = weights.iter().fold(0_u32, |sum, weight| sum.saturating_add(*weight));
+        let total = weights
+            .iter()
+            .fold(0_u32, |sum, weight| sum.saturating_add(*weight));
         let mut lot = self.below(total);
         for (index, weight) in weights.iter().enumerate() {
             if lot < *weight {
@@ -52,7 +54,10 @@ mod tests {
             counts[random.draw(&[90, 0, 10]).unwrap()] += 1;
         }
         // Nine standard deviations of a binomial with p = 0.1.
-        assert!(counts[1] == 0 && counts[2].abs_diff(10_000) < 860, "{counts:?}");
+        assert!(
+            counts[1] == 0 && counts[2].abs_diff(10_000) < 860,
+            "{counts:?}"
+        );
         assert_eq!(random.draw(&[0, 0]), None);
         assert_eq!(random.draw(&[]), None);
     }

@@ -22,7 +22,9 @@ impl Salt {
     #[must_use]
     pub(crate) fn new(rollout: &str) -> Self {
         let digest: [u8; 32] = Sha256::digest(rollout.as_bytes()).into();
-        let [k0, k1, ..] = digest.as_chunks::<8>().0 else { return Self(0, 0) };
+        let [k0, k1, ..] = digest.as_chunks::<8>().0 else {
+            return Self(0, 0);
+        };
         Self(u64::from_le_bytes(*k0), u64::from_le_bytes(*k1))
     }
 
@@ -66,8 +68,17 @@ fn minus_ln(x: f64) -> f64 {
     const ONE: u64 = 1023 << 52;
     // 1/23, 1/21, ... 1/3: with |s| <= 0.2 the next term is below 1e-18.
     const COEFFICIENTS: [f64; 11] = [
-        1.0 / 23.0, 1.0 / 21.0, 1.0 / 19.0, 1.0 / 17.0, 1.0 / 15.0, 1.0 / 13.0, 1.0 / 11.0, 1.0 / 9.0, 1.0 / 7.0,
-        1.0 / 5.0, 1.0 / 3.0,
+        1.0 / 23.0,
+        1.0 / 21.0,
+        1.0 / 19.0,
+        1.0 / 17.0,
+        1.0 / 15.0,
+        1.0 / 13.0,
+        1.0 / 11.0,
+        1.0 / 9.0,
+        1.0 / 7.0,
+        1.0 / 5.0,
+        1.0 / 3.0,
     ];
     let bits = x.to_bits();
     let mut mantissa = f64::from_bits(bits & MANTISSA | ONE);
@@ -79,7 +90,9 @@ fn minus_ln(x: f64) -> f64 {
     }
     let s = (mantissa - 1.0) / (mantissa + 1.0);
     let square = s * s;
-    let series = COEFFICIENTS.iter().fold(0.0, |sum, coefficient| (sum + coefficient) * square);
+    let series = COEFFICIENTS
+        .iter()
+        .fold(0.0, |sum, coefficient| (sum + coefficient) * square);
     halvings * std::f64::consts::LN_2 - 2.0 * s * (1.0 + series)
 }
 
@@ -95,7 +108,10 @@ mod tests {
             let x = uniform(bits);
             assert!(x > 0.0 && x < 1.0);
             let (ours, theirs) = (minus_ln(x), -x.ln());
-            assert!((ours - theirs).abs() <= 1e-14 * theirs.max(1.0), "{x}: {ours} {theirs}");
+            assert!(
+                (ours - theirs).abs() <= 1e-14 * theirs.max(1.0),
+                "{x}: {ours} {theirs}"
+            );
         }
         assert!(minus_ln(uniform(u64::MAX)) > 0.0);
     }
@@ -104,17 +120,28 @@ mod tests {
     #[test]
     fn test_vectors() {
         let salt = Salt::new("chat-api-2.1.0");
-        assert_eq!((salt.0, salt.1), (0, 0));
+        assert_eq!(
+            (salt.0, salt.1),
+            (9_813_990_648_238_489_299, 14_975_829_196_983_285_999)
+        );
         let mut hasher = salt.hasher("green");
         hasher.write(b"team-a");
-        assert_eq!(hasher.finish(), 0);
-        assert_eq!(minus_ln(uniform(0)).to_bits(), 0);
-        assert_eq!(minus_ln(uniform(0x0123_4567_89ab_cdef)).to_bits(), 0);
-        assert_eq!(minus_ln(uniform(0xfedc_ba98_7654_3210)).to_bits(), 0);
+        assert_eq!(hasher.finish(), 0xcf72_8f6c_4443_6218);
+        assert_eq!(minus_ln(uniform(0)).to_bits(), 0x4042_5e4f_7b27_37fa);
+        assert_eq!(
+            minus_ln(uniform(0x0123_4567_89ab_cdef)).to_bits(),
+            0x4015_aa16_394d_4834
+        );
+        assert_eq!(
+            minus_ln(uniform(0xfedc_ba98_7654_3210)).to_bits(),
+            0x3f72_3eb9_9135_4e4c
+        );
     }
 
     fn environments(count: usize, rollout: &str) -> Vec<Environment> {
-        (0..count).map(|index| Environment::for_tests(&format!("e{index}"), rollout)).collect()
+        (0..count)
+            .map(|index| Environment::for_tests(&format!("e{index}"), rollout))
+            .collect()
     }
 
     proptest! {

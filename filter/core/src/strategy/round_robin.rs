@@ -16,7 +16,11 @@ impl RoundRobin {
     #[must_use]
     pub fn new(weights: Vec<u32>) -> Self {
         let total = weights.iter().copied().map(i64::from).sum();
-        Self { credits: vec![0; weights.len()], weights, total }
+        Self {
+            credits: vec![0; weights.len()],
+            weights,
+            total,
+        }
     }
 
     /// The weights in force.
@@ -35,14 +39,21 @@ impl RoundRobin {
         }
         let mut left_over = 0;
         for (index, (credit, weight)) in next.credits.iter_mut().zip(&next.weights).enumerate() {
-            let earned = carried(index).and_then(|old| self.credits.get(old)).copied().unwrap_or(0);
+            let earned = carried(index)
+                .and_then(|old| self.credits.get(old))
+                .copied()
+                .unwrap_or(0);
             if *weight > 0 {
                 *credit = earned.saturating_mul(next.total) / self.total;
                 left_over -= *credit;
             }
         }
         // Credits add up to zero; what rounding and departures leave goes to the heaviest, which feels it least.
-        let heaviest = next.weights.iter().enumerate().max_by_key(|(_, weight)| **weight);
+        let heaviest = next
+            .weights
+            .iter()
+            .enumerate()
+            .max_by_key(|(_, weight)| **weight);
         if let Some(credit) = heaviest.and_then(|(index, _)| next.credits.get_mut(index)) {
             *credit = credit.saturating_add(left_over);
         }

@@ -231,10 +231,12 @@ fn mutations(o: &Object<'_>, name: &'static str, request: bool) -> Vec<HeaderEdi
 
 fn discovery(field: &Field<'_>, name: &str, slot: Slot) -> Option<Discovery> {
     field.object(|o| {
-        if let Some(urls) = o.required("type_urls") {
-            for url in urls.items() {
-                url.choice(&[(WASM_URL, ())]);
-            }
+        let urls = o.required("type_urls").map(|f| f.items());
+        if urls.as_ref().is_some_and(Vec::is_empty) {
+            o.missing("type_urls", "must name the type of the filter");
+        }
+        for url in urls.unwrap_or_default() {
+            url.choice(&[(WASM_URL, ())]);
         }
         let default = o.get("default_config");
         // With a file there is nothing to warm: its document is there when the listener starts, or Envoy does not

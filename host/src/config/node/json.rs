@@ -16,7 +16,7 @@ use super::{MAX_DEPTH, Node, SyntaxError, Value};
 pub(in super::super) fn parse(text: &str) -> Result<Node, SyntaxError> {
     let raw: &RawValue = serde_json::from_str(text).map_err(|e| SyntaxError {
         line: e.line().max(1),
-        message: format!("not JSON (only .yaml and .yml files are YAML): {e}"),
+        message: format!("not JSON: {e}"),
     })?;
     node(raw.get(), &Source::new(text), 0)
 }

@@ -116,10 +116,11 @@ impl<'a> Builder<'a> {
     ) -> Result<(), SyntaxError> {
         if !self.wants_key() {
             refuse_tag(tag, line)?;
+            let value = resolve(&text, style);
             return self.put(
                 Node {
-                    line,
-                    value: resolve(&text, style),
+                    line: line_of(&text, style, line),
+                    value,
                 },
                 anchor,
             );
@@ -192,6 +193,17 @@ impl<'a> Builder<'a> {
             _ => {}
         }
         Ok(())
+    }
+}
+
+/// The line of a scalar. The parser puts a block at its first line that is not empty, not at its indicator.
+fn line_of(text: &str, style: ScalarStyle, line: usize) -> usize {
+    match style {
+        ScalarStyle::Literal | ScalarStyle::Folded => {
+            let empty = text.bytes().take_while(|b| *b == b'\n').count();
+            line.saturating_sub(empty + 1).max(1)
+        }
+        _ => line,
     }
 }
 

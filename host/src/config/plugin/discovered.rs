@@ -2,13 +2,15 @@
 
 use std::path::Path;
 
-use super::{WASM_URL, WasmPlugin, read::plugin};
+use super::{WasmPlugin, read::plugin};
 use crate::config::facts::Facts;
-use crate::config::reader::{Context, Env, Field};
+use crate::config::reader::{Context, Env, Field, Object};
 use crate::config::{Problem, split, with_root};
 
-/// The only resource of the type.
+/// The type of a filter's configuration.
 const RESOURCE_URL: &str = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig";
+/// The type of its optional wrapper.
+const WRAPPER_URL: &str = "type.googleapis.com/envoy.service.discovery.v3.Resource";
 
 /// Reads the document at a `path_config_source`: a `DiscoveryResponse` in JSON or YAML, by the file's name, with one
 /// `TypedExtensionConfig` whose name is the filter's.
@@ -56,15 +58,30 @@ fn response(root: &Field<'_>, filter_name: Option<&str>) -> Option<WasmPlugin> {
             list.error(format!("must hold one resource, not {}", resources.len()));
             return None;
         };
-        resource.any(RESOURCE_URL, |o| {
-            let name = o.required("name");
-            let config = o.required("typed_config");
-            if let (Some(name), Some(wanted)) = (name, filter_name)
-                && name.name().is_some_and(|n| n != wanted)
-            {
-                name.error(format!("must be the filter's name, {wanted:?}"));
-            }
-            plugin(&config?, None)
-        })?
+        resource_of(resource, filter_name)
     })?
+}
+
+/// Reads the resource, with the wrapper that management servers put around it or without.
+fn resource_of(resource: &Field<'_>, filter_name: Option<&str>) -> Option<WasmPlugin> {
+    if resource.type_url(&[RESOURCE_URL, WRAPPER_URL])? == RESOURCE_URL {
+        return resource.any(RESOURCE_URL, |o| extension(o, filter_name))?;
+    }
+    let inner = resource.any(WRAPPER_URL, |o| {
+        o.text("name");
+        o.text("version");
+        o.required("resource")
+    })??;
+    inner.any(RESOURCE_URL, |o| extension(o, filter_name))?
+}
+
+fn extension(o: &Object<'_>, filter_name: Option<&str>) -> Option<WasmPlugin> {
+    let name = o.required("name");
+    let config = o.required("typed_config");
+    if let (Some(name), Some(wanted)) = (name, filter_name)
+        && name.name().is_some_and(|n| n != wanted)
+    {
+        name.error(format!("must be the filter's name, {wanted:?}"));
+    }
+    plugin(&config?, None)
 }

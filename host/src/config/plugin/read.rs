@@ -53,23 +53,23 @@ fn plugin_config(o: &Object<'_>, places: &mut Places) -> Option<WasmPlugin> {
         &["capability_restriction_config"],
         "leave it out; every capability is allowed",
     );
-    let configuration = o.get("configuration").map(|f| (configuration(&f), f));
-    if let Some((_, field)) = &configuration {
-        places.configuration = Some(text_at(field));
-    }
+    let configuration = match o.get("configuration") {
+        Some(field) => {
+            places.configuration = Some(text_at(&field));
+            configuration(&field)
+        }
+        None => Some(Bytes::new()),
+    };
     let vm = o
         .required_one_of(&["vm_config"])
         .and_then(|(_, f)| f.object(|o| vm_config(o, places))?);
     Some(WasmPlugin {
         name: o.text("name"),
         root_id: o.text("root_id"),
-        configuration: match configuration {
-            Some((value, _)) => value.unwrap_or_default(),
-            None => Bytes::new(),
-        },
         failure_policy: failure_policy(o),
         reload_backoff: reload_backoff(o),
         allow_on_headers_stop_iteration: o.bool("allow_on_headers_stop_iteration", false),
+        configuration: configuration?,
         vm: vm?,
     })
 }

@@ -17,8 +17,11 @@ const BASE_INTERVAL: Duration = Duration::from_millis(25);
 /// Envoy rounds shorter intervals up to this.
 const LEAST_INTERVAL: Duration = Duration::from_millis(1);
 
+/// Sets one of the flags.
+type Set = fn(&mut RetryOn);
+
 /// The conditions of `retry_on`, each with the flag that it sets.
-const CONDITIONS: [(&str, fn(&mut RetryOn)); 8] = [
+const CONDITIONS: [(&str, Set); 8] = [
     ("5xx", |on| on.server_error = true),
     ("gateway-error", |on| on.gateway_error = true),
     ("reset", |on| on.reset = true),

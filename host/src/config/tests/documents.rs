@@ -1,0 +1,406 @@
+//! `check`: documents in their files, and what contradicts them there.
+
+use std::fs;
+
+use tempfile::TempDir;
+
+use super::*;
+
+/// The first bytes of every Wasm module.
+const MODULE: &[u8] = b"\0asm\x01\0\0\0";
+
+/// A gateway of two environments with both roles, in a folder of its own.
+///
+/// `{{…}}` are replaced by `with`.
+const GATEWAY: &str = r#"node: {id: a, cluster: b}
+static_resources:
+  listeners:
+  - address: {socket_address: {address: 127.0.0.1, port_value: 0}}
+    filter_chains:
+    - filters:
+      - name: hcm
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: a
+          http_filters:
+          - name: strip
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation
+              mutations: {request_mutations: [{{strip}}]}
+          - name: route
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm
+              config:
+                name: route
+                root_id: switchover.route
+                failure_policy: {{policy}}
+                vm_config: {vm_id: v, code: {local: {filename: DIR/filter.wasm}}, environment_variables: {host_env_keys: [BLUE, GREEN]}}
+                configuration:
+                  "@type": type.googleapis.com/google.protobuf.StringValue
+                  value: |
+                    {
+                      "routing": {
+                        "blue": {"weight": 9, "clusters": ["{{blue}}"], "credential": {"env": "BLUE"}},
+                        "green": {"weight": 1, "clusters": ["green-only"], "credential": {"header": "x-key", "env": "{{variable}}"}}
+                      },
+                      "auth": {"identity_header": "x-consumer"},
+                      "attempts": {{attempts}}
+                    }
+          - name: router
+            typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
+          route_config:
+            virtual_hosts:
+            - {name: v, domains: ["*"], routes: [{match: {prefix: /}, route: {cluster: "{{target}}"}}]}
+  clusters:
+  - name: blue
+    lb_policy: CLUSTER_PROVIDED
+    cluster_type:
+      name: aggregate
+      typed_config: {"@type": type.googleapis.com/envoy.extensions.clusters.aggregate.v3.ClusterConfig, clusters: [blue-only, green-only]}
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: {http_protocol_options: {}}
+        http_filters:
+        - name: attempt
+          typed_config:
+            "@type": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm
+            config:
+              root_id: {{root}}
+              vm_config: {vm_id: "{{vm}}", code: {local: {filename: DIR/filter.wasm}}, environment_variables: {host_env_keys: [BLUE, GREEN]}}
+              configuration: {"@type": type.googleapis.com/google.protobuf.StringValue, value: '{{configuration}}'}
+        - name: codec
+          typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec}
+  - name: blue-only
+    load_assignment:
+      cluster_name: blue-only
+      endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: 1}}}{{metadata}}}]}]
+  - name: green-only
+    load_assignment:
+      cluster_name: green-only
+      endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: 2}}}, metadata: {filter_metadata: {switchover: {environment: green}}}}]}]
+"#;
+
+/// What stands in the gateway where a test says nothing else.
+const USUAL: [(&str, &str); 10] = [
+    ("strip", "{remove: x-other}"),
+    ("policy", "FAIL_RELOAD"),
+    ("blue", "blue-only"),
+    ("variable", "GREEN"),
+    ("attempts", "true"),
+    ("target", "blue"),
+    ("root", "switchover.attempt"),
+    ("vm", "v"),
+    ("configuration", "{}"),
+    (
+        "metadata",
+        ", metadata: {filter_metadata: {switchover: {environment: blue}}}",
+    ),
+];
+
+fn keys(name: &str) -> Option<String> {
+    ["BLUE", "GREEN"]
+        .contains(&name)
+        .then(|| "secret".to_owned())
+}
+
+/// A folder with a module.
+fn folder() -> TempDir {
+    let dir = TempDir::new().expect("a temporary folder");
+    fs::write(dir.path().join("filter.wasm"), MODULE).expect("written");
+    dir
+}
+
+/// The problems of a file in a folder, with the folder's path cut out.
+fn checked(dir: &TempDir, name: &str, text: &str) -> Vec<String> {
+    let folder = dir.path().to_str().expect("a path in UTF-8");
+    fs::write(dir.path().join(name), text.replace("DIR", folder)).expect("written");
+    let problems = check(&dir.path().join(name), &keys);
+    let words = problems.iter().map(|p| match p.severity {
+        Severity::Error => format!("error {p}"),
+        Severity::Warning => format!("warning {p}"),
+    });
+    let shorten = |line: String| {
+        line.replace(&format!("{folder}/"), "")
+            .replace("static_resources.listeners[0].filter_chains[0].filters[0].typed_config.http_filters[1].typed_config.config", "ROUTE")
+            .replace("static_resources.clusters[0].typed_extension_protocol_options[\"envoy.extensions.upstreams.http.v3.HttpProtocolOptions\"].http_filters[0].typed_config.config", "ATTEMPT")
+    };
+    words.map(shorten).collect()
+}
+
+/// Checks the gateway with some of its places changed.
+fn gateway(with: &[(&str, &str)], expected: &[&str]) {
+    let mut text = GATEWAY.to_owned();
+    for (name, value) in with.iter().chain(&USUAL) {
+        text = text.replace(&format!("{{{{{name}}}}}"), value);
+    }
+    same(&checked(&folder(), "f.yaml", &text), expected);
+}
+
+/// Compares; an expected line that ends in `…` is only a beginning, where the words are the document parser's.
+fn same(found: &[String], expected: &[&str]) {
+    let fits = |(found, expected): (&String, &&str)| match expected.strip_suffix('…') {
+        Some(start) => found.starts_with(start),
+        None => found == expected,
+    };
+    let all = found.len() == expected.len() && found.iter().zip(expected).all(fits);
+    assert!(all, "found {found:#?}\nexpected {expected:#?}");
+}
+
+#[test]
+fn the_usual_gateway_is_sound() {
+    gateway(&[], &[]);
+}
+
+#[test]
+fn a_documents_problems_have_the_files_lines() {
+    gateway(
+        &[("attempts", "1"), ("variable", "RED")],
+        &[
+            "error f.yaml:30: ROUTE.configuration.value > routing.green.credential.env: …",
+            "error f.yaml:33: ROUTE.configuration.value > attempts: …",
+        ],
+    );
+}
+
+#[test]
+fn clusters_of_environments() {
+    gateway(
+        &[("blue", "blue")],
+        &[
+            "error f.yaml:29: ROUTE.configuration.value > routing.blue.clusters[0]: \"blue\" is an aggregate, which says nothing about the environment; name its leaf (blue-only, green-only)",
+        ],
+    );
+    gateway(
+        &[("blue", "bleu")],
+        &[
+            "error f.yaml:29: ROUTE.configuration.value > routing.blue.clusters[0]: there is no cluster \"bleu\" in f.yaml",
+        ],
+    );
+}
+
+#[test]
+fn attempts_need_both_sides() {
+    gateway(
+        &[("root", "other")],
+        &[
+            "error f.yaml:33: ROUTE.configuration.value > attempts: no cluster of f.yaml has an upstream filter with the root id switchover.attempt, so no credential is ever sent",
+        ],
+    );
+    gateway(
+        &[("attempts", "false")],
+        &[
+            "warning f.yaml:55: ATTEMPT: no rollout document says \"attempts\": true, so this filter injects nothing, and a credential follows a retry to the other environment",
+        ],
+    );
+    gateway(
+        &[("target", "green-only")],
+        &[
+            "warning f.yaml:33: ROUTE.configuration.value > attempts: routes of f.yaml lead to clusters without the attempt role, which get no credential: green-only",
+        ],
+    );
+}
+
+#[test]
+fn endpoints_tell_their_environment() {
+    gateway(
+        &[("metadata", "")],
+        &[
+            "warning f.yaml:33: ROUTE.configuration.value > attempts: cluster \"blue-only\" of f.yaml: the endpoint 127.0.0.1:1 has no metadata switchover.environment, so it gets no credential behind an aggregate",
+        ],
+    );
+    gateway(
+        &[(
+            "metadata",
+            ", metadata: {filter_metadata: {switchover: {environment: red}}}",
+        )],
+        &[
+            "warning f.yaml:33: ROUTE.configuration.value > attempts: cluster \"blue-only\" of f.yaml: the endpoint 127.0.0.1:1 is of environment \"red\", which this document does not have",
+        ],
+    );
+}
+
+#[test]
+fn a_filter_that_may_be_bypassed() {
+    let warning = |header: &str| {
+        format!(
+            "warning f.yaml:20: ROUTE: with FAIL_OPEN a client's own {header} gets through when the VM has failed; put a header_mutation filter that removes it before this one"
+        )
+    };
+    let (mode, identity) = (warning("x-deployment-mode"), warning("x-consumer"));
+    gateway(&[("policy", "FAIL_OPEN")], &[&mode, &identity]);
+    gateway(
+        &[
+            ("policy", "FAIL_OPEN"),
+            ("strip", "{remove: X-Deployment-Mode}"),
+        ],
+        &[&identity],
+    );
+    gateway(
+        &[
+            ("policy", "FAIL_OPEN"),
+            ("strip", "{remove: x-deployment-mode}, {remove: x-consumer}"),
+        ],
+        &[],
+    );
+}
+
+#[test]
+fn roles_share_a_vm() {
+    gateway(
+        &[("vm", "other")],
+        &[
+            "warning f.yaml:55: ATTEMPT: runs in a VM of its own, since its vm_id differs from the route role's; a document reaches it a tick later",
+        ],
+    );
+    gateway(&[("configuration", r#"{"route_plugin": "route"}"#)], &[]);
+    gateway(
+        &[("configuration", r#"{"route_plugin": "x"}"#)],
+        &[
+            "error f.yaml:57: ATTEMPT.configuration.value: there is no route plugin \"x\"; there is route",
+        ],
+    );
+}
+
+#[test]
+fn the_attempt_roles_own_configuration() {
+    let dir = folder();
+    let mut text = GATEWAY.replace("{{configuration}}", r#"{"routing": {}}"#);
+    for (name, value) in USUAL {
+        text = text.replace(&format!("{{{{{name}}}}}"), value);
+    }
+    same(
+        &checked(&dir, "f.yaml", &text),
+        &["error f.yaml:57: ATTEMPT.configuration.value > routing: …"],
+    );
+}
+
+const ECDS: &str = r#"version_info: "1"
+resources:
+- "@type": type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig
+  name: route
+  typed_config:
+    "@type": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm
+    config:
+      root_id: switchover.route
+      vm_config: {code: {local: {filename: DIR/filter.wasm}}, environment_variables: {host_env_keys: [RED]}}
+      configuration:
+        "@type": type.googleapis.com/google.protobuf.StringValue
+        value: |
+          {"routing": {"blue": {"weight": 1, "credential": {"env": "RED"}},
+            "green": {"weight": -1}}}
+"#;
+
+#[test]
+fn discovered_documents() {
+    let dir = folder();
+    let path = "resources[0].typed_config.config";
+    let document = [
+        format!("error ecds.yaml:14: {path}.configuration.value > routing.green.weight: …"),
+        format!(
+            "warning ecds.yaml:9: {path}.vm_config.environment_variables.host_env_keys[0]: the variable RED is not set here, so the guest goes without it"
+        ),
+    ];
+    let document = document.each_ref().map(String::as_str);
+    same(&checked(&dir, "ecds.yaml", ECDS), &document);
+    let discovery = format!(
+        "{{name: NAME, config_discovery: {{config_source: {{path_config_source: {{path: DIR/PATH}}}}, type_urls: [{WASM}]}}}}, {ROUTER}"
+    );
+    let bootstrap = |name: &str, path: &str| {
+        let filters = discovery.replace("NAME", name).replace("PATH", path);
+        Parts {
+            filters: &filters,
+            ..Parts::default()
+        }
+        .yaml()
+    };
+    same(
+        &checked(&dir, "f.yaml", &bootstrap("route", "ecds.yaml")),
+        &document,
+    );
+    let hcm =
+        "static_resources.listeners[0].filter_chains[0].filters[0].typed_config.http_filters[0]";
+    assert_eq!(
+        checked(&dir, "f.yaml", &bootstrap("route", "none.json")),
+        [format!(
+            "error f.yaml:9: {hcm}.config_discovery: the document none.json does not exist; it must when the listener starts"
+        )]
+    );
+    let named = "error ecds.yaml:4: resources[0].name: must be the filter's name, \"x\"".to_owned();
+    assert!(checked(&dir, "f.yaml", &bootstrap("x", "ecds.yaml")).contains(&named));
+}
+
+#[test]
+fn plain_documents() {
+    let dir = folder();
+    let document = "{\n\"routing\": {\"blue\": {\"weight\": 1, \"credential\": {\"env\": \"ANY\"}}},\n\"strategy\": \"none\"}";
+    same(
+        &checked(&dir, "rollout.json", document),
+        &["error rollout.json:3: strategy: …"],
+    );
+    assert_eq!(
+        checked(
+            &dir,
+            "rollout.json",
+            &document.replace("none", "weighted_random")
+        ),
+        [] as [&str; 0]
+    );
+}
+
+#[test]
+fn modules() {
+    let dir = folder();
+    let wasm = |file: &str| {
+        let filter = format!(
+            "{{name: w, typed_config: {{\"@type\": {WASM}, config: {{vm_config: {{code: {{local: {{filename: DIR/{file}}}}}}}}}}}}}, {ROUTER}"
+        );
+        Parts {
+            filters: &filter,
+            ..Parts::default()
+        }
+        .yaml()
+    };
+    fs::write(dir.path().join("text"), "(module)").expect("written");
+    let at = "error f.yaml:9: static_resources.listeners[0].filter_chains[0].filters[0].typed_config.http_filters[0].typed_config.config.vm_config.code.local";
+    assert_eq!(
+        checked(&dir, "f.yaml", &wasm("filter.wasm")),
+        [] as [&str; 0]
+    );
+    assert_eq!(
+        checked(&dir, "f.yaml", &wasm("text")),
+        [format!("{at}: text is not a Wasm module")]
+    );
+    assert_eq!(
+        checked(&dir, "f.yaml", &wasm("none")),
+        [format!(
+            "{at}: the Wasm module none cannot be read: No such file or directory (os error 2)"
+        )]
+    );
+}
+
+#[test]
+fn files_that_cannot_be_read() {
+    let dir = folder();
+    let path = dir.path().join("none.yaml");
+    let problems: Vec<_> = check(&path, &keys)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        problems,
+        [format!(
+            "{}: cannot be read: No such file or directory (os error 2)",
+            path.display()
+        )]
+    );
+    fs::write(&path, b"\xff").expect("written");
+    let problems: Vec<_> = check(&path, &keys)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        problems,
+        [format!("{}: is not text in UTF-8", path.display())]
+    );
+}
