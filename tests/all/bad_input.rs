@@ -1,6 +1,6 @@
 //! Requests that no client should send: each is answered, and the gateway serves on.
 
-use switchover_tests::{Gateway, Setup, Upstream, cases, raw};
+use switchover_tests::{Engine, Gateway, Setup, Upstream, cases, raw};
 
 /// Sends these bytes, and expects this status and that the next request is served.
 async fn refused(gateway: &Gateway, bytes: impl AsRef<[u8]>, status: u16) {
@@ -20,7 +20,7 @@ async fn refused(gateway: &Gateway, bytes: impl AsRef<[u8]>, status: u16) {
     );
 }
 
-async fn plain(engine: switchover_tests::Engine) -> (Gateway, Upstream) {
+async fn plain(engine: Engine) -> (Gateway, Upstream) {
     let blue = Upstream::named("blue").await;
     (
         Setup::new(&[("blue", &blue)])
@@ -85,10 +85,12 @@ cases! {
         none_went_on(&blue);
     }
 
-    /// Only `chunked` can be taken off again.
-    async fn an_unknown_transfer_encoding_is_501(engine: Engine) {
+    /// Only `chunked` can be taken off again. Envoy says that it has not learnt the others (501); the host's HTTP
+    /// library calls such a request bad before the host sees it.
+    async fn an_unknown_transfer_encoding_is_refused(engine: Engine) {
         let (gateway, blue) = plain(engine).await;
-        refused(&gateway, "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip\r\n\r\nabc", 501).await;
+        let status = if engine == Engine::Envoy { 501 } else { 400 };
+        refused(&gateway, "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip\r\n\r\nabc", status).await;
         none_went_on(&blue);
     }
 

@@ -109,6 +109,9 @@ cases! {
         assert_eq!((green.count(), blue.count()), (10, 10));
         green.requests().iter().for_each(has_only_greens);
         blue.requests().iter().for_each(has_only_blues);
+        for environment in ["blue", "green"] {
+            gateway.metric("switchover_attempts").label("environment", environment).becomes(10.0).await;
+        }
         let modes = |seen: &[Seen]| seen.iter().map(|r| r.headers()["x-deployment-mode"].clone()).collect::<Vec<_>>();
         assert!(modes(&blue.requests()).iter().all(|mode| mode == "blue"));
         assert!(modes(&green.requests()).iter().all(|mode| mode == "green"));

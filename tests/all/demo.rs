@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 use switchover_host::demo::{self, Faults};
 use switchover_tests::setup::{Bootstrap, demo_document, demo_plugin};
-use switchover_tests::{Engine, Gateway, Setup, cases, python};
+use switchover_tests::{Client, Engine, Gateway, Setup, cases, programs, python};
+use tokio::io::AsyncBufReadExt as _;
 use tokio::task::JoinHandle;
 
 /// A consumer of the demo who may name the environment.
@@ -32,7 +33,7 @@ impl Running {
     }
 
     async fn faults(&self, faults: Value) {
-        let reply = switchover_tests::Client::new(self.address)
+        let reply = Client::new(self.address)
             .post("/__faults", faults.to_string())
             .send()
             .await;
@@ -87,6 +88,68 @@ fn the_harness_keeps_the_demos_shape() {
         bootstrap.clusters().sort_by_key(|c| c["name"].to_string());
     }
     assert_eq!(built.0, demo.0);
+}
+
+/// The command line gives what the library gives.
+#[test]
+fn the_upstream_as_a_command() {
+    switchover_tests::run(async {
+        let mut command = tokio::process::Command::new(programs::switchover());
+        command.args([
+            "demo-upstream",
+            "--name",
+            "amber",
+            "--version",
+            "9",
+            "--listen",
+            "127.0.0.1:0",
+        ]);
+        command.args([
+            "--require-key",
+            "k",
+            "--fail-status",
+            "500",
+            "--fail-share",
+            "0.5",
+        ]);
+        let mut process = command
+            .stdout(std::process::Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = tokio::io::BufReader::new(process.stdout.take().unwrap()).lines();
+        let address = lines.next_line().await.unwrap().expect("its address");
+        let mut client = Client::new(
+            address
+                .parse()
+                .unwrap_or_else(|e| panic!("{e}: {address:?}")),
+        );
+        assert_eq!(
+            client.get("/v1/models").bearer("k").send().await.status,
+            200
+        );
+        assert_eq!(
+            client.get("/v1/models").bearer("k").send().await.status,
+            500
+        );
+        let reply = client.get("/v1/models").bearer("wrong").send().await;
+        assert_eq!(
+            (
+                reply.status.as_u16(),
+                reply.header("x-upstream"),
+                reply.header("x-upstream-version")
+            ),
+            (401, "amber", "9")
+        );
+        let reply = client
+            .post("/__faults", r#"{"fail_share": 2}"#)
+            .send()
+            .await;
+        assert_eq!(
+            (reply.status.as_u16(), &reply.json()["error"]["message"]),
+            (400, &json!("fail_share is 2; 0 to 1 is allowed"))
+        );
+    });
 }
 
 cases! {

@@ -5,6 +5,7 @@ use http_body_util::BodyExt as _;
 use switchover_tests::raw::Raw;
 use switchover_tests::upstream::full;
 use switchover_tests::{Setup, Upstream, cases};
+use tokio::net::TcpListener;
 
 cases! {
     async fn a_head_request_has_no_body(engine: Engine) {
@@ -95,6 +96,19 @@ cases! {
         assert_eq!(seen.headers()["x-request-id"].len(), 36);
     }
 
+    async fn a_request_goes_on_before_it_has_ended(engine: Engine) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let gateway = Setup::at(&[("blue", listener.local_addr().unwrap())]).start(engine).await;
+        let mut client = Raw::connect(gateway.address()).await;
+        client.write("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n").await;
+        let mut upstream = Raw::accept(&listener).await;
+        upstream.read_until("first").await;
+        client.write("6\r\nsecond\r\n0\r\n\r\n").await;
+        upstream.read_until("second").await;
+        upstream.write("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ndone").await;
+        assert!(client.read_until("done").await.starts_with("HTTP/1.1 200 OK\r\n"));
+    }
+
     async fn a_streamed_answer_arrives_chunk_by_chunk(engine: Engine) {
         let (sender, receiver) = tokio::sync::mpsc::channel::<&'static str>(1);
         let receiver = std::sync::Mutex::new(Some(receiver));
@@ -102,7 +116,7 @@ cases! {
             let receiver = receiver.lock().unwrap().take().expect("one request");
             async move { Response::new(switchover_tests::upstream::chunks(receiver)) }
         }).await;
-        let gateway = Setup::new(&[("blue", &blue)]).without_filters().start(engine).await;
+        let gateway = Setup::new(&[("blue", &blue)]).start(engine).await;
         let mut client = gateway.client();
         let mut response = client.get("/").open().await;
         for chunk in ["one", "two", "three"] {

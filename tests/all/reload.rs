@@ -129,6 +129,34 @@ cases! {
         assert_eq!(client.get("/").send().await.text(), "green");
     }
 
+    /// Host only: Envoy reads a local file once. A new binary is moved onto the old one, and takes its place.
+    host async fn a_binary_replaced_in_its_place(engine: Engine) {
+        let directory = tempfile::tempdir().unwrap();
+        let guest = directory.path().join("guest.wasm");
+        std::fs::copy(programs::filter(), &guest).unwrap();
+        let blue = Upstream::named("blue").await;
+        let gateway = Setup::new(&[("blue", &blue)])
+            .document(document(0, "one"))
+            .route_guest(&guest)
+            .without_attempt_role()
+            .start(engine)
+            .await;
+        let mut client = gateway.client();
+        assert_eq!(version(&mut client).await, "one");
+        let next = tempfile::tempdir_in(directory.path()).unwrap();
+        let hostile = guest::compile("hostile", include_str!("../guests/hostile.wat"), next.path());
+        std::fs::rename(hostile, &guest).unwrap();
+        assert_eventually!(
+            {
+                blue.forget();
+                assert_eq!(client.get("/").header("x-guest", "set").send().await.status, 200);
+                blue.request().headers().contains_key("x-guest-was")
+            },
+            "the new binary did not come into force"
+        );
+        assert_eq!(client.connections(), 1);
+    }
+
     async fn a_bad_binary_changes_nothing(engine: Engine) {
         let (gateway, _upstreams) = start(engine, document(0, "good")).await;
         let mut client = gateway.client();

@@ -46,6 +46,36 @@ cases! {
         assert_eq!(blue.count() + green.count(), 2);
     }
 
+    /// Host only: Envoy's access log is a matter of its file. A line for each request, without its credentials.
+    host async fn the_access_log_has_no_credentials(engine: Engine) {
+        let blue = Upstream::named("blue").await;
+        let document = json!({
+            "routing": {"blue": {"weight": 1, "clusters": ["blue-only"], "credential": {"env": "BLUE_KEY"}}},
+            "auth": {
+                "mode": "replace", "consumers": [consumer("team-a", "secret-of-team-a")],
+                "accept": [{"header": "authorization", "scheme": "Bearer"}, {"query": "api_key"}],
+            },
+            "attempts": true,
+        });
+        let gateway = Setup::new(&[("blue", &blue)])
+            .variable("BLUE_KEY", "secret-of-blue")
+            .document(document)
+            .argument("--access-log")
+            .start(engine)
+            .await;
+        let mut client = gateway.client();
+        assert_eq!(client.get("/first").bearer("secret-of-team-a").send().await.status, 200);
+        assert_eq!(client.get("/second?api_key=secret-of-team-a").send().await.status, 200);
+        assert_eq!(client.get("/third?api_key=secret-of-nobody").send().await.status, 401);
+        for path in ["/first", "/second", "/third"] {
+            switchover_tests::assert_eventually!(gateway.output().contains(path), "no line for {path}");
+        }
+        let output = gateway.output();
+        let line = output.lines().find(|l| l.contains("/first")).unwrap();
+        serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+        assert!(!output.contains("secret-of"), "{output}");
+    }
+
     /// Host only: Envoy's `/config_dump` shows a plugin's configuration as it is; there secrets go into variables.
     host async fn a_value_in_the_document_is_in_no_dump(engine: Engine) {
         let blue = Upstream::named("blue").await;

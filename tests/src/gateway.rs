@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Instant;
 
 use serde_json::Value;
@@ -45,22 +45,19 @@ impl fmt::Display for NotStarted {
 // === impl Gateway ===
 
 impl Gateway {
-    /// Serves a file, and waits until every listener listens.
+    /// Runs an engine, and waits until every listener listens.
     pub(crate) async fn start(
         engine: Engine,
         directory: TempDir,
-        file: &Path,
-        workers: u32,
-        log_level: &str,
-        variables: &[(String, String)],
+        mut command: Command,
+        admin_file: &Path,
         plugin: Value,
     ) -> Result<Self, NotStarted> {
         let log = File::create(directory.path().join("output.log")).unwrap();
-        let admin_file = directory.path().join("admin.txt");
-        let mut command = engine.command(file, &admin_file, workers, log_level);
-        command.envs(variables.iter().map(|(k, v)| (k, v)));
-        command.stdin(std::process::Stdio::null());
-        command.stdout(log.try_clone().unwrap()).stderr(log);
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
         let process = command
             .spawn()
             .unwrap_or_else(|e| panic!("{command:?}: {e}"));
@@ -75,7 +72,7 @@ impl Gateway {
         };
 
         gateway.admin = gateway
-            .poll("write its admin address", |_| admin_address(&admin_file))
+            .poll("write its admin address", |_| admin_address(admin_file))
             .await?;
         let start = Instant::now();
         loop {
@@ -261,7 +258,7 @@ impl Drop for Gateway {
     }
 }
 
-fn admin_address(file: &PathBuf) -> Option<SocketAddr> {
+fn admin_address(file: &Path) -> Option<SocketAddr> {
     std::fs::read_to_string(file).ok()?.trim().parse().ok()
 }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::PATIENCE;
 
@@ -18,6 +18,16 @@ impl Raw {
     pub async fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
+        Self::over(stream)
+    }
+
+    /// Takes the next connection.
+    pub async fn accept(listener: &TcpListener) -> Self {
+        let accepted = tokio::time::timeout(PATIENCE, listener.accept()).await;
+        Self::over(accepted.expect("a connection in time").unwrap().0)
+    }
+
+    fn over(stream: TcpStream) -> Self {
         Self {
             stream,
             read: Vec::new(),
@@ -77,7 +87,8 @@ pub async fn status(address: SocketAddr, bytes: impl AsRef<[u8]>) -> u16 {
         return 0;
     }
     let head = String::from_utf8_lossy(&head).into_owned();
-    head.strip_prefix("HTTP/1.1 ")
+    let status = head.strip_prefix("HTTP/1.").and_then(|s| s.get(2..));
+    status
         .and_then(|s| s.parse().ok())
         .unwrap_or_else(|| panic!("no status line: {head:?}"))
 }
@@ -93,15 +104,12 @@ pub struct RawUpstream {
 impl RawUpstream {
     /// Listens on a port of the kernel's choice.
     pub async fn start(answer: &'static str) -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(async move {
-                    let mut raw = Raw {
-                        stream,
-                        read: Vec::new(),
-                    };
+                    let mut raw = Raw::over(stream);
                     raw.read_until("\r\n\r\n").await;
                     raw.write(answer).await;
                 });

@@ -39,6 +39,7 @@ pub struct Setup {
     roles: Roles,
     inline: bool,
     log_level: &'static str,
+    arguments: Vec<&'static str>,
     edits: Vec<Edit<Bootstrap>>,
     plugin_edits: Vec<Edit<Value>>,
 }
@@ -77,6 +78,7 @@ impl Setup {
             roles: Roles::Both,
             inline: false,
             log_level: "info",
+            arguments: Vec::new(),
             edits: Vec::new(),
             plugin_edits: Vec::new(),
         }
@@ -128,6 +130,13 @@ impl Setup {
     #[must_use]
     pub fn log_level(mut self, level: &'static str) -> Self {
         self.log_level = level;
+        self
+    }
+
+    /// Adds an argument to the engine's command line.
+    #[must_use]
+    pub fn argument(mut self, argument: &'static str) -> Self {
+        self.arguments.push(argument);
         self
     }
 
@@ -184,6 +193,7 @@ impl Setup {
             workers,
             variables,
             log_level,
+            arguments,
             ..
         } = self;
         let names: Vec<&str> = variables.iter().map(|(n, _)| n.as_str()).collect();
@@ -222,10 +232,10 @@ impl Setup {
         let file = directory.path().join("envoy.yaml");
         std::fs::write(&file, format!("{:#}", bootstrap.0)).unwrap();
         std::fs::write(ecds.join("route.json"), resource(&plugin).to_string()).unwrap();
-        Gateway::start(
-            engine, directory, &file, workers, log_level, &variables, plugin,
-        )
-        .await
+        let admin_file = directory.path().join("admin.txt");
+        let mut command = engine.command(&file, &admin_file, workers, log_level);
+        command.args(arguments).envs(variables);
+        Gateway::start(engine, directory, command, &admin_file, plugin).await
     }
 }
 
