@@ -67,10 +67,9 @@ cases! {
     async fn an_answer_that_breaks_off_shows(engine: Engine) {
         let blue = RawUpstream::start("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n").await;
         let gateway = Setup::at(&[("blue", blue.address())]).without_filters().start(engine).await;
-        let mut client = gateway.client();
-        let response = client.get("/").open().await;
-        assert_eq!(response.status(), 200);
-        assert!(response.into_body().collect().await.is_err(), "the body looks whole");
+        // Whether the headers come through before the connection closes is a matter of moments.
+        let answer = gateway.client().get("/").try_send().await;
+        assert!(answer.is_err(), "the answer looks whole: {answer:?}");
     }
 
     async fn a_client_that_leaves_is_no_fault(engine: Engine) {
