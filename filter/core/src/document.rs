@@ -319,6 +319,10 @@ impl Credential {
 
 // === parsing ===
 
+/// Envoy 1.40 hands a `google.protobuf.Struct` over as the bytes of the message, of which the first is a line feed.
+const STRUCT_HINT: &str =
+    " (Envoy hands a `google.protobuf.Struct` over as protobuf: use a `StringValue`)";
+
 /// Parses and checks a rollout document.
 ///
 /// # Errors
@@ -361,7 +365,11 @@ fn read_json(bytes: &[u8], problems: &mut Problems) -> Option<Node> {
         );
         return None;
     }
-    Node::parse(bytes)
-        .map_err(|error| problems.push(&At::Root, ["is not JSON: ", &error].concat()))
-        .ok()
+    let hint = if bytes.starts_with(b"\n") {
+        STRUCT_HINT
+    } else {
+        ""
+    };
+    let note = |error: String| problems.push(&At::Root, ["is not JSON: ", &error, hint].concat());
+    Node::parse(bytes).map_err(note).ok()
 }

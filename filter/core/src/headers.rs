@@ -13,6 +13,8 @@ pub struct Slot(usize);
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     names: Vec<Box<str>>,
+    /// The names' fingerprints, which tell nearly all of them apart.
+    fingerprints: Vec<u32>,
     /// Bit n: some name has n bytes (the last bit: 63 or more), so that most headers are passed over at once.
     lengths: u64,
 }
@@ -63,6 +65,7 @@ impl Names {
             return slot;
         }
         self.lengths |= length_bit(name.len());
+        self.fingerprints.push(fingerprint(name.as_bytes()));
         self.names.push(name.into());
         Slot(self.names.len() - 1)
     }
@@ -98,16 +101,35 @@ impl Names {
         })
     }
 
+    #[inline]
     fn find(&self, name: &[u8]) -> Option<Slot> {
-        self.names
-            .iter()
-            .position(|known| known.as_bytes() == name)
-            .map(Slot)
+        let wanted = fingerprint(name);
+        for (index, own) in self.fingerprints.iter().enumerate() {
+            if *own == wanted
+                && self
+                    .names
+                    .get(index)
+                    .is_some_and(|own| own.as_bytes() == name)
+            {
+                return Some(Slot(index));
+            }
+        }
+        None
     }
 }
 
+#[inline]
 fn length_bit(length: usize) -> u64 {
     1 << length.min(63)
+}
+
+/// Length, first and last byte.
+#[inline]
+fn fingerprint(name: &[u8]) -> u32 {
+    let length = u16::try_from(name.len()).unwrap_or(u16::MAX);
+    let first = name.first().copied().unwrap_or(0);
+    let last = name.last().copied().unwrap_or(0);
+    u32::from(length) << 16 | u32::from(first) << 8 | u32::from(last)
 }
 
 // === impl Headers ===
@@ -115,6 +137,7 @@ fn length_bit(length: usize) -> u64 {
 impl<'a> Headers<'a> {
     /// The first value of a header.
     #[must_use]
+    #[inline]
     pub fn get(&self, slot: Slot) -> Option<&'a [u8]> {
         let span = self.spans.get(slot.0).filter(|span| span.count > 0)?;
         self.pairs.get(span.start..)?.get(..span.length)
@@ -122,6 +145,7 @@ impl<'a> Headers<'a> {
 
     /// How many headers of the name there are.
     #[must_use]
+    #[inline]
     pub fn count(&self, slot: Slot) -> usize {
         self.spans.get(slot.0).map_or(0, |span| span.count)
     }
@@ -168,6 +192,7 @@ impl<'a> Pairs<'a> {
     }
 
     /// The next name, and start and length of its value. `Some(None)` at the end, `None` if the map is malformed.
+    #[inline(always)]
     #[expect(
         clippy::option_option,
         reason = "malformed and ended are different things"

@@ -287,6 +287,8 @@ impl Read for Document {
 impl<T: Read> Read for Items<T> {
     const EXPECTED: &'static str = "an array";
 
+    #[cold]
+    #[inline(never)]
     fn read(node: &Node, at: &At<'_>, problems: &mut Problems) -> Option<Self> {
         let Node::Array(items) = node else {
             problems.wrong_type(at, Self::EXPECTED, node);

@@ -183,7 +183,6 @@ pub(crate) fn fields<'n>(
 }
 
 /// Reads the member `name`; absent and `null` are `None`, and a problem if it is required.
-#[inline(never)]
 pub(crate) fn member<T: Read>(
     members: &[(String, Node)],
     name: &str,
@@ -192,13 +191,31 @@ pub(crate) fn member<T: Read>(
     problems: &mut Problems,
 ) -> Option<T> {
     let at = at.member(name);
-    match members.iter().find(|(member, _)| member == name) {
-        Some((_, Node::Null)) if !required => None,
-        Some((_, node)) => T::read(node, &at, problems),
-        None => {
-            if required {
-                problems.push(&at, ["is missing: expected ", T::EXPECTED].concat());
-            }
+    let node = find(
+        members,
+        name,
+        required.then_some(T::EXPECTED),
+        &at,
+        problems,
+    )?;
+    T::read(node, &at, problems)
+}
+
+/// The part of [`member`] that is the same for all types; `expected` is what a required member is.
+#[cold]
+#[inline(never)]
+fn find<'n>(
+    members: &'n [(String, Node)],
+    name: &str,
+    expected: Option<&str>,
+    at: &At<'_>,
+    problems: &mut Problems,
+) -> Option<&'n Node> {
+    match (members.iter().find(|(member, _)| member == name), expected) {
+        (Some((_, Node::Null)), None) | (None, None) => None,
+        (Some((_, node)), _) => Some(node),
+        (None, Some(expected)) => {
+            problems.push(at, ["is missing: expected ", expected].concat());
             None
         }
     }

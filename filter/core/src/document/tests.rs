@@ -200,6 +200,7 @@ fn what_later_versions_bring_is_refused_and_named() {
 fn texts_that_are_no_documents() {
     assert!(problems("")[0].contains("is empty"));
     assert!(problems("{")[0].starts_with("is not JSON: "));
+    assert!(problems("\n\u{1b}\n\u{7}routing")[0].ends_with("use a `StringValue`)"));
     assert!(problems("[]")[0].contains("expected an object"));
     assert_eq!(
         problems("{}"),

@@ -36,7 +36,7 @@ macro_rules! text {
             const EXPECTED: &'static str = $expected;
 
             fn read(node: &Node, at: &At<'_>, problems: &mut Problems) -> Option<Self> {
-                string(node, at, problems, $expected, Self::new)
+                text(node, at, problems, $expected, Self::is_valid).map(Self)
             }
         }
 
@@ -180,6 +180,21 @@ fn string<T>(
         problems.push(at, ["expected ", expected].concat());
     }
     value
+}
+
+/// Reads a string that `is_valid` accepts; one function for all types that are nothing but that.
+#[cold]
+#[inline(never)]
+fn text(
+    node: &Node,
+    at: &At<'_>,
+    problems: &mut Problems,
+    expected: &str,
+    is_valid: fn(&str) -> bool,
+) -> Option<String> {
+    string(node, at, problems, expected, |text| {
+        is_valid(text).then(|| text.to_owned())
+    })
 }
 
 /// Declares how a type is read from a string and what its JSON Schema is.
