@@ -15,6 +15,7 @@ pub mod reply;
 pub mod response;
 pub mod retry;
 pub mod router;
+mod target;
 pub mod upstream;
 pub mod worker;
 

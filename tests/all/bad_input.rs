@@ -57,9 +57,31 @@ cases! {
 
     async fn a_bad_target_is_400(engine: Engine) {
         let (gateway, blue) = plain(engine).await;
-        for target in ["no-slash", "/with\u{7f}control", "?query"] {
+        for target in ["no-slash", "/with\u{7f}control", "?query", "*", "a:80", "ftp://a/x"] {
             refused(&gateway, format!("GET {target} HTTP/1.1\r\nhost: a\r\n\r\n"), 400).await;
         }
+        none_went_on(&blue);
+    }
+
+    async fn a_method_that_is_none_is_400(engine: Engine) {
+        let (gateway, blue) = plain(engine).await;
+        for method in ["get", "FOO"] {
+            refused(&gateway, format!("{method} / HTTP/1.1\r\nhost: a\r\n\r\n"), 400).await;
+        }
+        none_went_on(&blue);
+    }
+
+    async fn an_absolute_target_names_the_host(engine: Engine) {
+        let (gateway, blue) = plain(engine).await;
+        assert_eq!(raw::status(gateway.address(), "GET http://b/x HTTP/1.1\r\nhost: a\r\n\r\n").await, 200);
+        let request = blue.request();
+        assert_eq!((request.uri().to_string().as_str(), request.headers()["host"].as_bytes()), ("/x", &b"b"[..]));
+    }
+
+    /// No route has this path.
+    async fn an_asterisk_is_404(engine: Engine) {
+        let (gateway, blue) = plain(engine).await;
+        refused(&gateway, "OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n", 404).await;
         none_went_on(&blue);
     }
 

@@ -6,7 +6,7 @@ use http::{Response, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::json;
 use switchover_tests::raw::RawUpstream;
-use switchover_tests::upstream::{self, chunks, refusing, text};
+use switchover_tests::upstream::{self, chunks, full_backlog, refusing, text};
 use switchover_tests::{Setup, Upstream, cases};
 
 cases! {
@@ -21,46 +21,67 @@ cases! {
         assert_eq!((reply.status.as_u16(), reply.text()), (504, "upstream request timeout"));
     }
 
-    async fn a_refused_connection_is_503(engine: Engine) {
-        let (address, _reserved) = refusing();
-        let gateway = Setup::at(&[("blue", address)]).without_filters().start(engine).await;
-        let reply = gateway.client().get("/").send().await;
-        assert_eq!(reply.status, 503);
-        assert_eq!(
-            reply.text(),
-            "upstream connect error or disconnect/reset before headers. retried and the latest reset reason: \
-             remote connection failure"
-        );
+    /// Each failure in Envoy's words, without retries and after the last of them.
+    async fn an_upstream_without_an_answer_is_told(engine: Engine) {
+        let (refused, _reserved) = refusing();
+        let (full, _sockets) = full_backlog().await;
+        let closes = RawUpstream::start("").await;
+        let no_http = RawUpstream::start("SSH-2.0-OpenSSH_9.2\r\n\r\n").await;
+        for (address, status, reason) in [
+            (refused, 503, "remote connection failure"),
+            (full, 503, "connection timeout"),
+            (closes.address(), 503, "connection termination"),
+            (no_http.address(), 502, "protocol error"),
+        ] {
+            for (retried, words) in [(false, "reset reason"), (true, "retried and the latest reset reason")] {
+                let gateway = Setup::at(&[("blue", address)])
+                    .without_filters()
+                    .edit(move |bootstrap| {
+                        bootstrap.cluster("blue-only")["connect_timeout"] = "0.2s".into();
+                        if !retried {
+                            bootstrap.route("blue")["route"].as_object_mut().unwrap().remove("retry_policy");
+                        }
+                    })
+                    .start(engine)
+                    .await;
+                let reply = gateway.client().get("/").send().await;
+                let expected =
+                    format!("upstream connect error or disconnect/reset before headers. {words}: {reason}");
+                assert_eq!((reply.status.as_u16(), reply.text()), (status, expected.as_str()));
+            }
+        }
     }
 
-    async fn a_connection_that_breaks_off_is_503(engine: Engine) {
-        let blue = RawUpstream::start("").await;
-        let gateway = Setup::at(&[("blue", blue.address())])
+    async fn too_many_requests_are_an_overflow(engine: Engine) {
+        let blue = Upstream::named("blue").await;
+        let gateway = Setup::new(&[("blue", &blue)])
             .without_filters()
-            .edit(|bootstrap| _ = bootstrap.route("blue")["route"].as_object_mut().unwrap().remove("retry_policy"))
+            .edit(|bootstrap| {
+                let none = json!({"thresholds": [{"max_requests": 0}]});
+                bootstrap.cluster("blue")["circuit_breakers"] = none.clone();
+                bootstrap.cluster("blue-only")["circuit_breakers"] = none;
+            })
             .start(engine)
             .await;
         let reply = gateway.client().get("/").send().await;
-        assert_eq!(reply.status, 503);
+        assert_eq!((reply.status.as_u16(), reply.header("x-envoy-overloaded")), (503, "true"));
         assert_eq!(
             reply.text(),
-            "upstream connect error or disconnect/reset before headers. reset reason: connection termination"
+            "upstream connect error or disconnect/reset before headers. reset reason: overflow"
         );
+        assert_eq!(blue.count(), 0);
     }
 
-    async fn an_answer_that_is_no_http_is_an_error(engine: Engine) {
-        let blue = RawUpstream::start("SSH-2.0-OpenSSH_9.2\r\n\r\n").await;
-        let gateway = Setup::at(&[("blue", blue.address())])
+    async fn a_slow_attempt_is_504(engine: Engine) {
+        let blue = Upstream::start(|_| std::future::pending()).await;
+        let gateway = Setup::new(&[("blue", &blue)])
             .without_filters()
-            .edit(|bootstrap| _ = bootstrap.route("blue")["route"].as_object_mut().unwrap().remove("retry_policy"))
+            .edit(|bootstrap| bootstrap.route("blue")["route"]["retry_policy"]["per_try_timeout"] = "0.1s".into())
             .start(engine)
             .await;
         let reply = gateway.client().get("/").send().await;
-        assert_eq!(reply.status, 502);
-        assert_eq!(
-            reply.text(),
-            "upstream connect error or disconnect/reset before headers. reset reason: protocol error"
-        );
+        assert_eq!((reply.status.as_u16(), reply.text()), (504, "upstream request timeout"));
+        assert_eq!(blue.count(), 3);
     }
 
     /// A body that breaks off must not look as if it had ended.

@@ -38,7 +38,7 @@ pub const GLANCE: Duration = Duration::from_millis(10);
 
 /// Turns each `async fn name(engine: Engine)` into the tests `name::host` and `name::envoy`.
 ///
-/// `host async fn` makes the first of them only; its documentation says why Envoy has no part in it.
+/// `host async fn` makes the first of them only, `envoy async fn` the second; the case's documentation says why.
 #[macro_export]
 macro_rules! cases {
     () => {};
@@ -54,6 +54,21 @@ macro_rules! cases {
             fn host() {
                 $crate::run(case($crate::Engine::Host));
             }
+
+            #[test]
+            fn envoy() {
+                $crate::run(case($crate::Engine::Envoy));
+            }
+        }
+        $crate::cases!($($rest)*);
+    };
+    ($(#[$meta:meta])* envoy async fn $name:ident($engine:ident: Engine) $body:block $($rest:tt)*) => {
+        $(#[$meta])*
+        mod $name {
+            #[allow(unused_imports, reason = "a case may need nothing from its file")]
+            use super::*;
+
+            async fn case($engine: $crate::Engine) $body
 
             #[test]
             fn envoy() {

@@ -142,6 +142,15 @@ pub fn refusing() -> (SocketAddr, tokio::net::TcpSocket) {
     (socket.local_addr().unwrap(), socket)
 }
 
+/// An address that takes no connection and refuses none, as long as the sockets live: its backlog is full.
+pub async fn full_backlog() -> (SocketAddr, (TcpListener, TcpStream)) {
+    let (address, socket) = refusing();
+    // Linux queues one connection more than it is told to.
+    let listener = socket.listen(0).unwrap();
+    let queued = TcpStream::connect(address).await.unwrap();
+    (address, (listener, queued))
+}
+
 /// A plain answer.
 pub fn text(status: StatusCode, body: &str) -> Response<Body> {
     let mut response = Response::new(full(body.to_owned()));

@@ -28,7 +28,7 @@ pub struct WasmPlugin {
     pub vm: VmConfig,
     /// `failure_policy`, or the older `fail_open`.
     pub failure_policy: FailurePolicy,
-    /// `reload_config.backoff.base_interval` for FAIL_RELOAD; Envoy's default is 1 s.
+    /// `reload_config.backoff.base_interval`; Envoy's default is 1 s. In the host it counts under every policy.
     pub reload_backoff: Duration,
     /// `allow_on_headers_stop_iteration`; Envoy's default is false.
     pub allow_on_headers_stop_iteration: bool,
@@ -60,13 +60,18 @@ pub enum Code {
 }
 
 /// `envoy.extensions.wasm.v3.FailurePolicy`: what a request gets whose VM has failed.
+///
+/// Envoy rebuilds a failed VM under FAIL_RELOAD only; under the others it stays failed until the configuration
+/// changes. The host rebuilds it under every policy, the first time at once, then after [`WasmPlugin::reload_backoff`]:
+/// the policy decides about the requests that meet the failed VM, here the one that trapped and those that come
+/// during the back-off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailurePolicy {
     /// A 503; the default.
     FailClosed,
     /// The filter is passed over.
     FailOpen,
-    /// The VM is rebuilt for the next request, with a back-off; this one gets a 503.
+    /// A 503, and the VM is rebuilt for the next request, with a back-off.
     FailReload,
 }
 

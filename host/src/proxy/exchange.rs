@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::uri::PathAndQuery;
-use http::{HeaderName, HeaderValue, Method, Request, Response, header};
+use http::{HeaderName, HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
-use super::attempt::{self, Attempt, AttemptFailure, Outgoing};
+use super::attempt::{self, Attempt, Outgoing};
 use super::body::RequestSource;
 use super::downstream::Client;
 use super::filters::{Active, Direction, Step};
@@ -21,7 +21,7 @@ use super::router::{self, Chosen, RouteId};
 use super::upstream::balancer::History;
 use super::upstream::{Permit, SharedCluster};
 use super::worker::{WorkerCluster, WorkerListener};
-use super::{mirror, retry};
+use super::{mirror, retry, target};
 use crate::config::route::{Forward, Redirect, RetryPolicy, RouteAction, Target as RouteTarget};
 use crate::stream::head::{RequestHead, Target};
 use crate::stream::{LocalReply, ResponseHead, Stream, StreamCell, StreamInfo};
@@ -100,8 +100,10 @@ impl Exchange {
         let mut refusal = None;
         if client.ambiguous() {
             refusal = Some(GatewayError::AmbiguousLength);
-        } else if parts.method == Method::CONNECT {
-            refusal = Some(GatewayError::Connect);
+        } else if parts.version < Version::HTTP_11 {
+            refusal = Some(GatewayError::Version);
+        } else if let Err(error) = target::check(&parts.method, &parts.uri) {
+            refusal = Some(error);
         } else if parts.headers.contains_key(header::UPGRADE) && upgrades(&parts.headers) {
             refusal = Some(GatewayError::Upgrade);
         }
@@ -299,10 +301,10 @@ impl Exchange {
         };
         match outcome {
             Ok(attempt) => Ok((attempt, timer)),
-            Err(failure) => {
+            Err(reply) => {
                 // A filter on the body's way may have left an answer.
                 let left = self.cell.borrow_mut().local_reply.take();
-                Err(End::Reply(left.unwrap_or_else(|| failed(failure))))
+                Err(End::Reply(left.unwrap_or(reply)))
             }
         }
     }
@@ -416,14 +418,9 @@ impl Exchange {
         error: GatewayError,
     ) -> Result<Response<DownstreamBody>, super::Reset> {
         let mut reply = gateway(error);
-        if matches!(
-            error,
-            GatewayError::AmbiguousLength | GatewayError::Connect | GatewayError::Upgrade
-        ) {
-            reply
-                .headers
-                .push((header::CONNECTION, HeaderValue::from_static("close")));
-        }
+        reply
+            .headers
+            .push((header::CONNECTION, HeaderValue::from_static("close")));
         let body = reply.body.clone();
         self.set_reply(reply);
         let head = self.finish_head();
@@ -518,7 +515,7 @@ async fn attempts(
     cell: &StreamCell,
     policy: Option<&RetryPolicy>,
     source: &Rc<RefCell<RequestSource>>,
-) -> Result<Attempt, AttemptFailure> {
+) -> Result<Attempt, LocalReply> {
     let shared = &cluster.upstream.shared;
     let mut history = History::default();
     let mut tries = 0;
@@ -527,10 +524,13 @@ async fn attempts(
         let choice = cluster
             .upstream
             .next(&mut history, policy)
-            .ok_or_else(|| AttemptFailure::Reply(gateway(GatewayError::NoHost)))?;
+            .ok_or_else(|| gateway(GatewayError::NoHost))?;
         let per_try = policy.and_then(|policy| policy.per_try_timeout);
         let outcome = attempt::run(cluster, choice, cell, Outgoing::Source(source), per_try).await;
-        let Some(policy) = policy else { return outcome };
+        let ended = |outcome: Result<_, _>| outcome.map_err(|failure| failed(failure, tries > 0));
+        let Some(policy) = policy else {
+            return ended(outcome);
+        };
         let again = match &outcome {
             Ok(_) => cell
                 .borrow()
@@ -540,10 +540,10 @@ async fn attempts(
             Err(failure) => retry::on_failure(policy, failure),
         };
         if !again || tries >= policy.num_retries || !source.borrow().replayable() {
-            return outcome;
+            return ended(outcome);
         }
         let Some(permit) = begin_retry(shared, &mut _permit) else {
-            return outcome;
+            return ended(outcome);
         };
         _permit = Some(permit);
         tries += 1;

@@ -1,10 +1,17 @@
 //! Failures as answers: one function from each failure to what the client gets, in Envoy's words.
 
-use http::StatusCode;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::attempt::AttemptFailure;
 use super::upstream::connection::AttemptError;
 use crate::stream::LocalReply;
+
+/// How the answers begin where an upstream sent none.
+const RESET: &str = "upstream connect error or disconnect/reset before headers.";
+
+/// Tells a client that the answer is for want of capacity.
+static OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
 
 /// Why the gateway itself answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +20,12 @@ pub enum GatewayError {
     MissingHost,
     /// Both lengths, or two: a request that two servers may read differently.
     AmbiguousLength,
+    /// A method that is none of HTTP's.
+    Method,
+    /// A target that is neither a path nor an `http` or `https` URL (nor `*` for `OPTIONS`).
+    Target,
+    /// HTTP/1.0.
+    Version,
     /// `CONNECT`, which no route takes.
     Connect,
     /// An upgrade, which no route allows.
@@ -40,6 +53,9 @@ pub fn gateway(error: GatewayError) -> LocalReply {
             "Bad Request",
             "http1.content_length_and_chunked_not_allowed",
         ),
+        GatewayError::Method => (S::BAD_REQUEST, "Bad Request", "http1.codec_error"),
+        GatewayError::Target => (S::BAD_REQUEST, "Bad Request", "http1.invalid_url"),
+        GatewayError::Version => (S::UPGRADE_REQUIRED, "Upgrade Required", "low_version"),
         GatewayError::Connect => (S::NOT_FOUND, "", "no_route"),
         GatewayError::Upgrade => (S::FORBIDDEN, "", "upgrade_failed"),
         GatewayError::NoRoute => (S::NOT_FOUND, "", "route_not_found"),
@@ -49,11 +65,18 @@ pub fn gateway(error: GatewayError) -> LocalReply {
             "no healthy upstream",
             "no_healthy_upstream",
         ),
-        GatewayError::Overflow => (
-            S::SERVICE_UNAVAILABLE,
-            "upstream connect error or disconnect/reset before headers. reset reason: overflow",
-            "upstream_reset_before_response_started{overflow}",
-        ),
+        GatewayError::Overflow => {
+            let mut reply = reset(
+                S::SERVICE_UNAVAILABLE,
+                "overflow",
+                "upstream_reset_before_response_started{overflow}",
+                false,
+            );
+            reply
+                .headers
+                .push((OVERLOADED.clone(), HeaderValue::from_static("true")));
+            return reply;
+        }
         GatewayError::Timeout => (
             S::GATEWAY_TIMEOUT,
             "upstream request timeout",
@@ -63,41 +86,57 @@ pub fn gateway(error: GatewayError) -> LocalReply {
     LocalReply::text(status, body, details)
 }
 
-/// The answer to an attempt that failed and is not followed by another.
+/// The answer to an attempt that failed and is not followed by another; `retried` where one came before it.
 #[must_use]
-pub fn attempt(failure: AttemptFailure) -> LocalReply {
+pub fn attempt(failure: AttemptFailure, retried: bool) -> LocalReply {
     use StatusCode as S;
     let error = match failure {
         AttemptFailure::Reply(reply) => return reply,
         AttemptFailure::Error(error) => error,
     };
-    let (status, body, details) = match error {
+    let (status, reason, details) = match error {
         AttemptError::Connect => (
             S::SERVICE_UNAVAILABLE,
-            "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure",
+            "remote connection failure",
             "upstream_reset_before_response_started{remote_connection_failure}",
         ),
         AttemptError::ConnectTimeout => (
             S::SERVICE_UNAVAILABLE,
-            "upstream connect error or disconnect/reset before headers. reset reason: connection timeout",
+            "connection timeout",
             "upstream_reset_before_response_started{connection_timeout}",
         ),
         AttemptError::ResetBeforeRequest | AttemptError::Reset => (
             S::SERVICE_UNAVAILABLE,
-            "upstream connect error or disconnect/reset before headers. reset reason: connection termination",
+            "connection termination",
             "upstream_reset_before_response_started{connection_termination}",
         ),
         AttemptError::Protocol => (
             S::BAD_GATEWAY,
-            "upstream connect error or disconnect/reset before headers. reset reason: protocol error",
+            "protocol error",
             "upstream_reset_before_response_started{protocol_error}",
         ),
-        AttemptError::RequestBody => (S::BAD_REQUEST, "", "downstream_remote_disconnect"),
-        AttemptError::PerTryTimeout => (
-            S::GATEWAY_TIMEOUT,
-            "upstream request timeout",
-            "response_timeout",
-        ),
+        AttemptError::RequestBody => {
+            return LocalReply::text(S::BAD_REQUEST, "", "downstream_remote_disconnect");
+        }
+        AttemptError::PerTryTimeout => {
+            return LocalReply::text(
+                S::GATEWAY_TIMEOUT,
+                "upstream request timeout",
+                "upstream_per_try_timeout",
+            );
+        }
     };
-    LocalReply::text(status, body, details)
+    reset(status, reason, details, retried)
+}
+
+/// The answer where no response's head came.
+fn reset(status: StatusCode, reason: &str, details: &'static str, retried: bool) -> LocalReply {
+    let again = if retried {
+        "retried and the latest "
+    } else {
+        ""
+    };
+    let mut reply = LocalReply::text(status, RESET, details);
+    reply.body = Bytes::from(format!("{RESET} {again}reset reason: {reason}"));
+    reply
 }
