@@ -151,8 +151,13 @@ impl AdminState {
         let mut out = String::new();
         for cluster in self.gateway.clusters.values() {
             for host in cluster.hosts.load().iter().flat_map(|level| level.iter()) {
+                let flags = if host.healthy.load(Ordering::Relaxed) {
+                    "healthy"
+                } else {
+                    "/failed_active_hc"
+                };
                 out.push_str(&format!(
-                    "{}::{}::health_flags::healthy\n",
+                    "{}::{}::health_flags::{flags}\n",
                     cluster.name, host.address
                 ));
             }
@@ -172,7 +177,15 @@ impl AdminState {
                     .iter()
                     .enumerate()
                     .flat_map(|(priority, level)| level.iter().map(move |host| (priority, host)))
-                    .map(|(priority, host)| json!({"address": socket_address(host.address), "priority": priority}))
+                    .map(|(priority, host)| {
+                        let failed = !host.healthy.load(Ordering::Relaxed);
+                        let health = if failed {
+                            json!({"eds_health_status": "HEALTHY", "failed_active_health_check": true})
+                        } else {
+                            json!({"eds_health_status": "HEALTHY"})
+                        };
+                        json!({"address": socket_address(host.address), "priority": priority, "health_status": health})
+                    })
                     .collect();
                 json!({"name": &*cluster.name, "host_statuses": hosts})
             })

@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::task::Waker;
 use std::time::SystemTime;
 
@@ -92,6 +93,8 @@ pub struct UpstreamHost {
     pub endpoint: Endpoint,
     /// The leaf cluster it belongs to.
     pub cluster: Arc<str>,
+    /// Whether its health checks let it have traffic; always, where its cluster has none.
+    pub healthy: AtomicBool,
 }
 
 /// An answer that a filter or the gateway gives itself.

@@ -133,4 +133,19 @@ cases! {
         assert_eq!(gateway.client().post("/", body).send().await.text(), "blue");
         assert_eq!(blue.request().body().len(), 2 << 20);
     }
+
+    /// `per_connection_buffer_limit_bytes` of the listener.
+    async fn the_file_sets_the_buffer_limit(engine: Engine) {
+        let (directory, blue) = (tempfile::tempdir().unwrap(), Upstream::named("blue").await);
+        let gateway = hostile(&directory, &blue)
+            .edit(|bootstrap| bootstrap.listeners()[0]["per_connection_buffer_limit_bytes"] = (64 << 10).into())
+            .start(engine)
+            .await;
+        let mut client = gateway.client();
+        let reply = client.post("/", vec![b'x'; 32 << 10]).header("x-guest", "buffer").send().await;
+        assert_eq!(reply.text(), "blue");
+        let reply = gateway.client().post("/", vec![b'x'; 256 << 10]).header("x-guest", "buffer").send().await;
+        assert_eq!((reply.status.as_u16(), reply.text()), (413, "Payload Too Large"));
+        assert_eq!(blue.count(), 1);
+    }
 }

@@ -7,6 +7,7 @@ mod demo;
 mod drain;
 mod failures;
 mod guests;
+mod health;
 mod http;
 mod overrides;
 mod reload;

@@ -24,8 +24,8 @@ pub struct Cluster {
     pub limits: CircuitBreakers,
     /// `lb_policy` of a leaf.
     pub lb_policy: LbPolicy,
-    /// `health_checks` with `http_health_check`.
-    pub health_checks: Vec<HealthCheck>,
+    /// The only entry of `health_checks`, with `http_health_check`.
+    pub health_check: Option<HealthCheck>,
     /// `typed_extension_protocol_options` … `HttpProtocolOptions.http_filters`; empty where there are none.
     /// The last is `upstream_codec`.
     pub upstream_filters: Vec<HttpFilter>,
@@ -104,16 +104,16 @@ pub enum LbPolicy {
     LeastRequest,
 }
 
-/// `envoy.config.core.v3.HealthCheck` over HTTP.
+/// `envoy.config.core.v3.HealthCheck` over HTTP. Only a 200 is a success.
 #[derive(Debug, Clone)]
 pub struct HealthCheck {
-    /// `timeout`.
+    /// `timeout` of a whole check.
     pub timeout: Duration,
-    /// `interval`.
+    /// `interval` from the end of a check to the next.
     pub interval: Duration,
-    /// `unhealthy_threshold`.
+    /// `unhealthy_threshold`: so many failures in a row make a host unhealthy; another status than 200 does at once.
     pub unhealthy_threshold: u32,
-    /// `healthy_threshold`.
+    /// `healthy_threshold`: so many successes in a row make it healthy; one does after the start.
     pub healthy_threshold: u32,
     /// `http_health_check.path`.
     pub path: String,

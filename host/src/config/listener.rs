@@ -18,7 +18,8 @@ pub struct Listener {
     pub name: String,
     /// Where it listens; port 0 lets the kernel choose.
     pub address: SocketAddr,
-    /// `per_connection_buffer_limit_bytes`: how much of a body a filter may hold back; Envoy's default is 1 MiB.
+    /// `per_connection_buffer_limit_bytes`: how much of a body a filter may hold back, and how much is kept for a retry;
+    /// Envoy's default is 1 MiB, 0 is no limit.
     pub buffer_limit: u32,
     /// Its HTTP connection manager.
     pub http: HttpConnectionManager,
@@ -84,6 +85,17 @@ pub struct Discovery {
     pub default: Option<WasmPlugin>,
     /// `config_source.initial_fetch_timeout`; Envoy's default is 15 s.
     pub initial_fetch_timeout: Duration,
+}
+
+impl Listener {
+    /// How many bytes of a body are held at most.
+    #[must_use]
+    pub fn body_limit(&self) -> usize {
+        match usize::try_from(self.buffer_limit) {
+            Ok(0) | Err(_) => usize::MAX,
+            Ok(limit) => limit,
+        }
+    }
 }
 
 /// Header edits without a guest.

@@ -14,9 +14,6 @@ use super::filters::{Active, Direction, Step};
 use super::pump::{Pump, Stop};
 use crate::stream::StreamCell;
 
-/// What is kept of a request's body for another attempt. Source: Envoy's default buffer limit.
-const REPLAY_LIMIT: usize = 1024 * 1024;
-
 /// Why a body broke off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
@@ -40,6 +37,8 @@ pub struct RequestSource {
     cell: StreamCell,
     kept: Vec<Bytes>,
     kept_bytes: usize,
+    /// No more is kept, in bytes.
+    limit: usize,
     keep: bool,
     /// Something was sent that is not kept.
     lost: bool,
@@ -67,9 +66,9 @@ pub struct Replay {
 // === impl RequestSource ===
 
 impl RequestSource {
-    /// Reads `incoming`, through `pump` if there is one.
+    /// Reads `incoming`, through `pump` if there is one, and keeps at most `limit` bytes for another attempt.
     #[must_use]
-    pub fn new(incoming: Incoming, pump: Option<Pump>, cell: StreamCell) -> Self {
+    pub fn new(incoming: Incoming, pump: Option<Pump>, cell: StreamCell, limit: usize) -> Self {
         let ended = incoming.is_end_stream() && pump.is_none();
         Self {
             incoming: Some(incoming),
@@ -78,6 +77,7 @@ impl RequestSource {
             cell,
             kept: Vec::new(),
             kept_bytes: 0,
+            limit,
             keep: false,
             lost: false,
             ended,
@@ -278,7 +278,7 @@ impl RequestSource {
 
     fn remember(&mut self, data: &Bytes) {
         self.kept_bytes += data.len();
-        if self.keep && !self.lost && self.kept_bytes <= REPLAY_LIMIT {
+        if self.keep && !self.lost && self.kept_bytes <= self.limit {
             self.kept.push(data.clone());
         } else {
             self.lost = true;

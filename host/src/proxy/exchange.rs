@@ -149,15 +149,17 @@ impl Exchange {
     ) -> Result<(Attempt, Option<std::pin::Pin<Box<Sleep>>>), End> {
         self.add_standard_headers();
         let empty = http_body::Body::is_end_stream(&body);
+        let limit = self.listener.config.body_limit();
         let pump = if empty {
             None
         } else {
-            Pump::new(&self.active, Direction::Request)
+            Pump::new(&self.active, Direction::Request, limit)
         };
         let source = Rc::new(RefCell::new(RequestSource::new(
             body,
             pump,
             self.cell.clone(),
+            limit,
         )));
         self.request_filters(&source, empty).await?;
         let listener = self.listener.clone();
@@ -388,7 +390,11 @@ impl Exchange {
         let pump = if end {
             None
         } else {
-            Pump::new(&self.active, Direction::Response)
+            Pump::new(
+                &self.active,
+                Direction::Response,
+                self.listener.config.body_limit(),
+            )
         };
         Ok(head.map(|()| ResponseStream::body(attempt, timeout, pump, self)))
     }

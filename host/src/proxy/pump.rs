@@ -11,9 +11,6 @@ use http::StatusCode;
 use super::filters::{Active, Direction, Step};
 use crate::stream::LocalReply;
 
-/// What a paused filter may hold. Source: Envoy's default `per_connection_buffer_limit_bytes`.
-pub const BUFFER_LIMIT: usize = 1024 * 1024;
-
 /// The filters of one direction and what they hold.
 pub struct Pump {
     active: Rc<Active>,
@@ -24,6 +21,8 @@ pub struct Pump {
     held: Vec<BytesMut>,
     /// The stage that has paused, and whether it has seen the end.
     paused: Option<(usize, bool)>,
+    /// What a paused filter may hold, in bytes.
+    limit: usize,
 }
 
 /// Why a body cannot go on.
@@ -47,9 +46,9 @@ pub struct Output {
 // === impl Pump ===
 
 impl Pump {
-    /// A pump through the interested filters; `None` where there is none.
+    /// A pump through the interested filters, each of which may hold `limit` bytes; `None` where there is none.
     #[must_use]
-    pub fn new(active: &Rc<Active>, direction: Direction) -> Option<Self> {
+    pub fn new(active: &Rc<Active>, direction: Direction, limit: usize) -> Option<Self> {
         let stages = active.interested(direction);
         if stages.is_empty() {
             return None;
@@ -61,6 +60,7 @@ impl Pump {
             stages,
             held,
             paused: None,
+            limit,
         })
     }
 
@@ -82,7 +82,7 @@ impl Pump {
     /// Sends data into stage `from` and on to the one before `until`; `None` where a filter holds it.
     ///
     /// # Errors
-    /// Where a filter answers or breaks off, or holds more than [`BUFFER_LIMIT`].
+    /// Where a filter answers or breaks off, or holds more than the limit.
     pub fn push(
         &mut self,
         from: usize,
@@ -114,7 +114,7 @@ impl Pump {
     }
 
     fn hold(&mut self, stage: usize, data: BytesMut, end: bool) -> Result<(), Stop> {
-        if data.len() > BUFFER_LIMIT {
+        if data.len() > self.limit {
             let (status, text) = match self.direction {
                 Direction::Request => (StatusCode::PAYLOAD_TOO_LARGE, "Payload Too Large"),
                 Direction::Response => (StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error"),

@@ -2,6 +2,7 @@
 
 pub mod balancer;
 pub mod connection;
+mod health;
 pub mod resolve;
 
 use std::cell::{Cell, RefCell};
@@ -33,6 +34,8 @@ pub struct SharedCluster {
     pub config: config::Cluster,
     /// A leaf's hosts; empty for an aggregate.
     pub hosts: ArcSwap<Hosts>,
+    /// Those of them that are healthy.
+    pub healthy: ArcSwap<Hosts>,
     /// What is in flight.
     pub usage: Usage,
     /// Its counters.
@@ -69,6 +72,14 @@ pub struct ClusterStats {
     pub cx_total: Counter,
     /// `upstream_cx_connect_fail`.
     pub cx_connect_fail: Counter,
+    /// `health_check.attempt`.
+    health_attempt: Counter,
+    /// `health_check.success`.
+    health_success: Counter,
+    /// `health_check.failure`.
+    health_failure: Counter,
+    /// `membership_healthy`: a gauge.
+    membership_healthy: Counter,
 }
 
 /// A cluster on one worker.
@@ -117,12 +128,26 @@ impl SharedCluster {
                     name: Arc::from(name.as_str()),
                     config: config.clone(),
                     hosts: ArcSwap::default(),
+                    healthy: ArcSwap::default(),
                     usage: Usage::default(),
                     stats: ClusterStats::new(stats, name),
                 };
                 (name.clone(), Arc::new(shared))
             })
             .collect()
+    }
+
+    /// Puts hosts, or what health checks found out about them, in force. Called on the control thread only.
+    fn publish(&self, hosts: Arc<Hosts>) {
+        let healthy = |level: &Arc<[Arc<UpstreamHost>]>| {
+            let all = level.iter().filter(|h| h.healthy.load(Ordering::Relaxed));
+            all.cloned().collect()
+        };
+        let healthy: Hosts = hosts.iter().map(healthy).collect();
+        let members = healthy.iter().map(|level| level.len() as u64).sum();
+        self.stats.membership_healthy.set(members);
+        self.hosts.store(hosts);
+        self.healthy.store(Arc::new(healthy));
     }
 
     fn limits(&self) -> &CircuitBreakers {
@@ -184,6 +209,10 @@ impl ClusterStats {
             rq_active: stats.gauge(&format!("cluster.{cluster}.upstream_rq_active")),
             cx_total: counter("upstream_cx_total"),
             cx_connect_fail: counter("upstream_cx_connect_fail"),
+            health_attempt: counter("health_check.attempt"),
+            health_success: counter("health_check.success"),
+            health_failure: counter("health_check.failure"),
+            membership_healthy: stats.gauge(&format!("cluster.{cluster}.membership_healthy")),
         }
     }
 

@@ -56,11 +56,7 @@ pub(in crate::config) fn cluster(field: &Field<'_>) -> Option<Cluster> {
                 .get("circuit_breakers")
                 .and_then(|f| circuit_breakers(&f))
                 .unwrap_or_default(),
-            health_checks: o
-                .list("health_checks")
-                .iter()
-                .filter_map(health_check)
-                .collect(),
+            health_check: health_checks(o),
             upstream_filters: options.filters,
             idle_timeout: options.idle_timeout,
             max_requests_per_connection: options.max_requests_per_connection,
@@ -301,6 +297,15 @@ fn circuit_breakers(field: &Field<'_>) -> Option<CircuitBreakers> {
     })
 }
 
+/// The only entry of `health_checks`.
+fn health_checks(o: &Object<'_>) -> Option<HealthCheck> {
+    let list = o.list("health_checks");
+    for second in list.iter().skip(1) {
+        second.error("only one health check is supported");
+    }
+    list.first().and_then(health_check)
+}
+
 fn health_check(field: &Field<'_>) -> Option<HealthCheck> {
     field.object(|o| {
         o.refuse(
@@ -322,6 +327,11 @@ fn health_check(field: &Field<'_>) -> Option<HealthCheck> {
         let (_, http) = o.required_one_of(&["http_health_check"])?;
         http.object(|o| {
             let path = o.required_name("path");
+            if let Some(field) = o.get("path").filter(|_| !path.is_empty())
+                && (!path.starts_with('/') || path.parse::<http::Uri>().is_err())
+            {
+                field.error("must be the path of a URL, as in /health");
+            }
             let host = o.get("host").and_then(|f| f.name()).map(str::to_owned);
             Some(HealthCheck {
                 timeout: timeout?,

@@ -224,7 +224,10 @@ fn clusters() {
         (leaf.lb_policy, leaf.dns_family),
         (LbPolicy::LeastRequest, DnsFamily::V4Preferred)
     );
-    assert_eq!(leaf.health_checks[0].host.as_deref(), Some("api"));
+    assert_eq!(
+        leaf.health_check.as_ref().and_then(|c| c.host.as_deref()),
+        Some("api")
+    );
     let ClusterKind::Leaf {
         dns: true,
         dns_refresh_rate,

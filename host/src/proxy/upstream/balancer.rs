@@ -3,7 +3,9 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::{Cluster, Leaf};
+use arc_swap::ArcSwap;
+
+use super::{Cluster, Hosts, Leaf, SharedCluster};
 use crate::config::route::RetryPolicy;
 use crate::stream::UpstreamHost;
 
@@ -27,18 +29,23 @@ pub struct Choice {
 impl Cluster {
     /// The host of the next attempt: `None` where no leaf has any.
     ///
-    /// Levels of priority are the leaves' own, one after the other. The first that has hosts is taken; a retry
-    /// under `previous_priorities` leaves out those tried before, until all have been, then begins anew.
+    /// Levels of priority are the leaves' own, one after the other. The first that has a healthy host is taken; a
+    /// retry under `previous_priorities` leaves out those tried before, until all have been, then begins anew.
+    ///
+    /// Where no level has a healthy host, all hosts of the first count. This is what is left of Envoy's panic mode,
+    /// which begins when half of a level's hosts are unhealthy, and shares out to all levels where all are in it.
     pub fn next(&self, history: &mut History, retry: Option<&RetryPolicy>) -> Option<Choice> {
         let tried = excluded(
             &history.priorities,
             retry.and_then(|policy| policy.previous_priorities),
         );
-        let (level, leaf, hosts) = match self.first_level(|level| !tried.contains(&level)) {
+        let (level, leaf, hosts) = match self.first_level(healthy, |level| !tried.contains(&level))
+        {
             Some(found) => found,
             None => {
                 history.priorities.clear();
-                self.first_level(|_| true)?
+                self.first_level(healthy, |_| true)
+                    .or_else(|| self.first_level(all, |_| true))?
             }
         };
         let host = pick(&leaf, &hosts, history, retry)?;
@@ -50,14 +57,15 @@ impl Cluster {
         Some(Choice { leaf, host })
     }
 
-    /// The first level with hosts that `wanted` lets pass.
+    /// The first level with hosts among these that `wanted` lets pass.
     fn first_level(
         &self,
+        among: impl Fn(&SharedCluster) -> &ArcSwap<Hosts>,
         wanted: impl Fn(usize) -> bool,
     ) -> Option<(usize, Rc<Leaf>, Arc<[Arc<UpstreamHost>]>)> {
         let mut level = 0;
         for leaf in &self.leaves {
-            let priorities = leaf.shared.hosts.load();
+            let priorities = among(&leaf.shared).load();
             for hosts in priorities.iter() {
                 if !hosts.is_empty() && wanted(level) {
                     return Some((level, leaf.clone(), hosts.clone()));
@@ -67,6 +75,16 @@ impl Cluster {
         }
         None
     }
+}
+
+/// A leaf's healthy hosts.
+fn healthy(cluster: &SharedCluster) -> &ArcSwap<Hosts> {
+    &cluster.healthy
+}
+
+/// All of a leaf's hosts.
+fn all(cluster: &SharedCluster) -> &ArcSwap<Hosts> {
+    &cluster.hosts
 }
 
 /// Priorities to leave out: those of all attempts but the latest that `update_frequency` has not yet counted.
