@@ -98,7 +98,9 @@ pub fn run(workload: &Workload, mut progress: impl FnMut(u64)) -> Result<Measure
             run.request()?;
         }
         let each = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX) / batch;
-        times.record(each).map_err(|error| VmError::Engine(error.to_string()))?;
+        times
+            .record(each)
+            .map_err(|error| VmError::Engine(error.to_string()))?;
         done += batch;
         // What hosts do between requests: the filter's tick, on which it may flush its counters.
         run.tick()?;
@@ -145,7 +147,6 @@ impl Run<'_> {
             let mut stream = cell.borrow_mut();
             let status = match stream.local_reply.take() {
                 Some(reply) => {
-                   
                     self.answered += 1;
                     reply.status
                 }
