@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use switchover_core::attempt::{ANSWERED_PROPERTY, MARK_PROPERTY, Mark};
 use switchover_core::route::{Edit, Route, Surroundings};
-use switchover_core::{Headers, Random, Reply, RoundRobin, Timestamp};
+use switchover_core::{Headers, Random, Recent, Reply, RoundRobin, Timestamp};
 
 use crate::attempt::HOST_ENVIRONMENT;
 use crate::ffi::{self, Level, Map};
@@ -21,6 +21,8 @@ pub(crate) struct RouteRoot {
     live: Rc<Live>,
     /// The turns, one for each rollout.
     balancers: Vec<RoundRobin>,
+    /// What was worked out about recent requests, one for each rollout.
+    recent: Vec<Recent>,
 }
 
 // === impl RouteRoot ===
@@ -65,9 +67,16 @@ impl RouteRoot {
             });
             log_in_force(plugin, rollout);
         }
+        let recent = live
+            .document
+            .rollouts()
+            .iter()
+            .map(|_| Recent::new((ffi::random(), ffi::random())))
+            .collect();
         Self {
             plugin: plugin.to_owned(),
             live,
+            recent,
             balancers,
         }
     }
@@ -96,14 +105,17 @@ impl RouteRoot {
         let Some((index, rollout)) = live.document.select(&headers) else {
             return (Action::Continue, None);
         };
-        let (Some(balancer), Some(meters)) =
-            (self.balancers.get_mut(index), live.meters.get(index))
-        else {
+        let (Some(balancer), Some(recent), Some(meters)) = (
+            self.balancers.get_mut(index),
+            self.recent.get_mut(index),
+            live.meters.get(index),
+        ) else {
             return (Action::Continue, None);
         };
         let started = ffi::now();
         let surroundings = Surroundings {
             now: Timestamp::from_nanos(started),
+            recent,
             balancer,
             random: &mut shared.random,
             source_address: &mut || {
@@ -182,6 +194,8 @@ impl Routed {
         let answered = if rollout.attempts() {
             // Where no attempt was made, nobody answered.
             ffi::property(ANSWERED_PROPERTY).and_then(|name| rollout.environment(&name))
+        } else if !rollout.may_answer_elsewhere() {
+            Some(self.environment)
         } else {
             let host = ffi::property(HOST_ENVIRONMENT);
             host.map_or(Some(self.environment), |name| rollout.environment(&name))

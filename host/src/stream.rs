@@ -4,6 +4,7 @@
 //! paused exchange can be changed from a callout's callback. Everything is single-threaded.
 
 pub mod head;
+pub mod intern;
 
 use std::cell::RefCell;
 use std::net::SocketAddr;

@@ -1,11 +1,13 @@
 //! What becomes of the clients' credentials: the rules of one rollout.
 
 pub(crate) mod keys;
+pub(crate) mod recent;
 pub(crate) mod source;
 
 use std::borrow::Cow;
 
 use crate::auth::keys::{KeyTable, Verified};
+use crate::auth::recent::Recent;
 use crate::auth::source::{Found, Source};
 use crate::document::raw::AuthMode;
 use crate::document::text::{HeaderName, Label, Method, UrlPath};
@@ -134,6 +136,7 @@ impl Auth {
         method: &[u8],
         path: &'a [u8],
         now: Timestamp,
+        recent: &mut Recent,
     ) -> Identity<'a> {
         if self.mode == AuthMode::Pass {
             return Identity::default();
@@ -174,7 +177,7 @@ impl Auth {
                 credential: Some(credential),
             };
         }
-        let (outcome, consumer) = match self.keys.verify(&credential, now) {
+        let (outcome, consumer) = match self.keys.verify(&credential, now, recent) {
             Verified::Consumer(consumer) => (AuthOutcome::Ok, Some(consumer)),
             Verified::NotYetValid => (AuthOutcome::NotYetValid, None),
             Verified::Expired => (AuthOutcome::Expired, None),

@@ -197,6 +197,17 @@ impl Rollout {
         self.attempts
     }
 
+    /// Whether another environment may answer than the one that was chosen. Where the route role itself injects the
+    /// chosen environment's credential, no other can.
+    #[must_use]
+    pub fn may_answer_elsewhere(&self) -> bool {
+        self.attempts
+            || self
+                .environments
+                .iter()
+                .all(|environment| environment.credential.is_none())
+    }
+
     /// The count of resumes.
     #[must_use]
     pub fn resume(&self) -> u32 {

@@ -36,6 +36,7 @@ mod time;
 
 pub use auth::AuthOutcome;
 pub use auth::keys::digest as sha256;
+pub use auth::recent::Recent;
 pub use headers::{Headers, Spans};
 pub use reply::Reply;
 pub use secret::Secret;

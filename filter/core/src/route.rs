@@ -6,6 +6,7 @@ mod tests;
 
 use std::borrow::Cow;
 
+use crate::auth::recent::Recent;
 use crate::auth::source::find;
 use crate::auth::{AuthOutcome, Identity, keys::digest, source::Found};
 use crate::document::{Allow, Document, Rollout, Strategy};
@@ -25,6 +26,8 @@ const LONGEST_ECHO: usize = 64;
 pub struct Surroundings<'a> {
     /// The wall clock.
     pub now: Timestamp,
+    /// What this worker remembers under this rollout and its weights.
+    pub recent: &'a mut Recent,
     /// The turns of this rollout in this worker.
     pub balancer: &'a mut RoundRobin,
     /// This worker's random numbers.
@@ -128,9 +131,10 @@ impl Document {
         let slots = self.slots();
         let method = headers.get(slots.method).unwrap_or_default();
         let path = headers.get(slots.path).unwrap_or_default();
-        let identity = rollout
-            .auth
-            .identify(headers, method, path, surroundings.now);
+        let identity =
+            rollout
+                .auth
+                .identify(headers, method, path, surroundings.now, surroundings.recent);
         let decision = |verdict, override_refused| Decision {
             auth: identity.outcome,
             override_refused,
@@ -232,6 +236,9 @@ impl Rollout {
         let by_key = |key: &[u8]| {
             rendezvous::choose(&self.environments, &self.weights, key).unwrap_or(self.stable)
         };
+        if let Some(environment) = self.remembered(identity, surroundings.recent) {
+            return (environment, Reason::Sticky, None);
+        }
         let mut wants_cookie = false;
         for source in &self.sticky.by {
             let key: Cow<'_, [u8]> = match source {
@@ -260,6 +267,12 @@ impl Rollout {
                 },
             };
             let environment = by_key(&key);
+            if let (KeySource::Consumer, Some(consumer)) = (source, identity.consumer) {
+                let consumers = self.auth.consumers.len();
+                surroundings
+                    .recent
+                    .remember_environment(consumer, consumers, environment);
+            }
             let stays = |id: &CookieId| by_key(id.as_bytes()) == environment;
             let id = wants_cookie.then(|| {
                 let mut draws = (0..COOKIE_DRAWS).map(|_| CookieId::new(surroundings.random));
@@ -278,6 +291,12 @@ impl Rollout {
             }
         };
         (environment.unwrap_or(self.stable), Reason::Strategy, None)
+    }
+
+    /// The environment of a verified consumer where that comes before all other keys, as it was worked out last time.
+    fn remembered(&self, identity: &Identity<'_>, recent: &Recent) -> Option<usize> {
+        matches!(self.sticky.by.first(), Some(KeySource::Consumer)).then_some(())?;
+        recent.environment(identity.consumer?)
     }
 
     /// The verified consumer's name, else the digest of the credential that the request carries.

@@ -9,6 +9,7 @@ use wasmtime::{Caller, Linker};
 use super::memory::split;
 use super::{Outcome, Status, answer, count, pairs};
 use crate::stream::head::{FieldsMut, RequestHead, ResponseHead, Target};
+use crate::stream::intern::Interner;
 use crate::vm::state::{Effect, State};
 
 /// A request that a guest wants sent.
@@ -130,7 +131,7 @@ fn request_head(fields: &[(&[u8], &[u8])]) -> Result<RequestHead, Status> {
         headers: HeaderMap::new(),
     };
     FieldsMut::Request(&mut head)
-        .set_all(fields.iter().copied())
+        .set_all(fields.iter().copied(), &mut Interner::default())
         .map_err(|_| Status::BadArgument)?;
     Ok(head)
 }

@@ -7,7 +7,8 @@ use wasmtime::{Caller, Linker};
 use super::memory::{give, give_bytes, split};
 use super::{Failure, Outcome, Status, answer, count, pairs};
 use crate::stream::Stream;
-use crate::stream::head::{Fields, FieldsMut};
+use crate::stream::head::{Fields, FieldsMut, InvalidField};
+use crate::stream::intern::Interner;
 use crate::vm::state::State;
 
 /// The ABI's numbers of header maps that the host has.
@@ -174,9 +175,9 @@ fn with_fields<T>(state: &State, map: Map, use_it: impl FnOnce(&Fields<'_>) -> T
 /// An unavailable map is OK with no bytes, as in Envoy.
 fn get_pairs(caller: &mut Caller<'_, State>, map: u32, out_ptr: u32, out_len: u32) -> Outcome {
     let map = Map::try_from(map)?;
-    let size = with_fields(caller.data(), map, pairs::size).unwrap_or(0);
-    give(caller, size, out_ptr, out_len, |state, to| {
-        with_fields(state, map, |fields| pairs::write(fields, to))
+    let size = with_fields(caller.data(), map, pairs::measure).unwrap_or_default();
+    give(caller, size.bytes, out_ptr, out_len, |state, to| {
+        with_fields(state, map, |fields| pairs::write(fields, size, to))
             .unwrap_or(Ok(()))
             .map_err(Failure::from)
     })
@@ -209,37 +210,34 @@ fn get_size(caller: &mut Caller<'_, State>, map: u32, out: u32) -> Outcome {
 
 /// Runs `change` on a map of the effective stream; callout maps cannot be changed.
 fn with_fields_mut(
-    state: &State,
+    state: &mut State,
     map: Map,
-    change: impl FnOnce(FieldsMut<'_>) -> Outcome,
+    change: impl FnOnce(FieldsMut<'_>, &mut Interner) -> Result<(), InvalidField>,
 ) -> Outcome {
-    let mut stream: RefMut<'_, Stream> = state
-        .effective_stream()
-        .ok_or(Status::BadArgument)?
-        .borrow_mut();
+    let (stream, known) = state.editing();
+    let mut stream: RefMut<'_, Stream> = stream.ok_or(Status::BadArgument)?.borrow_mut();
     let stream = &mut *stream;
-    match map {
+    let fields = match map {
         Map::Request => {
             stream.route_stale = true;
-            change(FieldsMut::Request(&mut stream.request))
+            FieldsMut::Request(&mut stream.request)
         }
-        Map::Response => change(FieldsMut::Response(
-            stream.response.as_mut().ok_or(Status::BadArgument)?,
-        )),
-        Map::RequestTrailers => change(FieldsMut::Plain(
+        Map::Response => FieldsMut::Response(stream.response.as_mut().ok_or(Status::BadArgument)?),
+        Map::RequestTrailers => FieldsMut::Plain(
             stream
                 .request_trailers
                 .as_mut()
                 .ok_or(Status::BadArgument)?,
-        )),
-        Map::ResponseTrailers => change(FieldsMut::Plain(
+        ),
+        Map::ResponseTrailers => FieldsMut::Plain(
             stream
                 .response_trailers
                 .as_mut()
                 .ok_or(Status::BadArgument)?,
-        )),
-        Map::CalloutHeaders | Map::CalloutTrailers => Err(Status::BadArgument.into()),
-    }
+        ),
+        Map::CalloutHeaders | Map::CalloutTrailers => return Err(Status::BadArgument.into()),
+    };
+    change(fields, known).map_err(|_| Failure::Status(Status::BadArgument))
 }
 
 fn edit(
@@ -256,16 +254,13 @@ fn edit(
         Some((at, len)) => view.bytes(at, len)?,
         None => &[],
     };
-    with_fields_mut(state, map, |mut fields| {
-        match how {
-            Edit::Replace => fields.replace(key, value),
-            Edit::Add => fields.add(key, value),
-            Edit::Remove => {
-                fields.remove(key);
-                Ok(())
-            }
+    with_fields_mut(state, map, |mut fields, known| match how {
+        Edit::Replace => fields.replace(key, value, known),
+        Edit::Add => fields.add(key, value, known),
+        Edit::Remove => {
+            fields.remove(key);
+            Ok(())
         }
-        .map_err(|_| Failure::Status(Status::BadArgument))
     })
 }
 
@@ -273,8 +268,7 @@ fn set_pairs(caller: &mut Caller<'_, State>, map: u32, at: u32, len: u32) -> Out
     let map = Map::try_from(map)?;
     let (view, state) = split(caller)?;
     let fields = pairs::read(view.bytes(at, len)?)?;
-    with_fields_mut(state, map, |mut to| {
-        to.set_all(fields.into_iter())
-            .map_err(|_| Failure::Status(Status::BadArgument))
+    with_fields_mut(state, map, |mut to, known| {
+        to.set_all(fields.into_iter(), known)
     })
 }

@@ -8,26 +8,39 @@ const MAX_FIELDS: usize = 1024;
 /// No larger map is read. Source: Envoy's limit.
 const MAX_BYTES: usize = 1024 * 1024;
 
+/// How large a map is as bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Size {
+    /// Fields.
+    fields: usize,
+    /// Bytes in all.
+    pub(super) bytes: usize,
+}
+
 /// How many bytes [`write`] needs.
-pub(super) fn size(fields: &Fields<'_>) -> usize {
-    let mut size = 4;
-    fields.for_each(|name, value| size += 8 + name.len() + 1 + value.len() + 1);
+pub(super) fn measure(fields: &Fields<'_>) -> Size {
+    let mut size = Size {
+        fields: 0,
+        bytes: 4,
+    };
+    fields.for_each(|name, value| {
+        size.fields += 1;
+        size.bytes += 8 + name.len() + 1 + value.len() + 1;
+    });
     size
 }
 
-/// Writes `fields`; `out` has just the right [`size`].
+/// Writes `fields`; `out` has just the bytes of their [`Size`].
 ///
 /// # Errors
 /// `SerializationFailure` where it has not, or a length does not fit.
-pub(super) fn write(fields: &Fields<'_>, out: &mut [u8]) -> Result<(), Status> {
-    let mut count = 0_usize;
-    fields.for_each(|_, _| count += 1);
+pub(super) fn write(fields: &Fields<'_>, size: Size, out: &mut [u8]) -> Result<(), Status> {
     let (head, rest) = out
         .split_at_mut_checked(4)
         .ok_or(Status::SerializationFailure)?;
-    head.copy_from_slice(&length(count)?);
+    head.copy_from_slice(&length(size.fields)?);
     let (mut lengths, mut data) = rest
-        .split_at_mut_checked(count * 8)
+        .split_at_mut_checked(size.fields * 8)
         .ok_or(Status::SerializationFailure)?;
     let mut result = Ok(());
     fields.for_each(|name, value| {
@@ -124,8 +137,9 @@ mod tests {
         map.insert("a", HeaderValue::from_bytes(b"1\xff").unwrap());
         map.append("a", HeaderValue::from_static(""));
         let fields = Fields::Plain(&map);
-        let mut bytes = vec![0; size(&fields)];
-        write(&fields, &mut bytes).unwrap();
+        let size = measure(&fields);
+        let mut bytes = vec![0; size.bytes];
+        write(&fields, size, &mut bytes).unwrap();
         assert_eq!(
             read(&bytes).unwrap(),
             [(&b"a"[..], &b"1\xff"[..]), (b"a", b"")]

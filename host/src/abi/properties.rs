@@ -203,8 +203,9 @@ fn host_metadata(host: &UpstreamHost, path: &[u8]) -> Option<Bytes> {
 }
 
 fn map(fields: &Fields<'_>) -> Bytes {
-    let mut bytes = vec![0; pairs::size(fields)];
-    match pairs::write(fields, &mut bytes) {
+    let size = pairs::measure(fields);
+    let mut bytes = vec![0; size.bytes];
+    match pairs::write(fields, size, &mut bytes) {
         Ok(()) => Bytes::from(bytes),
         Err(_) => Bytes::new(),
     }

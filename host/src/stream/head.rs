@@ -4,7 +4,9 @@
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+
+use super::intern::Interner;
 
 /// A request's head.
 #[derive(Debug)]
@@ -241,7 +243,12 @@ impl FieldsMut<'_> {
     ///
     /// # Errors
     /// Where name or value cannot stand in a header.
-    pub fn replace(&mut self, name: &[u8], value: &[u8]) -> Result<(), InvalidField> {
+    pub fn replace(
+        &mut self,
+        name: &[u8],
+        value: &[u8],
+        known: &mut Interner,
+    ) -> Result<(), InvalidField> {
         if name.first() == Some(&b':') {
             return if self.set_pseudo(name, value)? {
                 Ok(())
@@ -249,7 +256,7 @@ impl FieldsMut<'_> {
                 Err(InvalidField)
             };
         }
-        let (name, value) = field(name, value)?;
+        let (name, value) = (known.name(name)?, known.value(value)?);
         self.map().insert(name, value);
         Ok(())
     }
@@ -258,11 +265,16 @@ impl FieldsMut<'_> {
     ///
     /// # Errors
     /// Where name or value cannot stand in a header.
-    pub fn add(&mut self, name: &[u8], value: &[u8]) -> Result<(), InvalidField> {
+    pub fn add(
+        &mut self,
+        name: &[u8],
+        value: &[u8],
+        known: &mut Interner,
+    ) -> Result<(), InvalidField> {
         if name.first() == Some(&b':') {
-            return self.replace(name, value);
+            return self.replace(name, value, known);
         }
-        let (name, value) = field(name, value)?;
+        let (name, value) = (known.name(name)?, known.value(value)?);
         self.map().append(name, value);
         Ok(())
     }
@@ -281,17 +293,12 @@ impl FieldsMut<'_> {
     pub fn set_all<'p>(
         &mut self,
         pairs: impl Iterator<Item = (&'p [u8], &'p [u8])>,
+        known: &mut Interner,
     ) -> Result<(), InvalidField> {
         self.map().clear();
         for (name, value) in pairs {
-            self.add(name, value)?;
+            self.add(name, value, known)?;
         }
         Ok(())
     }
-}
-
-fn field(name: &[u8], value: &[u8]) -> Result<(HeaderName, HeaderValue), InvalidField> {
-    let name = HeaderName::from_bytes(name).map_err(|_| InvalidField)?;
-    let value = HeaderValue::from_bytes(value).map_err(|_| InvalidField)?;
-    Ok((name, value))
 }

@@ -15,6 +15,7 @@ use crate::config::plugin::VmConfig;
 use crate::process::Process;
 use crate::stats::Metric;
 use crate::stream::StreamCell;
+use crate::stream::intern::Interner;
 
 /// The data of a VM's store.
 pub struct State {
@@ -38,6 +39,7 @@ pub struct State {
     last_id: u32,
     last_token: u32,
     effective: Effective,
+    known: Interner,
     limit: MemoryLimit,
     deadline: Deadline,
 }
@@ -51,6 +53,7 @@ enum Context {
 /// The context that hostcalls act on, resolved once for each callback.
 #[derive(Default)]
 struct Effective {
+    id: u32,
     root: u32,
     plugin: Option<Rc<WasmPlugin>>,
     stream: Option<StreamCell>,
@@ -111,6 +114,7 @@ impl State {
             last_id: 0,
             last_token: 0,
             effective: Effective::default(),
+            known: Interner::default(),
             limit,
             deadline: Deadline {
                 ticks: u32::try_from(ticks).unwrap_or(u32::MAX),
@@ -144,7 +148,13 @@ impl State {
     /// Forgets a context.
     pub fn remove(&mut self, id: u32) {
         self.contexts.remove(&id);
-        self.effective = Effective::default();
+        if self.effective.root == id {
+            self.effective = Effective::default();
+        }
+        if self.effective.id == id {
+            self.effective.id = 0;
+            self.effective.stream = None;
+        }
     }
 
     /// How many contexts there are.
@@ -161,9 +171,14 @@ impl State {
 
     /// Makes `id` the context that hostcalls act on; false where there is none of that number.
     pub fn set_effective(&mut self, id: u32) -> bool {
+        // Callbacks of one stream often follow one another.
+        if id != 0 && self.effective.id == id {
+            return true;
+        }
         let (root, stream) = match self.contexts.get(&id) {
             Some(Context::Root(plugin)) => {
                 self.effective = Effective {
+                    id,
                     root: id,
                     plugin: Some(plugin.clone()),
                     stream: None,
@@ -181,6 +196,7 @@ impl State {
             self.effective.root = root;
         }
         self.effective.stream = Some(stream);
+        self.effective.id = id;
         true
     }
 
@@ -188,6 +204,11 @@ impl State {
     #[must_use]
     pub fn effective_stream(&self) -> Option<&StreamCell> {
         self.effective.stream.as_ref()
+    }
+
+    /// The stream of the effective context, and what its headers are made with.
+    pub fn editing(&mut self) -> (Option<&StreamCell>, &mut Interner) {
+        (self.effective.stream.as_ref(), &mut self.known)
     }
 
     /// The plugin of the effective context.

@@ -3,6 +3,7 @@
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::auth::recent::Recent;
 use crate::time::Timestamp;
 
 /// A key: whose it is and when it is good.
@@ -57,7 +58,7 @@ impl KeyTable {
     /// Adds a key; where its digest is there already, it is left out and the one that is there is the error. The table
     /// must have been made for at least as many keys as are added.
     pub(crate) fn insert(&mut self, key: Key) -> Result<(), Key> {
-        if let Some(same) = self.find(&key.digest) {
+        if let Some(same) = self.find(&key.digest).and_then(|same| self.keys.get(same)) {
             return Err(*same);
         }
         self.keys.push(key);
@@ -72,8 +73,19 @@ impl KeyTable {
     }
 
     /// Looks a credential up at this instant.
-    pub(crate) fn verify(&self, credential: &[u8], now: Timestamp) -> Verified {
-        match self.find(&digest(credential)) {
+    pub(crate) fn verify(
+        &self,
+        credential: &[u8],
+        now: Timestamp,
+        recent: &mut Recent,
+    ) -> Verified {
+        let tag = recent.tag(credential);
+        let known = recent.key(tag).or_else(|| {
+            let found = self.find(&digest(credential))?;
+            recent.remember_key(tag, found);
+            Some(found)
+        });
+        match known.and_then(|key| self.keys.get(key)) {
             None => Verified::Unknown,
             Some(key) if key.not_before.is_some_and(|from| now < from) => Verified::NotYetValid,
             Some(key) if key.not_after.is_some_and(|until| now >= until) => Verified::Expired,
@@ -81,15 +93,15 @@ impl KeyTable {
         }
     }
 
-    fn find(&self, digest: &[u8; 32]) -> Option<&Key> {
+    /// The index of a digest's key.
+    fn find(&self, digest: &[u8; 32]) -> Option<usize> {
         for slot in self.probe(digest) {
             let number = self.slots.get(slot).copied().unwrap_or(0);
-            let key = self
-                .keys
-                .get(usize::try_from(number).ok()?.checked_sub(1)?)?;
+            let index = usize::try_from(number).ok()?.checked_sub(1)?;
+            let key = self.keys.get(index)?;
             // Which slot is looked at depends on a digest that nobody can choose; the comparison shows nothing more.
             if bool::from(key.digest.ct_eq(digest)) {
-                return Some(key);
+                return Some(index);
             }
         }
         None
@@ -130,9 +142,10 @@ mod tests {
                 ..key("k", 3)
             })
             .unwrap();
-        let verify = |millis| table.verify(b"k", at(millis));
+        let mut recent = Recent::new((1, 2));
+        let mut verify = |millis| table.verify(b"k", at(millis), &mut recent);
         assert_eq!(
-            [9, 10, 19, 20].map(verify),
+            [9, 10, 19, 20].map(&mut verify),
             [
                 Verified::NotYetValid,
                 Verified::Consumer(3),
@@ -140,9 +153,15 @@ mod tests {
                 Verified::Expired,
             ]
         );
-        assert_eq!(table.verify(b"K", at(15)), Verified::Unknown);
+        assert_eq!(
+            table.verify(b"K", at(15), &mut Recent::new((1, 2))),
+            Verified::Unknown
+        );
         assert_eq!(table.insert(key("k", 4)).unwrap_err().consumer, 3);
-        assert_eq!(KeyTable::default().verify(b"k", at(0)), Verified::Unknown);
+        assert_eq!(
+            KeyTable::default().verify(b"k", at(0), &mut Recent::new((1, 2))),
+            Verified::Unknown
+        );
     }
 
     proptest! {
@@ -152,9 +171,10 @@ mod tests {
             for index in 0..count {
                 table.insert(key(&format!("key {index}"), index)).unwrap();
             }
-            for index in 0..count * 2 {
+            let mut recent = Recent::new((1, 2));
+            for index in (0..count * 2).chain(0..count * 2) {
                 let expected = if index < count { Verified::Consumer(index) } else { Verified::Unknown };
-                prop_assert_eq!(table.verify(format!("key {index}").as_bytes(), Timestamp::from_millis(0)), expected);
+                prop_assert_eq!(table.verify(format!("key {index}").as_bytes(), Timestamp::from_millis(0), &mut recent), expected);
             }
         }
     }

@@ -3,6 +3,7 @@
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
 use super::{Edit, Reason, Surroundings};
+use crate::Recent;
 use crate::document::{Document, parse};
 use crate::headers::Spans;
 use crate::headers::tests::serialise;
@@ -13,6 +14,7 @@ type Pairs = Vec<(String, Vec<u8>)>;
 /// One worker with a document of one rollout.
 struct Worker {
     document: Document,
+    recent: Recent,
     balancer: RoundRobin,
     random: Random,
     now: i64,
@@ -39,6 +41,7 @@ impl Worker {
         let balancer = document.rollouts()[0].balancer();
         Self {
             document,
+            recent: Recent::new((1, 2)),
             balancer,
             random: Random::new(1),
             now: 1_000_000,
@@ -58,6 +61,7 @@ impl Worker {
         };
         let surroundings = Surroundings {
             now: Timestamp::from_millis(self.now),
+            recent: &mut self.recent,
             balancer: &mut self.balancer,
             random: &mut self.random,
             source_address: &mut source_address,
