@@ -11,6 +11,7 @@ mod health;
 mod http;
 mod overrides;
 mod reload;
+mod sdk;
 mod secrets;
 mod sticky;
 mod traffic;

@@ -64,3 +64,17 @@ fn find(what: &str, variable: &str, places: &[&str], maker: &str) -> PathBuf {
         )
     })
 }
+
+/// A guest of `tests/guests/` that is written in Rust: in `SWITCHOVER_GUESTS`, or where `make test` builds it.
+pub fn guest(name: &str) -> PathBuf {
+    let built = "target/guests/wasm32-unknown-unknown/wasm";
+    let folder = std::env::var_os("SWITCHOVER_GUESTS")
+        .map_or_else(|| root().join(built), |named| root().join(named));
+    let file = folder.join(format!("{name}.wasm"));
+    assert!(
+        file.is_file(),
+        "the guest {name} is missing: no {}; run `make guests`, or point SWITCHOVER_GUESTS to its folder",
+        file.display()
+    );
+    file
+}
