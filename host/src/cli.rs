@@ -35,7 +35,7 @@ enum Verb {
     /// Measure what a filter costs by itself, in process.
     Bench(bench::BenchArgs),
     /// Print the JSON Schema of the rollout document.
-    Schema,
+    Schema(schema::SchemaArgs),
     /// Run two demo upstreams and a gateway in front of them.
     Demo(demo::DemoArgs),
     /// Run an OpenAI-shaped upstream whose faults can be set.
@@ -53,7 +53,7 @@ pub fn run() -> ExitCode {
         Verb::Check(args) => check::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Compile => compile::run(),
-        Verb::Schema => schema::run(),
+        Verb::Schema(args) => schema::run(&args),
         Verb::Demo(args) => demo::run(&args),
         Verb::DemoUpstream(args) => demo::upstream(args),
     };

@@ -79,6 +79,9 @@ pub enum VmError {
     Refused(&'static str),
 }
 
+/// Root, token, and the sizes of headers, body and trailers.
+type CalloutParams = (u32, u32, u32, u32, u32);
+
 /// The callbacks a guest exports; absent ones are passed over.
 struct Exports {
     context_create: Option<TypedFunc<(u32, u32), ()>>,
@@ -91,7 +94,7 @@ struct Exports {
     response_headers: Option<TypedFunc<(u32, u32, u32), u32>>,
     response_body: Option<TypedFunc<(u32, u32, u32), u32>>,
     response_trailers: Option<TypedFunc<(u32, u32), u32>>,
-    http_call_response: Option<TypedFunc<(u32, u32, u32, u32, u32), ()>>,
+    http_call_response: Option<TypedFunc<CalloutParams, ()>>,
     done: Option<TypedFunc<u32, u32>>,
     log: Option<TypedFunc<u32, ()>>,
     delete: Option<TypedFunc<u32, ()>>,

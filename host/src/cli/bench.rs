@@ -19,8 +19,8 @@ use crate::stream::head::Target;
       --header 'authorization: Bearer KEY'
   switchover bench filter.wasm --json | jq .ns_per_request_median
 
-Runs requests through one VM in this process, without a network: a stream's contexts, its request's and its
-response's headers. The heads' cloning is part of the figure. Environment variables are given to the guest.")]
+One VM in this process, without a network: a stream's contexts, request and response headers.
+The heads' cloning is part of the figure.")]
 pub(super) struct BenchArgs {
     /// The filter's module.
     filter: PathBuf,

@@ -14,8 +14,8 @@ const ERRORS: u8 = 1;
 
 const EXAMPLES: &str = "\
 Examples:
-  switchover check envoy/demo.yaml         a bootstrap, its ECDS documents and the rollout documents in them
-  switchover check envoy/demo.ecds.json    one ECDS document
+  switchover check envoy/demo.yaml         a bootstrap and the documents that it leads to
+  switchover check envoy/demo.ecds.yaml    one ECDS document
   switchover check rollout.json            one rollout document
   switchover check --json envoy/demo.yaml  the same for programs
 

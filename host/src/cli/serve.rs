@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use crate::config;
+use crate::config::{self, Bootstrap};
 use crate::gateway::{Options, Running};
 use crate::process::GuestLimits;
 
@@ -20,13 +20,13 @@ use crate::process::GuestLimits;
   switchover serve envoy/demo.yaml
   switchover serve envoy.yaml --workers 4 --access-log | jq .status
 
-The file's paths are relative to the working directory, as in Envoy. SIGTERM and Ctrl-C drain: no new
-connections, requests in progress are finished.")]
+The file's paths are relative to the working directory, as in Envoy.
+SIGTERM and Ctrl-C drain: no new connections, requests in progress are finished.")]
 pub(super) struct ServeArgs {
     /// The Envoy bootstrap, YAML or JSON.
     file: PathBuf,
     /// Worker threads.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: u16,
     /// Write a JSON line for each request to standard output.
     #[arg(long)]
@@ -35,16 +35,21 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "PATH")]
     admin_address_path: Option<PathBuf>,
     /// Least level of log lines on standard error: error, warn, info, debug, trace, or tracing directives.
-    #[arg(long, default_value = "info", env = "SWITCHOVER_LOG")]
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        default_value = "info",
+        env = "SWITCHOVER_LOG"
+    )]
     log_level: String,
     /// How long one callback of a filter may run.
-    #[arg(long, default_value = "1s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
     callback_deadline: Duration,
     /// Memory a filter's VM may have, in MiB.
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
     filter_memory: u16,
     /// How long requests in progress are waited for when the process is to end.
-    #[arg(long, default_value = "30s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
     drain: Duration,
 }
 
@@ -65,7 +70,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode> {
         drain: args.drain,
         ..options()
     };
-    serve(&args.file, options, async || Ok(()))
+    serve(&args.file, options, async |_| Ok(()), |_, ()| Ok(()))
 }
 
 /// What `serve` does without arguments.
@@ -81,11 +86,13 @@ pub(super) fn options() -> Options {
     }
 }
 
-/// Serves a file until SIGTERM or Ctrl-C; `before` runs when the file is known to be good.
-pub(super) fn serve(
+/// Serves a file until SIGTERM or Ctrl-C; `before` runs when the file is known to be good, `ready`, with what `before`
+/// gave, when it is served.
+pub(super) fn serve<T>(
     file: &Path,
     options: Options,
-    before: impl AsyncFnOnce() -> Result<()>,
+    before: impl AsyncFnOnce(&Bootstrap) -> Result<T>,
+    ready: impl FnOnce(&Running, T) -> Result<()>,
 ) -> Result<ExitCode> {
     let loaded = match config::load(file, &*options.env) {
         Ok(loaded) => loaded,
@@ -114,14 +121,15 @@ pub(super) fn serve(
         // Before anything listens, so that a signal at any time drains.
         let mut terminate = signal(SignalKind::terminate()).context("cannot take SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot take SIGINT")?;
+        let prepared = before(&loaded.bootstrap).await?;
         let running = Running::start(&loaded.bootstrap, options).await?;
-        before().await?;
         for (listener, address) in loaded.bootstrap.listeners.iter().zip(&running.listeners) {
             tracing::info!(listener = listener.name, "listening on http://{address}");
         }
         if let Some(address) = running.admin_address {
             tracing::info!("admin on http://{address}");
         }
+        ready(&running, prepared)?;
         let end = async {
             tokio::select! {
                 _ = terminate.recv() => {}

@@ -141,7 +141,7 @@ impl Running {
         let mut answers = Vec::new();
         for worker in &self.workers {
             let (done, answer) = oneshot::channel();
-            let command = Command::Swap(self.sources[at].id.clone(), ready.clone(), done);
+            let command = Command::Swap(self.sources[at].id.clone(), Box::new(ready.clone()), done);
             if worker.commands.send(command).is_ok() {
                 answers.push(answer);
             }

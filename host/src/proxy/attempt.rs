@@ -240,10 +240,9 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
             let name = name.trim_ascii();
             if !name.eq_ignore_ascii_case(b"close")
                 && !PROTECTED.iter().any(|kept| name.eq_ignore_ascii_case(kept))
+                && let Ok(name) = std::str::from_utf8(name)
             {
-                if let Ok(name) = std::str::from_utf8(name) {
-                    headers.remove(name);
-                }
+                headers.remove(name);
             }
         }
     }

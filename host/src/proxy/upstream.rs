@@ -22,8 +22,11 @@ use crate::stats::{Counter, Registry};
 use crate::stream::UpstreamHost;
 use connection::Connection;
 
+/// Hosts of one priority.
+pub type Level = Arc<[Arc<UpstreamHost>]>;
+
 /// The hosts of a leaf, by priority.
-pub type Hosts = Vec<Arc<[Arc<UpstreamHost>]>>;
+pub type Hosts = Vec<Level>;
 
 /// What all workers share of one cluster.
 #[derive(Debug)]
@@ -139,7 +142,7 @@ impl SharedCluster {
 
     /// Puts hosts, or what health checks found out about them, in force. Called on the control thread only.
     fn publish(&self, hosts: Arc<Hosts>) {
-        let healthy = |level: &Arc<[Arc<UpstreamHost>]>| {
+        let healthy = |level: &Level| {
             let all = level.iter().filter(|h| h.healthy.load(Ordering::Relaxed));
             all.cloned().collect()
         };

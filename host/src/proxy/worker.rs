@@ -83,7 +83,7 @@ pub struct ListenerStats {
 /// What the control thread asks of a worker.
 pub enum Command {
     /// Put a plugin in place of another; answers whether it runs.
-    Swap(FilterId, Ready, oneshot::Sender<Result<(), VmError>>),
+    Swap(FilterId, Box<Ready>, oneshot::Sender<Result<(), VmError>>),
     /// Accept no more; close connections as they become idle.
     Drain,
 }

@@ -51,7 +51,7 @@ macro_rules! text {
             }
 
             fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                schemars::json_schema!({ "type": "string", "pattern": $pattern })
+                schemars::json_schema!({ "type": "string", "title": $expected, "pattern": $pattern })
             }
         }
 
@@ -208,12 +208,12 @@ macro_rules! read_string {
             }
         }
 
-        schema!($name, $schema);
+        schema!($name, $schema, $expected);
     };
 }
 
 macro_rules! schema {
-    ($name:ident, $schema:tt) => {
+    ($name:ident, $schema:tt $(, $title:literal)?) => {
         #[cfg(feature = "schema")]
         impl schemars::JsonSchema for $name {
             fn inline_schema() -> bool {
@@ -225,7 +225,10 @@ macro_rules! schema {
             }
 
             fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                schemars::json_schema!($schema)
+                #[allow(unused_mut, reason = "not every type has a title")]
+                let mut schema = schemars::json_schema!($schema);
+                $(schema.insert("title".to_owned(), $title.into());)?
+                schema
             }
         }
     };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use super::{Cluster, Hosts, Leaf, SharedCluster};
+use super::{Cluster, Hosts, Leaf, Level, SharedCluster};
 use crate::config::route::RetryPolicy;
 use crate::stream::UpstreamHost;
 
@@ -62,7 +62,7 @@ impl Cluster {
         &self,
         among: impl Fn(&SharedCluster) -> &ArcSwap<Hosts>,
         wanted: impl Fn(usize) -> bool,
-    ) -> Option<(usize, Rc<Leaf>, Arc<[Arc<UpstreamHost>]>)> {
+    ) -> Option<(usize, Rc<Leaf>, Level)> {
         let mut level = 0;
         for leaf in &self.leaves {
             let priorities = among(&leaf.shared).load();
