@@ -3,6 +3,17 @@
 //! A hostcall answers a [`Status`]; a nested guest call that traps ends the callback instead.
 //! Guest memory is touched in [`memory`] only.
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::string_slice
+    )
+)]
+
 mod buffers;
 mod callouts;
 mod clock;

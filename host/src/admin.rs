@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::gateway::{Gateway, Ready, StartError};
+use crate::vm::engine;
 
 /// What the admin tells.
 pub struct AdminState {
@@ -58,9 +59,7 @@ impl FilterState {
     /// What a filter of that name runs; nothing while its document is missing.
     #[must_use]
     pub fn new(name: &str, ready: Option<&Ready>) -> Self {
-        use std::hash::BuildHasher as _;
-        let digest =
-            |ready: &Ready| rustc_hash::FxBuildHasher.hash_one(&ready.config.configuration);
+        let digest = |ready: &Ready| engine::digest(&ready.config.configuration);
         Self {
             name: name.to_owned(),
             root_id: ready

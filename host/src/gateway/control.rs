@@ -204,6 +204,18 @@ fn addresses(gateway: &Gateway, bound: &[SocketAddr]) -> Vec<ListenerAddress> {
         .collect()
 }
 
+/// A worker that panicked serves nobody: better to end, and be started again, than to go on deaf.
+struct EndsTheProcess;
+
+impl Drop for EndsTheProcess {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("a worker panicked: the gateway ends");
+            std::process::exit(1);
+        }
+    }
+}
+
 /// Starts a worker thread and waits until it accepts.
 async fn spawn(
     n: usize,
@@ -221,6 +233,7 @@ async fn spawn(
     let thread = std::thread::Builder::new()
         .name(format!("worker-{n}"))
         .spawn(move || {
+            let _ends = EndsTheProcess;
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build();

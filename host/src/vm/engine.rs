@@ -1,7 +1,7 @@
 //! The wasmtime engine, its clock for deadlines, and compiled modules.
 
 use std::collections::HashMap;
-use std::hash::BuildHasher;
+use std::hash::Hasher as _;
 use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -40,6 +40,14 @@ pub struct Compiled {
     pub pre: InstancePre<State>,
     /// A digest of its bytes: part of the VM key.
     pub digest: u64,
+}
+
+/// Tells contents apart: the same within one build of this program.
+#[must_use]
+pub fn digest(bytes: &[u8]) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    hasher.write(bytes);
+    hasher.finish()
 }
 
 /// The verb of this program that compiles for it.
@@ -130,7 +138,7 @@ impl Engine {
     /// # Errors
     /// As [`Self::load`].
     pub fn compile(&self, bytes: &[u8]) -> Result<Arc<Compiled>, VmError> {
-        let digest = rustc_hash::FxBuildHasher.hash_one(bytes);
+        let digest = digest(bytes);
         let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(compiled) = modules.get(&digest).and_then(Weak::upgrade) {
             return Ok(compiled);
