@@ -7,6 +7,7 @@ mod demo;
 mod schema;
 mod serve;
 
+use std::io;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -58,6 +59,13 @@ pub fn run() -> ExitCode {
         Verb::DemoUpstream(args) => demo::upstream(args),
     };
     outcome.unwrap_or_else(|error| {
+        // Whoever read the output has had enough of it, as in `switchover schema | head`.
+        if error
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+        {
+            return ExitCode::SUCCESS;
+        }
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })
