@@ -50,8 +50,6 @@ pub struct Stream {
     pub resume_response: bool,
     /// `close_stream` came: the exchange ends with a reset.
     pub closed: bool,
-    /// A filter changed the request's head since the route was chosen.
-    pub route_stale: bool,
     /// Who waits for one of the above.
     pub waker: Option<Waker>,
 }
@@ -130,7 +128,6 @@ impl Stream {
             resume_request: false,
             resume_response: false,
             closed: false,
-            route_stale: false,
             waker: None,
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method};
 use wasmtime::{Caller, Linker};
 
 use super::memory::split;
@@ -38,21 +38,6 @@ pub struct CalloutResponse {
     pub body: Bytes,
     /// Trailers.
     pub trailers: HeaderMap,
-}
-
-impl CalloutResponse {
-    /// An answer of nothing but a status, for tests and failures.
-    #[must_use]
-    pub fn empty(status: StatusCode) -> Self {
-        Self {
-            head: ResponseHead {
-                status,
-                headers: HeaderMap::new(),
-            },
-            body: Bytes::new(),
-            trailers: HeaderMap::new(),
-        }
-    }
 }
 
 pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {

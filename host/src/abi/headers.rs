@@ -218,10 +218,7 @@ fn with_fields_mut(
     let mut stream: RefMut<'_, Stream> = stream.ok_or(Status::BadArgument)?.borrow_mut();
     let stream = &mut *stream;
     let fields = match map {
-        Map::Request => {
-            stream.route_stale = true;
-            FieldsMut::Request(&mut stream.request)
-        }
+        Map::Request => FieldsMut::Request(&mut stream.request),
         Map::Response => FieldsMut::Response(stream.response.as_mut().ok_or(Status::BadArgument)?),
         Map::RequestTrailers => FieldsMut::Plain(
             stream

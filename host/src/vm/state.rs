@@ -157,12 +157,6 @@ impl State {
         }
     }
 
-    /// How many contexts there are.
-    #[must_use]
-    pub fn contexts(&self) -> usize {
-        self.contexts.len()
-    }
-
     /// Begins a callback on `id`.
     pub fn enter(&mut self, id: u32) {
         self.callbacks += 1;

@@ -1,0 +1,114 @@
+//! Request heads: from hyper's to the stream's, and what a connection manager adds to them.
+
+use std::net::SocketAddr;
+
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use crate::config::listener::HttpConnectionManager;
+use crate::config::route::Redirect;
+use crate::proxy::attempt;
+use crate::stream::LocalReply;
+use crate::stream::head::{RequestHead, Target};
+
+static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+static HTTP: HeaderValue = HeaderValue::from_static("http");
+
+/// From hyper's head to the stream's.
+pub(super) fn from_parts(parts: http::request::Parts) -> RequestHead {
+    let mut headers = parts.headers;
+    // An absolute target's authority is the host. Source: RFC 9112, section 3.2.2.
+    if let Some(authority) = parts.uri.authority()
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        headers.insert(header::HOST, host);
+    }
+    let path = parts
+        .uri
+        .into_parts()
+        .path_and_query
+        .unwrap_or_else(|| PathAndQuery::from_static("/"));
+    RequestHead {
+        method: parts.method,
+        path: Target::Valid(path),
+        scheme: HTTP.clone(),
+        headers,
+    }
+}
+
+/// Whether `connection` asks for an upgrade.
+pub(super) fn upgrades(headers: &HeaderMap) -> bool {
+    headers.get_all(header::CONNECTION).iter().any(|value| {
+        value
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+    })
+}
+
+fn forwarded_for(before: Option<&HeaderValue>, client: SocketAddr) -> Option<HeaderValue> {
+    let mut value = before
+        .map(|value| value.as_bytes().to_vec())
+        .unwrap_or_default();
+    if !value.is_empty() {
+        value.push(b',');
+    }
+    value.extend_from_slice(client.ip().to_string().as_bytes());
+    HeaderValue::from_bytes(&value).ok()
+}
+
+/// What Envoy's connection manager adds to every request, and what it takes off.
+pub(super) fn standard_headers(
+    headers: &mut HeaderMap,
+    config: &HttpConnectionManager,
+    client: SocketAddr,
+) {
+    attempt::remove_hop_by_hop(headers);
+    headers.remove(header::EXPECT);
+    if config.use_remote_address {
+        if let Some(value) = forwarded_for(headers.get(&FORWARDED_FOR), client) {
+            headers.insert(FORWARDED_FOR.clone(), value);
+        }
+        headers.insert(FORWARDED_PROTO.clone(), HTTP.clone());
+    } else {
+        headers
+            .entry(&FORWARDED_PROTO)
+            .or_insert_with(|| HTTP.clone());
+    }
+    if config.generate_request_id
+        && (config.use_remote_address || !headers.contains_key(&REQUEST_ID))
+    {
+        headers.insert(REQUEST_ID.clone(), request_id());
+    }
+}
+
+/// A random UUID: from a fast generator, since it identifies and does not protect.
+fn request_id() -> HeaderValue {
+    let uuid = uuid::Builder::from_random_bytes(fastrand::u128(..).to_ne_bytes()).into_uuid();
+    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+    HeaderValue::from_bytes(uuid.hyphenated().encode_lower(&mut text).as_bytes())
+        .unwrap_or_else(|_| HeaderValue::from_static("-"))
+}
+
+/// The answer that a `redirect` route gives.
+pub(super) fn redirect(to: &Redirect, request: &RequestHead) -> LocalReply {
+    let host = request
+        .headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default();
+    let path = match (&to.path, &request.path) {
+        (Some(path), _) => path.as_str(),
+        (None, Target::Valid(path)) => path.as_str(),
+        (None, Target::Invalid(_)) => "/",
+    };
+    let scheme = to.scheme.as_deref().unwrap_or("http");
+    let location = format!("{scheme}://{}{path}", to.host.as_deref().unwrap_or(host));
+    let mut reply = LocalReply::text(to.status, "", "direct_response");
+    if let Ok(value) = HeaderValue::from_str(&location) {
+        reply.headers.push((header::LOCATION, value));
+    }
+    reply
+}
