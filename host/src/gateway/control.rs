@@ -58,10 +58,7 @@ impl Running {
                 sockets.push(socket);
             }
         }
-        let mut workers = Vec::new();
-        for (n, sockets) in by_worker.into_iter().enumerate() {
-            workers.push(spawn(n, &gateway, &sources, sockets).await?);
-        }
+        // Whatever may fail fails before the first connection is accepted.
         let admin = Arc::new(AdminState::new(
             gateway.clone(),
             addresses(&gateway, &listeners),
@@ -71,6 +68,10 @@ impl Running {
             Some(address) => Some(admin::start(admin.clone(), address).await?),
             None => None,
         };
+        let mut workers = Vec::new();
+        for (n, sockets) in by_worker.into_iter().enumerate() {
+            workers.push(spawn(n, &gateway, &sources, sockets).await?);
+        }
         if let (Some(path), Some(address)) = (&options.admin_address_path, admin_address) {
             std::fs::write(path, address.to_string()).map_err(|error| StartError::System {
                 what: "cannot write the admin's address",

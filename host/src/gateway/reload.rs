@@ -130,10 +130,18 @@ impl Source {
     /// Says that a change was refused.
     pub(super) fn refused(&self, gateway: &Gateway, refusal: &Refusal) {
         self.counter(gateway, "update_rejected");
-        tracing::error!(
-            filter = self.filter.name,
-            "the new document or binary is refused, the old one serves on: {refusal}"
-        );
+        let filter = &self.filter.name;
+        if self.current.is_some() {
+            tracing::error!(
+                filter,
+                "the new document or binary is refused, the old one serves on: {refusal}"
+            );
+        } else {
+            tracing::error!(
+                filter,
+                "the document is refused, requests get 500 until a good one is there: {refusal}"
+            );
+        }
     }
 
     /// Takes a change over.
