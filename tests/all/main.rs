@@ -7,6 +7,7 @@ mod credentials;
 mod demo;
 mod drain;
 mod failures;
+mod guard;
 mod guests;
 mod health;
 mod http;
