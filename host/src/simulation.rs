@@ -39,8 +39,8 @@ use crate::vm::engine::{Compiled, Engine};
 use crate::vm::plugin::{Plugin, Vms};
 use agenda::Agenda;
 
-pub use callouts::{Answer, Outgoing};
 pub use crate::proxy::filters::Step;
+pub use callouts::{Answer, Outgoing};
 pub use exchange::{Exchange, Progress, host};
 pub use metrics::Sample;
 

@@ -3,6 +3,7 @@
 mod auth;
 mod bad_input;
 mod cli;
+mod contexts;
 mod credentials;
 mod demo;
 mod drain;
@@ -14,5 +15,6 @@ mod overrides;
 mod reload;
 mod sdk;
 mod secrets;
+mod simulation;
 mod sticky;
 mod traffic;

@@ -40,7 +40,7 @@ enum What {
     },
     Callout {
         callout: Rc<Outgoing>,
-        response: Option<CalloutResponse>,
+        response: Option<Box<CalloutResponse>>,
     },
 }
 
@@ -83,6 +83,7 @@ impl Agenda {
                 let (after, response) =
                     callouts::outcome(answer.unwrap_or_else(Answer::never), &callout);
                 let at = self.clock.elapsed().saturating_add(after);
+                let response = response.map(Box::new);
                 self.put(at, vm, What::Callout { callout, response });
             }
         }
@@ -144,7 +145,7 @@ impl Entry {
                 .run(|guest| guest.has(root) && guest.tick(root).is_ok())
                 .then_some(self),
             What::Callout { callout, response } => {
-                callouts::deliver(&vm, &callout, response);
+                callouts::deliver(&vm, &callout, response.map(|response| *response));
                 None
             }
         }

@@ -78,6 +78,12 @@ impl Answer {
         }
     }
 
+    /// What it says, for [`super::Simulation::answer`]; `None` where it is a failure.
+    #[must_use]
+    pub fn into_response(self) -> Option<CalloutResponse> {
+        self.response
+    }
+
     /// The same after some time.
     #[must_use]
     pub fn after(mut self, time: Duration) -> Self {
