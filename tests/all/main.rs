@@ -13,6 +13,7 @@ mod health;
 mod http;
 mod overrides;
 mod reload;
+mod scenarios;
 mod sdk;
 mod secrets;
 mod simulation;

@@ -50,6 +50,8 @@ pub struct Story {
     /// The guests and the clock.
     pub simulation: Simulation,
     stable: String,
+    failover: bool,
+    variables: Vec<(String, String)>,
     environments: BTreeMap<String, Arc<UpstreamHost>>,
     behaviour: Rc<RefCell<BTreeMap<String, Behaviour>>>,
 }
@@ -87,15 +89,19 @@ pub fn plugin(root_id: &str, document: &Value, variables: &[(&str, &str)]) -> Wa
             runtime: String::new(),
             code: Code::File(programs::filter()),
             configuration: Bytes::new(),
-            environment: variables
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                .collect(),
+            environment: owned(variables).into_iter().collect(),
         },
         failure_policy: FailurePolicy::FailReload,
         reload_backoff: Duration::from_secs(1),
         allow_on_headers_stop_iteration: true,
     }
+}
+
+/// A document with other values for some of its fields.
+pub fn and(mut document: Value, fields: Value) -> Value {
+    let fields = fields.as_object().unwrap().clone();
+    document.as_object_mut().unwrap().extend(fields);
+    document
 }
 
 /// A GET request for this path.
@@ -120,7 +126,7 @@ pub fn with(mut request: Request<Bytes>, name: &'static str, value: &str) -> Req
 // === impl Story ===
 
 impl Story {
-    /// A story of so many workers; every environment answers 200 after 10 ms, and so it answers callouts.
+    /// A story of so many workers; every environment answers 200 in no time, callouts too.
     pub fn new(workers: usize, document: &Value) -> Self {
         Self::with_variables(workers, document, &[])
     }
@@ -136,7 +142,21 @@ impl Story {
         document: &Value,
         variables: &[(&str, &str)],
     ) -> Result<Self, VmError> {
-        let names: Vec<&String> = document["routing"].as_object().unwrap().keys().collect();
+        Self::build(workers, &document["routing"], document, variables)
+    }
+
+    /// A story of a document with several rollouts, all of which have the environments of `routing`.
+    pub fn of(workers: usize, routing: &Value, document: &Value) -> Self {
+        Self::build(workers, routing, document, &[]).unwrap_or_else(|e| panic!("{document:#}: {e}"))
+    }
+
+    fn build(
+        workers: usize,
+        routing: &Value,
+        document: &Value,
+        variables: &[(&str, &str)],
+    ) -> Result<Self, VmError> {
+        let names: Vec<&String> = routing.as_object().unwrap().keys().collect();
         let simulation = Simulation::start(Setup {
             engine: COMPILED.0.clone(),
             workers,
@@ -146,7 +166,7 @@ impl Story {
             start: start(),
             seed: 1,
         })?;
-        let healthy = Behaviour::Answers(StatusCode::OK, Duration::from_millis(10));
+        let healthy = Behaviour::Answers(StatusCode::OK, Duration::ZERO);
         let behaviour: BTreeMap<_, _> = names
             .iter()
             .map(|name| ((*name).clone(), healthy))
@@ -170,9 +190,18 @@ impl Story {
         Ok(Self {
             simulation,
             stable,
+            failover: true,
+            variables: owned(variables),
             environments,
             behaviour,
         })
+    }
+
+    /// Routes without retries: each request has one attempt.
+    #[must_use]
+    pub fn without_failover(mut self) -> Self {
+        self.failover = false;
+        self
     }
 
     /// Sets what an environment does from now on.
@@ -182,19 +211,18 @@ impl Story {
             .insert(environment.to_owned(), behaviour);
     }
 
-    /// Sets the status an environment answers with from now on, after 10 ms.
+    /// Sets the status an environment answers with from now on, in no time.
     pub fn answers(&self, environment: &str, status: u16) {
         let status = StatusCode::from_u16(status).unwrap();
-        self.behave(
-            environment,
-            Behaviour::Answers(status, Duration::from_millis(10)),
-        );
+        self.behave(environment, Behaviour::Answers(status, Duration::ZERO));
     }
 
     /// Replaces the route role's document.
     pub fn replace(&self, document: &Value) -> Result<(), VmError> {
+        let variables = self.variables.iter();
+        let variables: Vec<_> = variables.map(|(n, v)| (n.as_str(), v.as_str())).collect();
         self.simulation
-            .configure(ROUTE, plugin("switchover.route", document, &[]))
+            .configure(ROUTE, plugin("switchover.route", document, &variables))
     }
 
     /// Sends a request to a worker, and plays it to its end. Time passes while environments answer.
@@ -246,6 +274,22 @@ impl Story {
         counts
     }
 
+    /// Sends so many GET requests; how many of them were for green.
+    pub fn green(&self, worker: usize, requests: usize) -> usize {
+        let chosen = self.chosen(worker, requests);
+        chosen.get("green").copied().unwrap_or_default()
+    }
+
+    /// Begins so many requests that go to an environment, and lets their clients go away while it has them.
+    pub fn abandon(&self, worker: usize, environment: &str, requests: usize) {
+        for _ in 0..requests {
+            let mut exchange = self.simulation.request(worker, get("/")).unwrap();
+            assert_eq!(exchange.header("x-deployment-mode"), environment);
+            exchange.attempt(environment, self.host(environment));
+            drop(exchange);
+        }
+    }
+
     /// Lets time pass.
     pub fn advance(&self, by: Duration) {
         self.simulation.advance(by);
@@ -290,7 +334,7 @@ impl Story {
 
     /// The environments that a route tries: its own, and stable after it; stable's own only itself.
     fn order(&self, chosen: &str) -> Vec<String> {
-        match chosen == self.stable {
+        match chosen == self.stable || !self.failover {
             true => vec![chosen.to_owned()],
             false => vec![chosen.to_owned(), self.stable.clone()],
         }
@@ -319,6 +363,13 @@ impl Story {
             }
         }
     }
+}
+
+fn owned(variables: &[(&str, &str)]) -> Vec<(String, String)> {
+    let pairs = variables.iter();
+    pairs
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
 }
 
 /// What the demo's routes retry.
