@@ -3,6 +3,7 @@
 mod auth;
 mod bad_input;
 mod cli;
+mod contexts;
 mod credentials;
 mod demo;
 mod drain;
@@ -13,7 +14,9 @@ mod health;
 mod http;
 mod overrides;
 mod reload;
+mod scenarios;
 mod sdk;
 mod secrets;
+mod simulation;
 mod sticky;
 mod traffic;

@@ -16,6 +16,7 @@ pub mod programs;
 pub mod python;
 pub mod raw;
 pub mod setup;
+pub mod story;
 pub mod upstream;
 
 use std::future::Future;
