@@ -6,6 +6,7 @@ mod cli;
 mod credentials;
 mod demo;
 mod drain;
+mod failover;
 mod failures;
 mod guests;
 mod health;
