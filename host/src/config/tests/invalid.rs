@@ -185,8 +185,10 @@ fn wasm_plugins() {
         &[".fail_open: only one of fail_open, failure_policy may be set; leave fail_open out"],
     );
     wasm_config(
-        &format!("{vm}, reload_config: {{backoff: {{base_interval: 0.0001s}}}}"),
-        &[".reload_config.backoff.base_interval: must be at least 0.001s"],
+        &format!("{vm}, reload_config: {{backoff: {{base_interval: 0.0019s}}}}"),
+        &[
+            ".reload_config.backoff.base_interval: must be at least 0.002s: below that, Envoy 1.40 divides by zero",
+        ],
     );
     // Envoy takes these two.
     wasm_config(
