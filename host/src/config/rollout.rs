@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use switchover_core::document;
+use switchover_core::{Schedule, Share, document};
 
 use super::facts::TextAt;
 use super::node::{Node, Value, parse_json};
@@ -68,7 +68,17 @@ impl<'a> Document<'a> {
 
     /// All problems that the document has by itself. `env` answers for the VM's variables.
     pub(super) fn problems(&self, env: &dyn Fn(&str) -> Option<String>) -> Vec<Problem> {
-        self.placed(document::parse(self.text.as_bytes(), env).err())
+        let document = match document::parse(self.text.as_bytes(), env) {
+            Ok(document) => document,
+            Err(problems) => return self.placed(Some(problems)),
+        };
+        let rollouts = document.rollouts().iter().zip(self.rollouts());
+        let warnings = rollouts.filter_map(|(rollout, Rollout { prefix, .. })| {
+            let (at, message) = falls(rollout.schedule()?)?;
+            let path = format!("{prefix}schedule.steps[{at}]");
+            Some(self.problem(Severity::Warning, &path, message))
+        });
+        warnings.collect()
     }
 
     /// All problems of the text as an attempt role's configuration.
@@ -203,6 +213,26 @@ fn clusters(environment: &Node, path: &str) -> Vec<Named> {
         })
     };
     items.iter().enumerate().filter_map(named).collect()
+}
+
+/// Why a schedule ends where nobody may expect it, and at which of its steps.
+fn falls(schedule: &Schedule) -> Option<(usize, String)> {
+    let steps = schedule.steps();
+    let last = steps.last()?;
+    let highest = steps.iter().map(|step| step.weight).max()?;
+    (last.weight < highest).then(|| {
+        let message = format!(
+            "ends at {}, below the {} that an earlier step reaches",
+            percent(last.weight),
+            percent(highest)
+        );
+        (steps.len() - 1, message)
+    })
+}
+
+/// As in `12.5 %`.
+fn percent(share: Share) -> String {
+    format!("{} %", f64::from(share.hundredths()) / 100.0)
 }
 
 /// A field that is there and not null.

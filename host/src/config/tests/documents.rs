@@ -431,6 +431,24 @@ fn plain_documents() {
 }
 
 #[test]
+fn a_schedule_that_ends_below_what_it_reached() {
+    let dir = folder();
+    let document = |last: &str| {
+        format!(
+            "{{\"rollouts\": [{{\"routing\": {{\"blue\": {{\"weight\": 1}}, \"green\": {{\"weight\": 0}}}},\n\"schedule\": {{\"environment\": \"green\", \"start\": \"2026-11-22T20:00:00Z\", \"steps\": [\n{{\"at\": \"5m\", \"weight\": 12.5}},\n{{\"at\": \"15m\", \"weight\": {last}}}]}}}}]}}"
+        )
+    };
+    let none: [&str; 0] = [];
+    assert_eq!(checked(&dir, "rollout.json", &document("12.5")), none);
+    assert_eq!(
+        checked(&dir, "rollout.json", &document("12.49")),
+        [
+            "warning rollout.json:4: rollouts[0].schedule.steps[1]: ends at 12.49 %, below the 12.5 % that an earlier step reaches"
+        ]
+    );
+}
+
+#[test]
 fn modules() {
     let dir = folder();
     let wasm = |file: &str| {
