@@ -1,10 +1,15 @@
 //! The attempt role: runs in a cluster's upstream filters, once for each attempt.
 
-use switchover_core::attempt::{ANSWERED_PROPERTY, MARK_PROPERTY, Mark};
+use std::rc::Rc;
+
+use switchover_core::Timestamp;
+use switchover_core::attempt::{ANSWERED_PROPERTY, MARK_PROPERTY, Mark, Origin};
 use switchover_core::document::{Problem, Rollout, parse_attempt};
+use switchover_core::guard::Outcome;
 
 use crate::ffi::{self, Map};
-use crate::library::Library;
+use crate::library::{Library, Live};
+use crate::meters::Meters;
 use crate::route::apply;
 use crate::vm::Shared;
 
@@ -19,6 +24,19 @@ pub(crate) struct AttemptRoot {
     route_plugin: Option<String>,
 }
 
+/// An attempt on its way, of a rollout with a guard.
+pub(crate) struct Tried {
+    plugin: Box<str>,
+    /// The route role's stream.
+    pub(crate) origin: Origin,
+    live: Rc<Live>,
+    /// Index of the rollout.
+    rollout: usize,
+    environment: usize,
+    /// In nanoseconds since 1970.
+    started: u64,
+}
+
 // === impl AttemptRoot ===
 
 impl AttemptRoot {
@@ -26,28 +44,16 @@ impl AttemptRoot {
         parse_attempt(text).map(|route_plugin| Self { route_plugin })
     }
 
-    /// Gives an attempt its credential. Without the route role's mark it is left as it is.
-    pub(crate) fn request(&self, library: &mut Library, shared: &mut Shared) {
-        let Some(mark) = ffi::property(MARK_PROPERTY) else {
-            return;
-        };
-        let Some(mark) = Mark::parse(&mark) else {
-            return;
-        };
-        if self
-            .route_plugin
-            .as_ref()
-            .is_some_and(|plugin| plugin != mark.plugin)
-        {
-            return;
+    /// Gives an attempt its credential. Without the route role's mark it is left as it is. Gives what is to be counted of it.
+    pub(crate) fn request(&self, library: &mut Library, shared: &mut Shared) -> Option<Tried> {
+        let mark = ffi::property(MARK_PROPERTY)?;
+        let mark = Mark::parse(&mark)?;
+        let wanted = self.route_plugin.as_ref();
+        if wanted.is_some_and(|plugin| plugin != mark.plugin) {
+            return None;
         }
-        let Some((live, index)) = library.find(mark.plugin, mark.rollout, &mut shared.meters)
-        else {
-            return;
-        };
-        let Some(rollout) = live.document.rollouts().get(index) else {
-            return;
-        };
+        let (live, index) = library.find(mark.plugin, mark.rollout, &mut shared.meters)?;
+        let rollout = live.document.rollouts().get(index)?;
         let environment = environment(rollout);
         rollout.edit_attempt(environment, mark.trusted, &mut |edit| {
             apply(Map::Request, edit)
@@ -56,9 +62,37 @@ impl AttemptRoot {
             .and_then(|index| rollout.environments().get(index))
             .map(|own| own.name().as_str());
         ffi::set_property(ANSWERED_PROPERTY, name.unwrap_or_default().as_bytes());
-        if let (Some(environment), Some(meters)) = (environment, live.meters.get(index)) {
-            meters.count_attempt(environment, &mut shared.meters);
+        let environment = environment?;
+        let meters = live.meters.get(index)?;
+        meters.count_attempt(environment, &mut shared.meters);
+        if rollout.guard().is_none() || !mark.trusted {
+            return None;
         }
+        Some(Tried {
+            plugin: mark.plugin.into(),
+            origin: mark.origin,
+            rollout: index,
+            environment,
+            started: ffi::now(),
+            live,
+        })
+    }
+}
+
+// === impl Tried ===
+
+impl Tried {
+    /// The attempt has ended, with an answer or without.
+    pub(crate) fn end(&self, status: Option<u16>, meters: &mut Meters) {
+        let now = ffi::now();
+        let outcome = Outcome {
+            environment: self.environment,
+            status,
+            millis: now.saturating_sub(self.started) / 1_000_000,
+        };
+        let now = Timestamp::from_nanos(now);
+        let (plugin, rollout) = (&self.plugin, self.rollout);
+        self.live.record(plugin, rollout, &outcome, now, meters);
     }
 }
 

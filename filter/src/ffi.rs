@@ -5,11 +5,12 @@
 
 use std::ptr;
 
-use switchover_core::Reply;
+use switchover_core::{Reply, serialise};
 
 use crate::memory::{self, Buffer};
 
 const OK: u32 = 0;
+const REQUEST_BODY: u32 = 0;
 const PLUGIN_CONFIGURATION: u32 = 7;
 
 /// A header map.
@@ -17,6 +18,7 @@ const PLUGIN_CONFIGURATION: u32 = 7;
 pub(crate) enum Map {
     Request = 0,
     Response = 2,
+    CallResponse = 6,
 }
 
 /// A log level.
@@ -31,6 +33,7 @@ pub(crate) enum Level {
 #[derive(Clone, Copy)]
 pub(crate) enum MetricKind {
     Counter = 0,
+    Gauge = 1,
     Histogram = 2,
 }
 
@@ -47,6 +50,13 @@ unsafe extern "C" {
         size: *mut usize,
     ) -> u32;
     fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
+    fn proxy_get_header_map_value(
+        map: u32,
+        name: *const u8,
+        name_size: usize,
+        data: *mut *mut u8,
+        size: *mut usize,
+    ) -> u32;
     fn proxy_add_header_map_value(
         map: u32,
         name: *const u8,
@@ -82,6 +92,19 @@ unsafe extern "C" {
         data: *const u8,
         size: usize,
         cas: u32,
+    ) -> u32;
+    fn proxy_set_effective_context(context: u32) -> u32;
+    fn proxy_http_call(
+        cluster: *const u8,
+        cluster_size: usize,
+        headers: *const u8,
+        headers_size: usize,
+        body: *const u8,
+        body_size: usize,
+        trailers: *const u8,
+        trailers_size: usize,
+        timeout_millis: u32,
+        token: *mut u32,
     ) -> u32;
     fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
     fn proxy_increment_metric(id: u32, by: i64) -> u32;
@@ -130,6 +153,20 @@ pub(crate) fn configuration(size: usize) -> Option<Buffer> {
     // SAFETY: see `returned`.
     returned(|data, length| unsafe {
         proxy_get_buffer_bytes(PLUGIN_CONFIGURATION, 0, size, data, length)
+    })
+}
+
+/// So many bytes of the part of the request's body that is there.
+pub(crate) fn request_body(size: usize) -> Option<Buffer> {
+    // SAFETY: see `returned`.
+    returned(|data, length| unsafe { proxy_get_buffer_bytes(REQUEST_BODY, 0, size, data, length) })
+}
+
+/// A header; the first where there are several. `None` where there is none, or it is empty.
+pub(crate) fn header(map: Map, name: &str) -> Option<Buffer> {
+    // SAFETY: see `returned` and `log`.
+    returned(|data, size| unsafe {
+        proxy_get_header_map_value(map as u32, name.as_ptr(), name.len(), data, size)
     })
 }
 
@@ -185,19 +222,70 @@ pub(crate) fn set_property(name: &str, value: &[u8]) {
     unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) };
 }
 
-/// Data shared by all VMs of a `vm_id`.
-pub(crate) fn shared_data(key: &str) -> Option<Buffer> {
-    let mut cas = 0;
-    // SAFETY: see `returned` and `log`.
-    returned(|data, size| unsafe {
-        proxy_get_shared_data(key.as_ptr(), key.len(), data, size, &raw mut cas)
-    })
+/// Data shared by all VMs of a `vm_id`, and the number of its version; `None` where it does not exist or is empty.
+pub(crate) fn shared_data(key: &str) -> Option<(Buffer, u32)> {
+    let mut version = 0;
+    // SAFETY: see `returned` and `log`; the host writes to `version` only during the call.
+    let value = returned(|data, size| unsafe {
+        proxy_get_shared_data(key.as_ptr(), key.len(), data, size, &raw mut version)
+    });
+    value.map(|value| (value, version))
 }
 
 /// Shares data with all VMs of a `vm_id`, whatever was there.
 pub(crate) fn set_shared_data(key: &str, value: &[u8]) {
     // SAFETY: see `log`.
     unsafe { proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), 0) };
+}
+
+/// Shares data if nobody has since the version that was read, or since there was none; whether that was so.
+pub(crate) fn swap_shared_data(key: &str, value: &[u8], version: Option<u32>) -> bool {
+    // Zero would overwrite; any other number creates what is missing, and no version is as high as this one.
+    let version = version.filter(|version| *version != 0).unwrap_or(u32::MAX);
+    // SAFETY: see `log`.
+    let status = unsafe {
+        proxy_set_shared_data(
+            key.as_ptr(),
+            key.len(),
+            value.as_ptr(),
+            value.len(),
+            version,
+        )
+    };
+    status == OK
+}
+
+/// Makes the following calls act for another context, until the callback returns.
+pub(crate) fn set_effective_context(context: u32) {
+    // SAFETY: no pointers.
+    unsafe { proxy_set_effective_context(context) };
+}
+
+/// Sends a request to a cluster, for the effective context; its answer comes as a callback with the number that is given.
+/// `None` where the host does not send it, as to a cluster that does not exist.
+pub(crate) fn http_call(
+    cluster: &str,
+    headers: &[u8],
+    body: &[u8],
+    timeout_millis: u32,
+) -> Option<u32> {
+    let mut token = 0;
+    // SAFETY: see `log`; the host writes to `token` only during the call.
+    let status = unsafe {
+        proxy_http_call(
+            cluster.as_ptr(),
+            cluster.len(),
+            headers.as_ptr(),
+            headers.len(),
+            body.as_ptr(),
+            body.len(),
+            ptr::null(),
+            0,
+            timeout_millis,
+            &raw mut token,
+        )
+    };
+    (status == OK).then_some(token)
 }
 
 /// Defines a metric, or finds it again.
@@ -215,7 +303,7 @@ pub(crate) fn increment_metric(id: u32, by: u64) {
     unsafe { proxy_increment_metric(id, i64::try_from(by).unwrap_or(i64::MAX)) };
 }
 
-/// Records a value in a histogram.
+/// Records a value in a histogram, or sets a gauge.
 pub(crate) fn record_metric(id: u32, value: u64) {
     // SAFETY: no pointers.
     unsafe { proxy_record_metric(id, value) };
@@ -224,7 +312,11 @@ pub(crate) fn record_metric(id: u32, value: u64) {
 /// Answers the request.
 pub(crate) fn reply(reply: &Reply) {
     const NO_GRPC_STATUS: i32 = -1;
-    let headers = serialise(&reply.headers);
+    let headers = reply.headers.iter();
+    let headers: Vec<_> = headers
+        .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
+        .collect();
+    let headers = serialise(&headers);
     let (details, body) = (reply.details, &reply.body);
     // SAFETY: see `log`.
     unsafe {
@@ -281,21 +373,4 @@ fn returned(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Option<Buffer
     let status = call(&raw mut data, &raw mut size);
     let buffer = memory::take(data, size);
     buffer.filter(|_| status == OK && size > 0)
-}
-
-/// Headers as the host reads them: see [`switchover_core::document::Document::index`].
-fn serialise(headers: &[(&str, String)]) -> Vec<u8> {
-    let length = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
-    let mut bytes = length(headers.len()).to_vec();
-    for (name, value) in headers {
-        bytes.extend(length(name.len()));
-        bytes.extend(length(value.len()));
-    }
-    for (name, value) in headers {
-        for text in [*name, value] {
-            bytes.extend_from_slice(text.as_bytes());
-            bytes.push(0);
-        }
-    }
-    bytes
 }

@@ -17,11 +17,16 @@
 )]
 
 mod attempt;
+mod callouts;
 mod ffi;
+mod guard;
 mod library;
 mod memory;
 mod meters;
+mod probes;
 mod route;
+mod shadow;
+
 mod vm;
 
 /// The exports. Natively they keep Rust's names: nobody's `malloc` shall be replaced.
@@ -71,9 +76,18 @@ pub mod exports {
     pub extern "C" fn proxy_on_request_headers(
         context: u32,
         _count: usize,
-        _end_of_stream: u32,
+        end_of_stream: u32,
     ) -> u32 {
-        with(Action::Continue, |vm| vm.request(context)) as u32
+        with(Action::Continue, |vm| {
+            vm.request(context, end_of_stream != 0)
+        }) as u32
+    }
+
+    /// A part of a request's body is there; it is never held back.
+    #[cfg_attr(target_arch = "wasm32", unsafe(no_mangle))]
+    pub extern "C" fn proxy_on_request_body(context: u32, size: usize, end_of_stream: u32) -> u32 {
+        with((), |vm| vm.request_body(context, size, end_of_stream != 0));
+        Action::Continue as u32
     }
 
     /// A response's headers are there.
@@ -85,6 +99,18 @@ pub mod exports {
     ) -> u32 {
         with((), |vm| vm.response(context));
         Action::Continue as u32
+    }
+
+    /// The answer to a callout, or that none comes: then there are no headers.
+    #[cfg_attr(target_arch = "wasm32", unsafe(no_mangle))]
+    pub extern "C" fn proxy_on_http_call_response(
+        context: u32,
+        token: u32,
+        headers: usize,
+        _body_size: usize,
+        _trailers: usize,
+    ) {
+        with((), |vm| vm.answer(context, token, headers > 0));
     }
 
     /// A context ends.

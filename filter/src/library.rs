@@ -3,9 +3,12 @@
 //! Where both roles share a VM, the route role puts its document here. Its text also goes to shared data, where an attempt
 //! role in another VM (a new binary that reached one filter first) or a rebuilt one finds it and follows it.
 
+use std::cell::{Ref, RefCell, RefMut};
 use std::rc::Rc;
 
-use switchover_core::document::{self, Document};
+use switchover_core::Timestamp;
+use switchover_core::control::Control;
+use switchover_core::document::{self, Document, Rollout};
 
 use crate::ffi::{self, Level};
 use crate::meters::{Meters, RolloutMeters};
@@ -18,6 +21,8 @@ pub(crate) struct Live {
     pub(crate) document: Document,
     /// One for each rollout.
     pub(crate) meters: Vec<RolloutMeters>,
+    /// One for each rollout.
+    controls: Vec<RefCell<Control>>,
 }
 
 /// The documents of all route plugins.
@@ -31,14 +36,60 @@ struct Shelf {
     version: Vec<u8>,
     /// Shared data was looked at in vain since the last tick.
     missed: bool,
+    /// The newest is another VM's: no route role here looks after it.
+    is_followed: bool,
 }
 
 // === impl Live ===
 
 impl Live {
-    pub(crate) fn new(document: Document, meters: &mut Meters) -> Rc<Self> {
-        let meters = meters.of(&document);
-        Rc::new(Self { document, meters })
+    /// Goes on where `before` stands; what other workers know, or this one before its VM was rebuilt, counts from the start.
+    pub(crate) fn new(
+        plugin: &str,
+        document: Document,
+        before: Option<&Self>,
+        meters: &mut Meters,
+    ) -> Rc<Self> {
+        let now = Timestamp::from_nanos(ffi::now());
+        let control = |rollout: &Rollout| {
+            let old = before.and_then(|before| {
+                let (index, old) = before.document.rollout(rollout.id().as_str())?;
+                Some(before.control_mut(index)?.succeed(old, rollout, now))
+            });
+            RefCell::new(old.unwrap_or_else(|| Control::new(rollout, now)))
+        };
+        let controls = document.rollouts().iter().map(control).collect();
+        let live = Self {
+            meters: meters.of(&document),
+            document,
+            controls,
+        };
+        for (index, rollout) in live.document.rollouts().iter().enumerate() {
+            live.look_at_latch(plugin, index);
+            if rollout.health().is_some() {
+                live.learn_health(plugin, index);
+            }
+            if let Some(mut control) = live.control_mut(index) {
+                control.refresh(rollout, now);
+            }
+        }
+        Rc::new(live)
+    }
+
+    /// The state of a rollout.
+    pub(crate) fn control(&self, index: usize) -> Option<Ref<'_, Control>> {
+        self.controls.get(index)?.try_borrow().ok()
+    }
+
+    /// The weights of a rollout that are in force.
+    pub(crate) fn weights(&self, index: usize) -> Vec<u32> {
+        let control = self.control(index);
+        control.map_or_else(Vec::new, |control| control.weights().to_vec())
+    }
+
+    /// The state of a rollout, to be changed.
+    pub(crate) fn control_mut(&self, index: usize) -> Option<RefMut<'_, Control>> {
+        self.controls.get(index)?.try_borrow_mut().ok()
     }
 }
 
@@ -58,6 +109,7 @@ impl Library {
         }
         if let Some(shelf) = self.shelf(plugin) {
             shelf.version = version.to_vec();
+            shelf.is_followed = false;
             shelf.put(Rc::clone(live));
         }
     }
@@ -82,12 +134,29 @@ impl Library {
         found
     }
 
-    /// Looks whether other VMs have published newer documents.
-    pub(crate) fn follow(&mut self, meters: &mut Meters) {
+    /// Looks whether other VMs have published newer documents, and how their rollouts stand.
+    pub(crate) fn follow(&mut self, worker: u64, meters: &mut Meters) {
+        let now = Timestamp::from_nanos(ffi::now());
         for shelf in &mut self.0 {
             shelf.missed = false;
             shelf.follow(meters);
+            let newest = shelf.documents.first().filter(|_| shelf.is_followed);
+            if let Some(live) = newest {
+                for (index, rollout) in live.document.rollouts().iter().enumerate() {
+                    live.meet_others(&shelf.plugin, index, worker, now);
+                    if let Some(mut control) = live.control_mut(index) {
+                        control.refresh(rollout, now);
+                    }
+                }
+            }
         }
+    }
+
+    /// Whether this is the plugin's newest document.
+    pub(crate) fn is_newest(&self, plugin: &str, live: &Rc<Live>) -> bool {
+        let shelf = self.0.iter().find(|shelf| shelf.plugin == plugin);
+        let newest = shelf.and_then(|shelf| shelf.documents.first());
+        newest.is_some_and(|newest| Rc::ptr_eq(newest, live))
     }
 
     /// The shelf of a plugin, which is made if it is not there.
@@ -104,6 +173,7 @@ impl Library {
                 documents: Vec::new(),
                 version: Vec::new(),
                 missed: false,
+                is_followed: false,
             });
         }
         self.0.get_mut(index)
@@ -133,19 +203,25 @@ impl Shelf {
     }
 
     fn follow(&mut self, meters: &mut Meters) {
-        let Some(version) = ffi::shared_data(&version_key(&self.plugin))
-            .filter(|version| **version != *self.version)
+        let Some((version, _)) = ffi::shared_data(&version_key(&self.plugin))
+            .filter(|(version, _)| **version != *self.version)
         else {
             return;
         };
         // The text is written first: where its digest is another, a newer version is about to follow.
         let text = ffi::shared_data(&text_key(&self.plugin));
-        let Some(text) = text.filter(|text| switchover_core::sha256(text) == *version) else {
+        let Some((text, _)) = text.filter(|(text, _)| switchover_core::sha256(text) == *version)
+        else {
             return;
         };
         self.version = version.to_vec();
         match read(&text) {
-            Ok(document) => self.put(Live::new(document, meters)),
+            Ok(document) => {
+                let before = self.documents.first();
+                let live = Live::new(&self.plugin, document, before.map(Rc::as_ref), meters);
+                self.put(live);
+                self.is_followed = true;
+            }
             Err(problems) => {
                 for problem in problems {
                     ffi::log(

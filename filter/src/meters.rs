@@ -1,10 +1,15 @@
 //! Metrics: counted in guest memory, handed to the host on the tick.
 
-use switchover_core::document::Document;
+use switchover_core::control::Control;
+use switchover_core::document::{Document, Environment, Rollout};
+use switchover_core::guard::{Cause, Guard, Quantile, Side};
+use switchover_core::health::State;
 use switchover_core::route::Reason;
-use switchover_core::{AuthOutcome, metrics};
+use switchover_core::shadow::Shadow;
+use switchover_core::{AuthOutcome, Timestamp, metrics};
 
 use crate::ffi::{self, MetricKind};
+use crate::shadow::ShadowOutcome;
 
 /// All metrics of the VM, each under its name once, however often documents are replaced.
 pub(crate) struct Meters(Vec<Meter>);
@@ -14,7 +19,7 @@ struct Meter {
     kind: MetricKind,
     /// The host's number, once it has been asked for it.
     id: Option<u32>,
-    /// What the host has not been told yet.
+    /// What the host has not been told yet; of a gauge, what it was told last.
     pending: u64,
 }
 
@@ -23,11 +28,39 @@ pub(crate) struct RolloutMeters {
     environments: Vec<EnvironmentMeters>,
     auth: [usize; AuthOutcome::ALL.len()],
     overrides_refused: usize,
+    step: Option<usize>,
+    guard: Option<GuardMeters>,
+    shadow: Option<ShadowMeters>,
 }
 
 struct EnvironmentMeters {
     requests: [usize; Reason::ALL.len()],
     attempts: usize,
+    failures: usize,
+    duration: usize,
+    weight: usize,
+    planned: usize,
+    probes: Option<Probes>,
+}
+
+/// Of an environment that is probed.
+struct Probes {
+    healthy: usize,
+    succeeded: usize,
+    failed: usize,
+    duration: usize,
+}
+
+/// Of a rollout with a guard.
+struct GuardMeters {
+    tripped: usize,
+    trips: [usize; Cause::ALL.len()],
+    latencies: [usize; Quantile::ALL.len()],
+}
+
+/// Of a rollout with copies.
+struct ShadowMeters {
+    outcomes: [usize; ShadowOutcome::ALL.len()],
     duration: usize,
 }
 
@@ -49,7 +82,13 @@ impl Meters {
 
     /// Hands all counts to the host.
     pub(crate) fn flush(&mut self) {
-        for meter in self.0.iter_mut().filter(|meter| meter.pending > 0) {
+        let counts = |meter: &&mut Meter| matches!(meter.kind, MetricKind::Counter);
+        for meter in self
+            .0
+            .iter_mut()
+            .filter(counts)
+            .filter(|meter| meter.pending > 0)
+        {
             if let Some(id) = meter.id() {
                 ffi::increment_metric(id, std::mem::take(&mut meter.pending));
             }
@@ -68,6 +107,27 @@ impl Meters {
             pending: 0,
         });
         self.0.len() - 1
+    }
+
+    /// Sets a gauge, where the host was told something else before.
+    fn set(&mut self, index: usize, value: u64) {
+        let Some(meter) = self.0.get_mut(index) else {
+            return;
+        };
+        if meter.id.is_some() && meter.pending == value {
+            return;
+        }
+        if let Some(id) = meter.id() {
+            ffi::record_metric(id, value);
+            meter.pending = value;
+        }
+    }
+
+    /// Records a value in a histogram; at once, since a histogram takes one value at a time.
+    fn record(&mut self, index: usize, value: u64) {
+        if let Some(id) = self.0.get_mut(index).and_then(Meter::id) {
+            ffi::record_metric(id, value);
+        }
     }
 
     fn count(&mut self, index: usize) {
@@ -91,24 +151,15 @@ impl Meter {
 // === impl RolloutMeters ===
 
 impl RolloutMeters {
-    fn new(rollout: &switchover_core::document::Rollout, meters: &mut Meters) -> Self {
+    fn new(rollout: &Rollout, meters: &mut Meters) -> Self {
         let id = ("rollout", rollout.id().as_str());
-        let environments = rollout.environments().iter().map(|environment| {
-            let name = ("environment", environment.name().as_str());
-            EnvironmentMeters {
-                requests: Reason::ALL.map(|reason| {
-                    meters.intern(
-                        MetricKind::Counter,
-                        "requests",
-                        &[name, ("reason", reason.label()), id],
-                    )
-                }),
-                attempts: meters.intern(MetricKind::Counter, "attempts", &[name, id]),
-                duration: meters.intern(MetricKind::Histogram, "request_duration_ms", &[name, id]),
-            }
-        });
+        let environments: Vec<_> = rollout
+            .environments()
+            .iter()
+            .map(|environment| EnvironmentMeters::new(rollout, environment, meters))
+            .collect();
         Self {
-            environments: environments.collect(),
+            environments,
             auth: AuthOutcome::ALL.map(|outcome| {
                 meters.intern(
                     MetricKind::Counter,
@@ -117,6 +168,15 @@ impl RolloutMeters {
                 )
             }),
             overrides_refused: meters.intern(MetricKind::Counter, "overrides_refused", &[id]),
+            step: rollout
+                .schedule()
+                .map(|_| meters.intern(MetricKind::Gauge, "schedule_step", &[id])),
+            guard: rollout
+                .guard()
+                .map(|guard| GuardMeters::new(rollout, guard, meters)),
+            shadow: rollout
+                .shadow()
+                .map(|shadow| ShadowMeters::new(rollout, shadow, meters)),
         }
     }
 
@@ -146,14 +206,175 @@ impl RolloutMeters {
             .for_each(|own| meters.count(own.attempts));
     }
 
-    /// Records how long a request took; at once, since a histogram takes one value at a time.
-    pub(crate) fn record_duration(&self, environment: usize, millis: u64, meters: &mut Meters) {
-        let meter = self
-            .environments
+    pub(crate) fn count_failure(&self, environment: usize, meters: &mut Meters) {
+        self.environments
             .get(environment)
-            .and_then(|own| meters.0.get_mut(own.duration));
-        if let Some(id) = meter.and_then(Meter::id) {
-            ffi::record_metric(id, millis);
+            .into_iter()
+            .for_each(|own| meters.count(own.failures));
+    }
+
+    pub(crate) fn count_trip(&self, cause: Cause, meters: &mut Meters) {
+        let index = Cause::ALL.iter().position(|own| *own == cause);
+        let trips = self.guard.as_ref().map(|guard| &guard.trips);
+        let own = trips.zip(index).and_then(|(trips, index)| trips.get(index));
+        own.into_iter().for_each(|index| meters.count(*index));
+    }
+
+    pub(crate) fn count_copy(&self, outcome: ShadowOutcome, meters: &mut Meters) {
+        let outcomes = self.shadow.as_ref().map(|shadow| &shadow.outcomes);
+        let own = outcomes.and_then(|outcomes| outcomes.get(outcome.index()));
+        own.into_iter().for_each(|index| meters.count(*index));
+    }
+
+    /// A copy's answer took so long.
+    pub(crate) fn record_copy(&self, millis: u64, meters: &mut Meters) {
+        if let Some(shadow) = &self.shadow {
+            meters.record(shadow.duration, millis);
         }
     }
+
+    /// A probe was answered well or not, after so long.
+    pub(crate) fn record_probe(
+        &self,
+        environment: usize,
+        succeeded: bool,
+        millis: u64,
+        meters: &mut Meters,
+    ) {
+        let own = self.environments.get(environment);
+        if let Some(probes) = own.and_then(|own| own.probes.as_ref()) {
+            meters.count(if succeeded {
+                probes.succeeded
+            } else {
+                probes.failed
+            });
+            meters.record(probes.duration, millis);
+        }
+    }
+
+    /// Records how long a request took.
+    pub(crate) fn record_duration(&self, environment: usize, millis: u64, meters: &mut Meters) {
+        if let Some(own) = self.environments.get(environment) {
+            meters.record(own.duration, millis);
+        }
+    }
+
+    /// Sets the gauges to how the rollout stands.
+    pub(crate) fn show(
+        &self,
+        rollout: &Rollout,
+        control: &Control,
+        now: Timestamp,
+        meters: &mut Meters,
+    ) {
+        let (weights, planned) = (shares(control.weights()), shares(control.planned()));
+        let states = control.health().iter();
+        let shown = self
+            .environments
+            .iter()
+            .zip(weights)
+            .zip(planned)
+            .zip(states);
+        for (((own, weight), planned), state) in shown {
+            meters.set(own.weight, weight);
+            meters.set(own.planned, planned);
+            if let Some(probes) = &own.probes {
+                meters.set(probes.healthy, u64::from(*state == State::Healthy));
+            }
+        }
+        if let Some((step, schedule)) = self.step.zip(rollout.schedule()) {
+            let reached = schedule
+                .step(now)
+                .map_or(0, |index| index.saturating_add(1));
+            meters.set(step, u64::try_from(reached).unwrap_or(0));
+        }
+        if let Some(guard) = &self.guard {
+            meters.set(guard.tripped, u64::from(control.is_tripped()));
+            for (index, quantile) in guard.latencies.iter().zip(Quantile::ALL) {
+                let latency = control.latency(Side::Guarded, quantile);
+                meters.set(*index, latency.unwrap_or(0));
+            }
+        }
+    }
+}
+
+// === impl EnvironmentMeters ===
+
+impl EnvironmentMeters {
+    fn new(rollout: &Rollout, environment: &Environment, meters: &mut Meters) -> Self {
+        let id = ("rollout", rollout.id().as_str());
+        let name = ("environment", environment.name().as_str());
+        let labels = [name, id];
+        Self {
+            requests: Reason::ALL.map(|reason| {
+                let labels = [name, ("reason", reason.label()), id];
+                meters.intern(MetricKind::Counter, "requests", &labels)
+            }),
+            attempts: meters.intern(MetricKind::Counter, "attempts", &labels),
+            failures: meters.intern(MetricKind::Counter, "failures", &labels),
+            duration: meters.intern(MetricKind::Histogram, "request_duration_ms", &labels),
+            weight: meters.intern(MetricKind::Gauge, "weight", &labels),
+            planned: meters.intern(MetricKind::Gauge, "weight_planned", &labels),
+            probes: rollout.health().map(|_| {
+                let mut outcome = |outcome| {
+                    let labels = [name, ("outcome", outcome), id];
+                    meters.intern(MetricKind::Counter, "probes", &labels)
+                };
+                Probes {
+                    succeeded: outcome("succeeded"),
+                    failed: outcome("failed"),
+                    healthy: meters.intern(MetricKind::Gauge, "healthy", &labels),
+                    duration: meters.intern(MetricKind::Histogram, "probe_duration_ms", &labels),
+                }
+            }),
+        }
+    }
+}
+
+// === impl GuardMeters ===
+
+impl GuardMeters {
+    fn new(rollout: &Rollout, guard: &Guard, meters: &mut Meters) -> Self {
+        let id = ("rollout", rollout.id().as_str());
+        let name = ("environment", name_of(rollout, guard.environment()));
+        Self {
+            tripped: meters.intern(MetricKind::Gauge, "tripped", &[id]),
+            trips: Cause::ALL.map(|cause| {
+                let labels = [("cause", cause.label()), name, id];
+                meters.intern(MetricKind::Counter, "trips", &labels)
+            }),
+            latencies: Quantile::ALL.map(|quantile| {
+                let family = ["latency_", quantile.label(), "_ms"].concat();
+                meters.intern(MetricKind::Gauge, &family, &[name, id])
+            }),
+        }
+    }
+}
+
+// === impl ShadowMeters ===
+
+impl ShadowMeters {
+    fn new(rollout: &Rollout, shadow: &Shadow, meters: &mut Meters) -> Self {
+        let id = ("rollout", rollout.id().as_str());
+        let name = ("environment", name_of(rollout, shadow.environment()));
+        Self {
+            outcomes: ShadowOutcome::ALL.map(|outcome| {
+                let labels = [name, ("outcome", outcome.label()), id];
+                meters.intern(MetricKind::Counter, "shadows", &labels)
+            }),
+            duration: meters.intern(MetricKind::Histogram, "shadow_duration_ms", &[name, id]),
+        }
+    }
+}
+
+fn name_of(rollout: &Rollout, environment: usize) -> &str {
+    let environment = rollout.environments().get(environment);
+    environment.map_or("", |environment| environment.name().as_str())
+}
+
+/// Weights in hundredths of a percent of their sum.
+fn shares(weights: &[u32]) -> impl Iterator<Item = u64> {
+    let sum: u64 = weights.iter().copied().map(u64::from).sum();
+    let share = move |weight: &u32| (u64::from(*weight) * 10_000 + sum / 2) / sum.max(1);
+    weights.iter().map(share)
 }

@@ -2,14 +2,18 @@
 
 use std::rc::Rc;
 
-use switchover_core::attempt::{ANSWERED_PROPERTY, MARK_PROPERTY, Mark};
+use switchover_core::attempt::{ANSWERED_PROPERTY, MARK_PROPERTY, Mark, Origin};
+use switchover_core::document::Rollout;
+use switchover_core::guard::Outcome;
 use switchover_core::route::{Edit, Route, Surroundings};
 use switchover_core::{Headers, Random, Recent, Reply, RoundRobin, Timestamp};
 
 use crate::attempt::HOST_ENVIRONMENT;
+use crate::callouts::{Callout, status};
 use crate::ffi::{self, Level, Map};
 use crate::library::Live;
 use crate::meters::Meters;
+use crate::probes::{Prober, Tick};
 use crate::vm::{Action, Routed, Shared};
 
 /// Enough for any usual sum of weights, and done within a millisecond.
@@ -23,6 +27,8 @@ pub(crate) struct RouteRoot {
     balancers: Vec<RoundRobin>,
     /// What was worked out about recent requests, one for each rollout.
     recent: Vec<Recent>,
+    /// One for each rollout.
+    probers: Vec<Prober>,
 }
 
 // === impl RouteRoot ===
@@ -35,54 +41,93 @@ impl RouteRoot {
         before: Option<&Self>,
         random: &mut Random,
     ) -> Self {
-        let mut balancers = Vec::new();
-        for rollout in live.document.rollouts() {
-            let old = before.and_then(|before| {
-                let (index, old) = before.live.document.rollout(rollout.id().as_str())?;
-                Some((before.balancers.get(index)?, old))
-            });
-            balancers.push(match old {
-                Some((balancer, old)) => {
-                    let carried = |index: usize| {
-                        old.environment(
-                            rollout
-                                .environments()
-                                .get(index)?
-                                .name()
-                                .as_str()
-                                .as_bytes(),
-                        )
-                    };
-                    balancer.succeed(rollout.weights().to_vec(), carried)
-                }
-                None => {
-                    let mut balancer = rollout.balancer();
-                    let total = rollout
-                        .weights()
-                        .iter()
-                        .fold(0_u32, |sum, weight| sum.saturating_add(*weight));
-                    balancer.skip(random.below(total.min(MOST_TURNS_SKIPPED)));
-                    balancer
-                }
-            });
-            log_in_force(plugin, rollout);
-        }
-        let recent = live
-            .document
-            .rollouts()
-            .iter()
+        let rollouts = live.document.rollouts().iter().enumerate();
+        let balancers = rollouts
+            .map(|(index, rollout)| {
+                let weights = live.weights(index);
+                log_in_force(plugin, rollout, &weights);
+                before
+                    .and_then(|before| before.carried(rollout, &weights))
+                    .unwrap_or_else(|| fresh(weights, random))
+            })
+            .collect();
+        let rollouts = live.document.rollouts().iter();
+        let recent = rollouts
+            .clone()
             .map(|_| Recent::new((ffi::random(), ffi::random())))
             .collect();
+        let probers = rollouts.map(|_| Prober::new()).collect();
         Self {
             plugin: plugin.to_owned(),
             live,
             recent,
             balancers,
+            probers,
+        }
+    }
+
+    /// The turns of a rollout that goes on under another document.
+    fn carried(&self, rollout: &Rollout, weights: &[u32]) -> Option<RoundRobin> {
+        let (index, old) = self.live.document.rollout(rollout.id().as_str())?;
+        let of_old = |index: usize| {
+            let environment = rollout.environments().get(index)?;
+            old.environment(environment.name().as_str().as_bytes())
+        };
+        Some(self.balancers.get(index)?.succeed(weights.to_vec(), of_old))
+    }
+
+    /// The name of the plugin, and its document.
+    pub(crate) fn document(&self) -> (&str, &Rc<Live>) {
+        (&self.plugin, &self.live)
+    }
+
+    /// Looks at the clock, the other workers and the environments, and puts the weights that follow in force.
+    pub(crate) fn tick(&mut self, shared: &mut Shared) {
+        let nanos = ffi::now();
+        let now = Timestamp::from_nanos(nanos);
+        for (index, rollout) in self.live.document.rollouts().iter().enumerate() {
+            self.live
+                .meet_others(&self.plugin, index, shared.worker, now);
+            if let Some(prober) = self.probers.get_mut(index) {
+                let tick = Tick {
+                    plugin: &self.plugin,
+                    live: &self.live,
+                    index,
+                    worker: shared.worker,
+                    serves: shared.serves,
+                    now: nanos,
+                };
+                prober.tick(&tick, &mut shared.callouts);
+            }
+            let Some(mut control) = self.live.control_mut(index) else {
+                continue;
+            };
+            control.refresh(rollout, now);
+            if let Some(balancer) = self.balancers.get_mut(index)
+                && balancer.weights() != control.weights()
+            {
+                *balancer = balancer.succeed(control.weights().to_vec(), Some);
+                let recent = self.recent.get_mut(index);
+                recent.into_iter().for_each(Recent::forget_environments);
+            }
+            if let Some(own) = self.live.meters.get(index) {
+                own.show(rollout, &control, now, &mut shared.meters);
+            }
+        }
+    }
+
+    /// Takes the answer to a probe in.
+    pub(crate) fn probed(&mut self, callout: &Callout, status: Option<u16>) {
+        // An older document's probes say nothing about this one's environments.
+        if Rc::ptr_eq(&callout.live, &self.live)
+            && let Some(prober) = self.probers.get_mut(callout.rollout)
+        {
+            prober.answer(&self.plugin, callout, status);
         }
     }
 
     /// Decides about a request, and carries it out.
-    pub(crate) fn request(&mut self, shared: &mut Shared) -> (Action, Option<Routed>) {
+    pub(crate) fn request(&mut self, stream: u32, shared: &mut Shared) -> (Action, Option<Routed>) {
         let live = Rc::clone(&self.live);
         let pairs = ffi::header_pairs(Map::Request);
         let Some(headers) = pairs
@@ -112,9 +157,13 @@ impl RouteRoot {
         ) else {
             return (Action::Continue, None);
         };
+        let Some(control) = live.control(index) else {
+            return (Action::Continue, None);
+        };
         let started = ffi::now();
         let surroundings = Surroundings {
             now: Timestamp::from_nanos(started),
+            control: &control,
             recent,
             balancer,
             random: &mut shared.random,
@@ -138,18 +187,29 @@ impl RouteRoot {
             }
         };
         meters.count_request(route.environment, route.reason, &mut shared.meters);
-        self.carry_out(&live, index, &route, &headers, &mut shared.scratch);
-        let (environment, cookie) = (route.environment, route.cookie.map(Box::new));
-        (
-            Action::Continue,
-            Some(Routed {
-                live: Rc::clone(&live),
-                rollout: index,
-                environment,
-                started,
-                cookie,
-            }),
-        )
+        let is_copied = rollout.is_copied(
+            route.environment,
+            route.trusted,
+            &headers,
+            &live.document,
+            &mut shared.random,
+        );
+        let origin = Origin {
+            worker: shared.worker,
+            stream,
+        };
+        self.carry_out(&live, index, &route, &headers, origin, &mut shared.scratch);
+        let routed = Routed {
+            live: Rc::clone(&live),
+            rollout: index,
+            environment: route.environment,
+            started,
+            trusted: route.trusted,
+            is_copied,
+            copied: None,
+            cookie: route.cookie.map(Box::new),
+        };
+        (Action::Continue, Some(routed))
     }
 
     fn carry_out(
@@ -158,6 +218,7 @@ impl RouteRoot {
         index: usize,
         route: &Route<'_>,
         headers: &Headers<'_>,
+        origin: Origin,
         scratch: &mut Vec<u8>,
     ) {
         let Some(rollout) = live.document.rollouts().get(index) else {
@@ -170,24 +231,33 @@ impl RouteRoot {
             return;
         }
         if let Some(environment) = rollout.environments().get(route.environment) {
-            let (rollout, environment) = (rollout.id().as_str(), environment.name().as_str());
-            Mark {
-                rollout,
-                environment,
+            let mark = Mark {
+                rollout: rollout.id().as_str(),
+                environment: environment.name().as_str(),
                 trusted: route.trusted,
+                origin,
                 plugin: &self.plugin,
-            }
-            .write(scratch);
+            };
+            mark.write(scratch);
             ffi::set_property(MARK_PROPERTY, scratch);
         }
     }
+}
+
+/// Turns that begin anywhere, so that workers do not all begin with the same environment.
+fn fresh(weights: Vec<u32>, random: &mut Random) -> RoundRobin {
+    let add = |sum: u32, weight: &u32| sum.saturating_add(*weight);
+    let total = weights.iter().fold(0, add);
+    let mut balancer = RoundRobin::new(weights);
+    balancer.skip(random.below(total.min(MOST_TURNS_SKIPPED)));
+    balancer
 }
 
 // === impl Routed ===
 
 impl Routed {
     /// Tells the client who answered.
-    pub(crate) fn respond(&mut self) {
+    pub(crate) fn respond(&mut self, plugin: &str, meters: &mut Meters) {
         let Some(rollout) = self.live.document.rollouts().get(self.rollout) else {
             return;
         };
@@ -204,6 +274,18 @@ impl Routed {
             apply(Map::Response, edit)
         });
         self.environment = answered.unwrap_or(self.environment);
+        // Where there are attempts, each of them has been counted.
+        if rollout.guard().is_some() && !rollout.attempts() && self.trusted {
+            let now = ffi::now();
+            let outcome = Outcome {
+                environment: self.environment,
+                status: status(Map::Response),
+                millis: now.saturating_sub(self.started) / 1_000_000,
+            };
+            let now = Timestamp::from_nanos(now);
+            self.live
+                .record(plugin, self.rollout, &outcome, now, meters);
+        }
     }
 
     /// Records how long the request took.
@@ -224,7 +306,7 @@ pub(crate) fn apply(map: Map, edit: Edit<'_>) {
     }
 }
 
-fn log_in_force(plugin: &str, rollout: &switchover_core::document::Rollout) {
+fn log_in_force(plugin: &str, rollout: &Rollout, weights: &[u32]) {
     let mut line = [
         "switchover: `",
         plugin,
@@ -233,7 +315,7 @@ fn log_in_force(plugin: &str, rollout: &switchover_core::document::Rollout) {
         "` in force:",
     ]
     .concat();
-    for (environment, weight) in rollout.environments().iter().zip(rollout.weights()) {
+    for (environment, weight) in rollout.environments().iter().zip(weights) {
         line.extend([" ", environment.name().as_str(), "=", &weight.to_string()]);
     }
     ffi::log(Level::Info, &line);

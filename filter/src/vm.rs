@@ -3,14 +3,17 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use switchover_core::attempt::Origin;
 use switchover_core::id_map::IdMap;
 use switchover_core::{CookieId, Random, Spans};
 
-use crate::attempt::AttemptRoot;
-use crate::ffi::{self, Level};
+use crate::attempt::{AttemptRoot, Tried};
+use crate::callouts::{Callouts, Purpose, status};
+use crate::ffi::{self, Level, Map};
 use crate::library::{Library, Live};
 use crate::meters::Meters;
 use crate::route::RouteRoot;
+use crate::shadow::{Copy, ShadowOutcome};
 
 /// The root id of the attempt role; every other is the route role's.
 const ATTEMPT_ROOT_ID: &[u8] = b"switchover.attempt";
@@ -44,6 +47,11 @@ pub(crate) struct Shared {
     pub(crate) random: Random,
     pub(crate) scratch: Vec<u8>,
     pub(crate) spans: Spans,
+    pub(crate) callouts: Callouts,
+    /// This VM's number, drawn at its start.
+    pub(crate) worker: u64,
+    /// A request has come here: this VM is no canary, and not that of Envoy's main thread.
+    pub(crate) serves: bool,
 }
 
 /// A root context: one configuration of one plugin.
@@ -63,8 +71,17 @@ enum Role {
 /// A stream context.
 struct Stream {
     root: u32,
-    /// What the route role decided; `None` before that, and for streams that are none of its business.
-    routed: Option<Routed>,
+    business: Business,
+}
+
+/// What is known of a stream.
+enum Business {
+    /// Nothing yet, or it is none of this filter's.
+    None,
+    /// What the route role decided
+    Routed(Routed),
+    /// An attempt without an answer so far
+    Tried(Tried),
 }
 
 /// A request on its way.
@@ -76,6 +93,12 @@ pub(crate) struct Routed {
     pub(crate) environment: usize,
     /// When the request came, in nanoseconds since 1970.
     pub(crate) started: u64,
+    /// Whether it counts for the guard: a request that needs no key does not.
+    pub(crate) trusted: bool,
+    /// Whether a copy is to be made.
+    pub(crate) is_copied: bool,
+    /// The copy, until it is sent.
+    pub(crate) copied: Option<Box<Copy>>,
     pub(crate) cookie: Option<Box<CookieId>>,
 }
 
@@ -94,6 +117,9 @@ impl Vm {
             random: Random::new(0),
             scratch: Vec::new(),
             spans: Spans::new(),
+            callouts: Callouts::new(),
+            worker: 0,
+            serves: false,
         };
         Self {
             roots: Vec::new(),
@@ -106,13 +132,8 @@ impl Vm {
     /// `proxy_on_context_create`; a root has no parent.
     pub(crate) fn create(&mut self, id: u32, parent: u32) {
         if parent != 0 {
-            self.streams.insert(
-                id,
-                Stream {
-                    root: parent,
-                    routed: None,
-                },
-            );
+            let (root, business) = (parent, Business::None);
+            self.streams.insert(id, Stream { root, business });
         } else if self.roots.iter().all(|root| root.id != id) {
             self.roots.push(Root {
                 id,
@@ -125,6 +146,7 @@ impl Vm {
     /// `proxy_on_vm_start`.
     pub(crate) fn start(&mut self) {
         self.shared.random = Random::new(ffi::random());
+        self.shared.worker = ffi::random();
     }
 
     /// `proxy_on_configure`. False leaves what was in force.
@@ -176,7 +198,6 @@ impl Vm {
         text: &[u8],
     ) -> Result<RouteRoot, Vec<switchover_core::document::Problem>> {
         let document = crate::library::read(text)?;
-        let live = Live::new(document, &mut self.shared.meters);
         // The turns of the document that this one replaces go on.
         let before = self
             .roots
@@ -187,6 +208,12 @@ impl Vm {
                 Role::Route(route) => Some(route),
                 _ => None,
             });
+        let live = Live::new(
+            plugin,
+            document,
+            before.map(|before| &**before.document().1),
+            &mut self.shared.meters,
+        );
         let root = RouteRoot::new(plugin, Rc::clone(&live), before, &mut self.shared.random);
         self.library.publish(plugin, &live, text);
         Ok(root)
@@ -197,57 +224,131 @@ impl Vm {
         self.shared.meters.flush();
         let role = self
             .roots
-            .iter()
+            .iter_mut()
             .find(|root| root.id == id)
-            .map(|root| &root.role);
-        if matches!(role, Some(Role::Attempt(_))) {
-            self.library.follow(&mut self.shared.meters);
+            .map(|root| &mut root.role);
+        match role {
+            Some(Role::Attempt(_)) => {
+                self.library
+                    .follow(self.shared.worker, &mut self.shared.meters);
+            }
+            // An older one only lives on for the streams that it has.
+            Some(Role::Route(route)) => {
+                let (plugin, live) = route.document();
+                if self.library.is_newest(plugin, live) {
+                    route.tick(&mut self.shared);
+                }
+            }
+            Some(Role::Idle) | None => {}
         }
     }
 
     /// `proxy_on_request_headers`.
-    pub(crate) fn request(&mut self, id: u32) -> Action {
+    pub(crate) fn request(&mut self, id: u32, end_of_stream: bool) -> Action {
         let Some(stream) = self.streams.get_mut(id) else {
             return Action::Continue;
         };
         let Some(root) = self.roots.iter_mut().find(|root| root.id == stream.root) else {
             return Action::Continue;
         };
+        let shared = &mut self.shared;
         match &mut root.role {
             Role::Idle => Action::Continue,
             Role::Attempt(attempt) => {
-                attempt.request(&mut self.library, &mut self.shared);
+                let tried = attempt.request(&mut self.library, shared);
+                stream.business = tried.map_or(Business::None, Business::Tried);
                 Action::Continue
             }
             Role::Route(route) => {
-                let (action, routed) = route.request(&mut self.shared);
-                stream.routed = routed;
+                shared.serves = true;
+                let (action, mut routed) = route.request(id, shared);
+                if let Some(routed) = routed.as_mut().filter(|routed| routed.is_copied) {
+                    let (callouts, meters) = (&mut shared.callouts, &mut shared.meters);
+                    routed.copy(root.id, end_of_stream, callouts, meters);
+                }
+                stream.business = routed.map_or(Business::None, Business::Routed);
                 action
             }
         }
     }
 
+    /// `proxy_on_request_body`.
+    pub(crate) fn request_body(&mut self, id: u32, size: usize, end_of_stream: bool) {
+        let Some(stream) = self.streams.get_mut(id) else {
+            return;
+        };
+        if let Business::Routed(routed) = &mut stream.business {
+            let (callouts, meters) = (&mut self.shared.callouts, &mut self.shared.meters);
+            routed.copy_body(stream.root, size, end_of_stream, callouts, meters);
+        }
+    }
+
     /// `proxy_on_response_headers`.
     pub(crate) fn response(&mut self, id: u32) {
-        if let Some(routed) = self
-            .streams
-            .get_mut(id)
-            .and_then(|stream| stream.routed.as_mut())
-        {
-            routed.respond();
+        let Some(stream) = self.streams.get_mut(id) else {
+            return;
+        };
+        let meters = &mut self.shared.meters;
+        match &mut stream.business {
+            Business::None => {}
+            Business::Routed(routed) => {
+                let root = self.roots.iter().find(|root| root.id == stream.root);
+                let plugin = root.map_or("", |root| root.plugin.as_str());
+                routed.respond(plugin, meters);
+            }
+            Business::Tried(tried) => {
+                tried.end(status(Map::Response), meters);
+                stream.business = Business::None;
+            }
+        }
+    }
+
+    /// `proxy_on_http_call_response`; without headers, no answer has come.
+    pub(crate) fn answer(&mut self, root: u32, token: u32, has_headers: bool) {
+        let Some(callout) = self.shared.callouts.take(token) else {
+            return;
+        };
+        let status = status(Map::CallResponse).filter(|_| has_headers);
+        let millis = ffi::now().saturating_sub(callout.started) / 1_000_000;
+        let meters = &mut self.shared.meters;
+        let own = callout.live.meters.get(callout.rollout);
+        match callout.purpose {
+            Purpose::Probe => {
+                let succeeded = matches!(status, Some(200..=299));
+                if let Some(own) = own {
+                    own.record_probe(callout.environment, succeeded, millis, meters);
+                }
+                let root = self.roots.iter_mut().find(|own| own.id == root);
+                if let Some(Role::Route(route)) = root.map(|root| &mut root.role) {
+                    route.probed(&callout, status);
+                }
+            }
+            Purpose::Shadow => {
+                if let Some(own) = own {
+                    own.count_copy(ShadowOutcome::of(status), meters);
+                    own.record_copy(millis, meters);
+                }
+            }
         }
     }
 
     /// `proxy_on_delete`.
     pub(crate) fn delete(&mut self, id: u32) {
-        if let Some(stream) = self.streams.remove(id) {
-            stream
-                .routed
-                .into_iter()
-                .for_each(|routed| routed.end(&mut self.shared.meters));
-        } else {
+        let Some(stream) = self.streams.remove(id) else {
             self.shared.meters.flush();
             self.roots.retain(|root| root.id != id);
+            return;
+        };
+        match stream.business {
+            Business::None => {}
+            Business::Routed(routed) => routed.end(&mut self.shared.meters),
+            // The host ends a request's own context before its attempts where the client has gone away: nobody's fault.
+            Business::Tried(tried) => {
+                let Origin { worker, stream } = tried.origin;
+                if worker == self.shared.worker && self.streams.get_mut(stream).is_some() {
+                    tried.end(None, &mut self.shared.meters);
+                }
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ pub const ANSWERED_PROPERTY: &str = "switchover_attempt";
 
 /// What the route role leaves in the stream. Without it, no attempt gets a credential.
 ///
-/// As text `1;ROLLOUT;ENVIRONMENT;TRUST;PLUGIN`, the first being the version of this form.
+/// As text `2;ROLLOUT;ENVIRONMENT;TRUST;WORKER;STREAM;PLUGIN`, the first being the version of this form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark<'a> {
     /// The rollout's identity.
@@ -22,8 +22,19 @@ pub struct Mark<'a> {
     pub environment: &'a str,
     /// Whether attempts may carry credentials; exempt requests may not.
     pub trusted: bool,
+    /// Where the route role decided.
+    pub origin: Origin,
     /// The name of the route plugin.
     pub plugin: &'a str,
+}
+
+/// A stream of the route role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// The number of its VM.
+    pub worker: u64,
+    /// The number of its context there.
+    pub stream: u32,
 }
 
 // === impl Mark ===
@@ -33,25 +44,19 @@ impl<'a> Mark<'a> {
     pub fn write(&self, into: &mut Vec<u8>) {
         let trust: &str = if self.trusted { "trusted" } else { "exempt" };
         into.clear();
-        for part in [
-            "1;",
-            self.rollout,
-            ";",
-            self.environment,
-            ";",
-            trust,
-            ";",
-            self.plugin,
-        ] {
+        for part in ["2;", self.rollout, ";", self.environment, ";", trust, ";"] {
             into.extend_from_slice(part.as_bytes());
         }
+        write_hex(self.origin.worker, into);
+        write_hex(self.origin.stream.into(), into);
+        into.extend_from_slice(self.plugin.as_bytes());
     }
 
     /// Reads the text form; `None` if it is another version's or no mark at all.
     #[must_use]
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
-        let mut parts = str::from_utf8(bytes).ok()?.splitn(5, ';');
-        if parts.next() != Some("1") {
+        let mut parts = str::from_utf8(bytes).ok()?.splitn(7, ';');
+        if parts.next() != Some("2") {
             return None;
         }
         let (rollout, environment) = (parts.next()?, parts.next()?);
@@ -60,13 +65,32 @@ impl<'a> Mark<'a> {
             "exempt" => false,
             _ => return None,
         };
+        let origin = Origin {
+            worker: u64::from_str_radix(parts.next()?, 16).ok()?,
+            stream: u32::from_str_radix(parts.next()?, 16).ok()?,
+        };
         Some(Self {
             rollout,
             environment,
             trusted,
+            origin,
             plugin: parts.next()?,
         })
     }
+}
+
+/// Writes a number in hexadecimal digits, and `;`.
+fn write_hex(number: u64, into: &mut Vec<u8>) {
+    let digits = (64 - number.leading_zeros()).div_ceil(4).max(1);
+    for digit in (0..digits).rev() {
+        let nibble = u8::try_from(number >> (digit * 4) & 15).unwrap_or(0);
+        into.push(if nibble < 10 {
+            b'0' + nibble
+        } else {
+            b'a' + nibble - 10
+        });
+    }
+    into.push(b';');
 }
 
 impl Rollout {
@@ -173,8 +197,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn marks_are_read_as_written(rollout in "[A-Za-z0-9._-]{1,8}", environment in "[a-z0-9-]{1,8}", trusted: bool, plugin in ".{0,8}") {
-            let mark = Mark { rollout: &rollout, environment: &environment, trusted, plugin: &plugin };
+        fn marks_are_read_as_written(rollout in "[A-Za-z0-9._-]{1,8}", environment in "[a-z0-9-]{1,8}", trusted: bool, worker: u64, stream: u32, plugin in ".{0,8}") {
+            let mark = Mark { rollout: &rollout, environment: &environment, trusted, origin: Origin { worker, stream }, plugin: &plugin };
             let mut text = b"left over".to_vec();
             mark.write(&mut text);
             prop_assert_eq!(Mark::parse(&text), Some(mark));

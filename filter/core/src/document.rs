@@ -15,18 +15,23 @@ use siphasher::sip::SipHasher24;
 use crate::auth::Auth;
 use crate::auth::source::without_query;
 use crate::document::read::{At, Problems};
+use crate::guard::Guard;
 use crate::headers::{Headers, Names, Slot, Spans};
+use crate::health::Health;
 use crate::json::Node;
+use crate::schedule::Schedule;
 use crate::secret::Secret;
+use crate::shadow::Shadow;
 use crate::sticky::Sticky;
+use crate::strategy::rendezvous;
 
-pub use raw::{Allow, AuthMode, Strategy};
+pub use raw::{Allow, AuthMode, Ramp, Strategy};
 pub use read::Problem;
 #[cfg(feature = "schema")]
 pub use schema::schema;
 pub use text::{
-    ClusterName, CookieName, HeaderName, HostPattern, Label, Method, Name, QueryName, RolloutId,
-    Scheme, UrlPath, VariableName,
+    ClusterName, CookieName, HeaderName, HostPattern, Label, Method, Name, QueryName, Rate,
+    RolloutId, Scheme, Size, UrlPath, VariableName,
 };
 
 /// The header that names the environment, on requests and responses.
@@ -75,6 +80,10 @@ pub struct Rollout {
     pub(crate) attempts: bool,
     pub(crate) rollback: bool,
     pub(crate) resume: u32,
+    pub(crate) schedule: Option<Schedule>,
+    pub(crate) guard: Option<Guard>,
+    pub(crate) health: Option<Health>,
+    pub(crate) shadow: Option<Shadow>,
     pub(crate) hosts: Vec<HostPattern>,
     pub(crate) path_prefix: Option<UrlPath>,
     pub(crate) response_headers: bool,
@@ -179,7 +188,7 @@ impl Rollout {
         self.stable
     }
 
-    /// The weights, in the environments' order.
+    /// The weights as they are written, in the environments' order; see [`Rollout::weights_at`] for those in force.
     #[must_use]
     pub fn weights(&self) -> &[u32] {
         &self.weights
@@ -212,6 +221,42 @@ impl Rollout {
     #[must_use]
     pub fn resume(&self) -> u32 {
         self.resume
+    }
+
+    /// Whether everything goes to stable.
+    #[must_use]
+    pub fn rollback(&self) -> bool {
+        self.rollback
+    }
+
+    /// The share that changes with time.
+    #[must_use]
+    pub fn schedule(&self) -> Option<&Schedule> {
+        self.schedule.as_ref()
+    }
+
+    /// The tripwire.
+    #[must_use]
+    pub fn guard(&self) -> Option<&Guard> {
+        self.guard.as_ref()
+    }
+
+    /// The probes.
+    #[must_use]
+    pub fn health(&self) -> Option<&Health> {
+        self.health.as_ref()
+    }
+
+    /// The copies of requests.
+    #[must_use]
+    pub fn shadow(&self) -> Option<&Shadow> {
+        self.shadow.as_ref()
+    }
+
+    /// The environment that a sticky key belongs to under these weights.
+    #[must_use]
+    pub fn environment_of_key(&self, weights: &[u32], key: &[u8]) -> usize {
+        rendezvous::choose(&self.environments, weights, key).unwrap_or(self.stable)
     }
 
     /// Whether the rollout is for every request.

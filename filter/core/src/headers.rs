@@ -177,6 +177,34 @@ impl<'a> Headers<'a> {
     }
 }
 
+/// Headers as a host reads them, in the form that [`crate::document::Document::index`] reads.
+#[must_use]
+pub fn serialise(headers: &[(&[u8], &[u8])]) -> Vec<u8> {
+    let length = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
+    let mut bytes = length(headers.len()).to_vec();
+    for (name, value) in headers {
+        bytes.extend(length(name.len()));
+        bytes.extend(length(value.len()));
+    }
+    for (name, value) in headers {
+        for text in [name, value] {
+            bytes.extend_from_slice(text);
+            bytes.push(0);
+        }
+    }
+    bytes
+}
+
+/// All headers of a serialised map, in order; `None` if it is malformed.
+pub(crate) fn all(pairs: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
+    let mut headers = Vec::new();
+    let mut iterator = Pairs::new(pairs)?;
+    while let Some((name, start, length)) = iterator.next_pair()? {
+        headers.push((name, pairs.get(start..)?.get(..length)?));
+    }
+    Some(headers)
+}
+
 // === impl Pairs ===
 
 impl<'a> Pairs<'a> {

@@ -9,11 +9,12 @@ use std::borrow::Cow;
 use crate::auth::recent::Recent;
 use crate::auth::source::find;
 use crate::auth::{AuthOutcome, Identity, keys::digest, source::Found};
+use crate::control::Control;
 use crate::document::{Allow, Document, Rollout, Strategy};
 use crate::headers::Headers;
 use crate::reply::{Reply, error_body};
 use crate::sticky::{CookieId, KeySource, cookie, without_port};
-use crate::strategy::{Random, RoundRobin, rendezvous};
+use crate::strategy::{Random, RoundRobin};
 use crate::time::Timestamp;
 
 /// How many ids are drawn for a cookie that shall keep a client where another key has put it: enough for a share of two
@@ -26,6 +27,8 @@ const LONGEST_ECHO: usize = 64;
 pub struct Surroundings<'a> {
     /// The wall clock.
     pub now: Timestamp,
+    /// The weights in force and the latch.
+    pub control: &'a Control,
     /// What this worker remembers under this rollout and its weights.
     pub recent: &'a mut Recent,
     /// The turns of this rollout in this worker.
@@ -152,7 +155,9 @@ impl Document {
         };
         let (environment, reason, cookie) = match overridden {
             Some(environment) => (environment, Reason::Override, None),
-            None if rollout.rollback => (rollout.stable, Reason::Stable, None),
+            None if rollout.rollback || surroundings.control.is_tripped() => {
+                (rollout.stable, Reason::Stable, None)
+            }
             None => rollout.choose(headers, path, self, &identity, &mut surroundings),
         };
         let trusted = identity.outcome != Some(AuthOutcome::Exempt);
@@ -178,12 +183,6 @@ impl Document {
 }
 
 impl Rollout {
-    /// The turns of a fresh worker.
-    #[must_use]
-    pub fn balancer(&self) -> RoundRobin {
-        RoundRobin::new(self.weights.clone())
-    }
-
     /// The environment that the request names, if it may, and whether it was refused; the error answers a name that
     /// does not exist.
     fn overridden(
@@ -233,9 +232,8 @@ impl Rollout {
         identity: &Identity<'_>,
         surroundings: &mut Surroundings<'_>,
     ) -> (usize, Reason, Option<CookieId>) {
-        let by_key = |key: &[u8]| {
-            rendezvous::choose(&self.environments, &self.weights, key).unwrap_or(self.stable)
-        };
+        let weights = surroundings.control.weights();
+        let by_key = |key: &[u8]| self.environment_of_key(weights, key);
         if let Some(environment) = self.remembered(identity, surroundings.recent) {
             return (environment, Reason::Sticky, None);
         }
@@ -285,7 +283,7 @@ impl Rollout {
             return (by_key(id.as_bytes()), Reason::Sticky, Some(id));
         }
         let environment = match self.strategy {
-            Strategy::WeightedRandom => surroundings.random.draw(&self.weights),
+            Strategy::WeightedRandom => surroundings.random.draw(weights),
             Strategy::WeightedRoundRobin | Strategy::ConsistentHash => {
                 surroundings.balancer.choose()
             }

@@ -24,7 +24,7 @@ impl Timestamp {
 
     /// From milliseconds since 1970.
     #[must_use]
-    pub fn from_millis(millis: i64) -> Self {
+    pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
     }
 
@@ -32,6 +32,13 @@ impl Timestamp {
     #[must_use]
     pub fn as_millis(self) -> i64 {
         self.0
+    }
+
+    /// The instant so much later.
+    #[must_use]
+    pub fn after(self, duration: Duration) -> Self {
+        let millis = i64::try_from(duration.0).unwrap_or(i64::MAX);
+        Self(self.0.saturating_add(millis))
     }
 
     /// Parses RFC 3339, section 5.6: a date, `T`, a time with optional fraction, and `Z` or an offset. Letters may be

@@ -112,6 +112,11 @@ impl Recent {
             *known = environment;
         }
     }
+
+    /// Forgets the consumers' environments, for the weights have changed.
+    pub fn forget_environments(&mut self) {
+        self.environments.fill(UNKNOWN);
+    }
 }
 
 fn place(tag: Tag) -> usize {

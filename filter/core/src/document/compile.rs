@@ -1,6 +1,7 @@
 //! From the document as it is written to types that cannot be invalid: defaults, and the checks that span fields.
 
 mod auth;
+mod operate;
 mod sticky;
 
 use crate::auth::Auth;
@@ -113,12 +114,20 @@ impl Compiler<'_> {
         let (hosts, path_prefix) = match_rule(raw.r#match, at, problems);
         let (environments, weights) =
             self.environments(raw.routing?, &id, &at.member("routing"), problems)?;
-        let stable = stable(raw.stable, &environments, &at.member("stable"), problems)?;
+        let stable = stable(raw.stable, &environments, &at.member("stable"), problems);
         let credential_headers =
             self.credential_headers(&environments, auth.as_ref(), at, problems);
+        let among = operate::Among {
+            environments: &environments,
+            stable,
+        };
+        let schedule = among.schedule(raw.schedule, &at.member("schedule"), problems);
+        let guard = among.guard(raw.guard, &at.member("guard"), problems);
+        let health = among.health(raw.health, &at.member("health"), problems);
+        let shadow = among.shadow(raw.shadow, &at.member("shadow"), problems);
         Some(Rollout {
             id,
-            stable,
+            stable: stable?,
             environments,
             weights,
             strategy,
@@ -130,6 +139,10 @@ impl Compiler<'_> {
             attempts: raw.attempts.unwrap_or(false),
             rollback: raw.rollback.unwrap_or(false),
             resume: raw.resume.map_or(0, |count| count.0),
+            schedule,
+            guard,
+            health,
+            shadow,
             hosts,
             path_prefix,
             response_headers: raw.response_headers.unwrap_or(true),
@@ -322,21 +335,27 @@ fn stable(
     at: &At<'_>,
     problems: &mut Problems,
 ) -> Option<usize> {
-    let find = |name: &str| {
-        environments
-            .iter()
-            .position(|environment| environment.name.as_str() == name)
-    };
-    let Some(name) = named else {
-        return Some(find("blue").unwrap_or(0));
-    };
-    let index = find(name.as_str());
+    match named {
+        Some(name) => named_environment(&name, environments, at, problems),
+        None => Some(position(environments, "blue").unwrap_or(0)),
+    }
+}
+
+fn position(environments: &[Environment], name: &str) -> Option<usize> {
+    let mut names = environments.iter().map(|own| own.name.as_str());
+    names.position(|own| own == name)
+}
+
+/// The index of the environment of that name.
+fn named_environment(
+    name: &Name,
+    environments: &[Environment],
+    at: &At<'_>,
+    problems: &mut Problems,
+) -> Option<usize> {
+    let index = position(environments, name.as_str());
     if index.is_none() {
-        let names = list(
-            environments
-                .iter()
-                .map(|environment| environment.name.as_str()),
-        );
+        let names = list(environments.iter().map(|own| own.name.as_str()));
         problems.push(at, ["names no environment: expected ", &names].concat());
     }
     index

@@ -140,6 +140,7 @@ fn all_problems_are_told_at_once() {
         "strategie",
         "resume",
         "guard",
+        "guard.environment",
         "rollback",
         "routing.blue.weight",
         "routing.blue.credential",
@@ -175,7 +176,7 @@ fn all_problems_are_told_at_once() {
             found.join("\n")
         );
     }
-    assert_eq!(found.len(), 34, "{}", found.join("\n"));
+    assert_eq!(found.len(), 35, "{}", found.join("\n"));
     let text = found.join("\n");
     assert!(!text.contains("hush") && !text.contains("my-secret-key"));
     assert!(text.contains("`MISSING` is not set") && text.contains("did you mean `strategy`?"));
@@ -184,7 +185,7 @@ fn all_problems_are_told_at_once() {
 
 #[test]
 fn what_later_versions_bring_is_refused_and_named() {
-    for field in ["schedule", "guard", "health", "shadow", "models"] {
+    for field in ["models"] {
         let found = problems(&SEED.replacen('{', &format!("{{\"{field}\": {{}}, "), 1));
         assert_eq!(
             found,
@@ -194,6 +195,161 @@ fn what_later_versions_bring_is_refused_and_named() {
         );
         parsed(&SEED.replacen('{', &format!("{{\"{field}\": null, "), 1));
     }
+}
+
+#[test]
+fn schedules_that_make_no_sense() {
+    for (schedule, expected) in [
+        (r#"{}"#, "schedule.environment: is missing"),
+        (
+            r#"{"environment": "blue", "start": "2026-01-01T00:00:00Z", "steps": [{"at": "1m", "weight": 1}]}"#,
+            "schedule.environment: is stable itself: expected another environment",
+        ),
+        (
+            r#"{"environment": "red", "start": "2026-01-01T00:00:00Z", "steps": [{"at": "1m", "weight": 1}]}"#,
+            "schedule.environment: names no environment: expected `blue` or `green`",
+        ),
+        (
+            r#"{"environment": "green", "start": "0001-01-01T00:00:00Z", "steps": [{"at": "1m", "weight": 1}]}"#,
+            "schedule.start: is out of range: expected an instant from the year 2000 to 2199",
+        ),
+        (
+            r#"{"environment": "green", "start": "2026-01-01T00:00:00Z", "steps": []}"#,
+            "schedule.steps: has no valid step",
+        ),
+        (
+            r#"{"environment": "green", "start": "2026-01-01T00:00:00Z", "steps": [{"at": "2m", "weight": 1}, {"at": "1m", "weight": 5}]}"#,
+            "schedule.steps[1].at: is not after the step before it: offsets must rise",
+        ),
+        (
+            r#"{"environment": "green", "start": "2026-01-01T00:00:00Z", "steps": [{"at": "1m", "weight": 1}, {"at": "60s", "weight": 5}]}"#,
+            "schedule.steps[1].at: is not after the step before it: offsets must rise",
+        ),
+        (
+            r#"{"environment": "green", "start": "2026-01-01T00:00:00Z", "steps": [{"at": "1m", "weight": 101}]}"#,
+            "schedule.steps[0].weight: is out of range: expected percent",
+        ),
+        (
+            r#"{"environment": "green", "start": "2026-01-01T00:00:00Z", "steps": [{"at": "1m", "weight": 0.125}]}"#,
+            "schedule.steps[0].weight: has too many decimals: expected percent",
+        ),
+        (
+            r#"{"environment": "green", "start": "2026-01-01T00:00:00Z", "steps": [{"at": "366d", "weight": 1}]}"#,
+            "schedule.steps[0].at: is too late: expected at most `365d`",
+        ),
+        (
+            r#"{"environment": "green", "start": "2026-01-01T00:00:00Z", "hold": "2025-12-31T23:59:59Z", "steps": [{"at": "1m", "weight": 1}]}"#,
+            "schedule.hold: is before `start`",
+        ),
+    ] {
+        refused("schedule", schedule, expected);
+    }
+    parsed(&SEED.replacen('{', r#"{"schedule": {"environment": "green", "start": "2026-01-01T00:00:00Z", "ramp": "linear", "hold": "2026-01-01T00:00:00Z",
+        "steps": [{"at": "0s", "weight": 33.33}, {"at": "1m", "weight": 0}]}, "#, 1));
+}
+
+#[test]
+fn guards_probes_and_copies_that_make_no_sense() {
+    for (field, value, expected) in [
+        (
+            "guard",
+            r#"{"environment": "green"}"#,
+            "guard: has no limit",
+        ),
+        (
+            "guard",
+            r#"{"environment": "blue", "max_error_rate": 0.1}"#,
+            "guard.environment: is stable itself",
+        ),
+        (
+            "guard",
+            r#"{"environment": "green", "max_error_rate": 1}"#,
+            "guard.max_error_rate: can never be crossed",
+        ),
+        (
+            "guard",
+            r#"{"environment": "green", "max_error_rate": 5, "max_p99": "1s"}"#,
+            "guard.max_error_rate: is out of range: expected a number from 0 to 1",
+        ),
+        (
+            "guard",
+            r#"{"environment": "green", "worse_than_stable_by": 1.0}"#,
+            "guard.worse_than_stable_by: can never be crossed",
+        ),
+        (
+            "guard",
+            r#"{"environment": "green", "max_p99": "0s"}"#,
+            "guard.max_p99: is out of range: expected from `1ms` to `10m`",
+        ),
+        (
+            "guard",
+            r#"{"environment": "green", "max_p99": "1h"}"#,
+            "guard.max_p99: is out of range",
+        ),
+        (
+            "guard",
+            r#"{"environment": "green", "max_p99": "1s", "window": "999ms"}"#,
+            "guard.window: is out of range: expected from `1s` to `1h`",
+        ),
+        (
+            "guard",
+            r#"{"environment": "green", "max_p99": "1s", "min_requests": 0}"#,
+            "guard.min_requests: is out of range: expected from 1 to 1000000",
+        ),
+        (
+            "health",
+            r#"{"interval": "10ms"}"#,
+            "health.interval: is out of range: expected from `250ms` to `1h`",
+        ),
+        (
+            "health",
+            r#"{"timeout": "2m"}"#,
+            "health.timeout: is out of range",
+        ),
+        (
+            "health",
+            r#"{"unhealthy_after": 0}"#,
+            "health.unhealthy_after: is out of range: expected from 1 to 100",
+        ),
+        (
+            "health",
+            r#"{"path": "health"}"#,
+            "health.path: expected a path",
+        ),
+        (
+            "shadow",
+            r#"{"environment": "green"}"#,
+            "shadow.percent: is missing",
+        ),
+        (
+            "shadow",
+            r#"{"environment": "green", "percent": 5, "max_body": "2MiB"}"#,
+            "shadow.max_body: expected a size",
+        ),
+        (
+            "shadow",
+            r#"{"environment": "green", "percent": 5, "max_body": "64"}"#,
+            "shadow.max_body: expected a size",
+        ),
+    ] {
+        refused(field, value, expected);
+    }
+    let without = SEED.replace(r#""green": {"#, r#""green": {"clusters": [], "#);
+    let found = problems(&without.replacen('{', r#"{"health": {}, "#, 1));
+    assert_eq!(
+        found,
+        ["health: needs a cluster of `green` to call: `clusters` is empty there"]
+    );
+}
+
+/// Exactly one problem, which starts so.
+fn refused(field: &str, value: &str, expected: &str) {
+    let found = problems(&SEED.replacen('{', &format!("{{\"{field}\": {value}, "), 1));
+    assert!(
+        found.iter().any(|problem| problem.starts_with(expected)),
+        "{value}: {found:?}"
+    );
+    assert!(found.len() == 1 || value == "{}", "{value}: {found:?}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use crate::document::read::{At, Problems, Read};
 use crate::json::Node;
+use crate::schedule::Share;
 use crate::secret::Secret;
 use crate::time::{Duration, Timestamp};
 
@@ -284,6 +285,17 @@ pub(crate) struct Weight(pub(crate) u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Count(pub(crate) u32);
 
+/// A part of the whole in millionths, from 0 to 1,000,000.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rate(pub(crate) u32);
+
+/// A number of bytes, at most [`MOST_BYTES`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(pub(crate) u32);
+
+/// What a guest's memory holds without trouble for each of many requests at a time.
+const MOST_BYTES: u32 = 1 << 20;
+
 /// A field whose behaviour comes with a later version: refused, never ignored.
 pub(crate) struct NotYet;
 
@@ -303,6 +315,54 @@ impl Read for Count {
     }
 }
 
+impl Rate {
+    /// Millionths of the whole.
+    #[must_use]
+    pub fn millionths(self) -> u32 {
+        self.0
+    }
+}
+
+impl Read for Rate {
+    const EXPECTED: &'static str = "a number from 0 to 1 with at most six decimals";
+
+    fn read(node: &Node, at: &At<'_>, problems: &mut Problems) -> Option<Self> {
+        decimal(node, at, problems, Self::EXPECTED, 1_000_000, 1).map(Self)
+    }
+}
+
+impl Read for Share {
+    const EXPECTED: &'static str = "percent: a number from 0 to 100 with at most two decimals";
+
+    fn read(node: &Node, at: &At<'_>, problems: &mut Problems) -> Option<Self> {
+        decimal(node, at, problems, Self::EXPECTED, 100, 100).map(Self::from_hundredths)
+    }
+}
+
+impl Size {
+    /// Reads `64KiB`, `1MiB`, `512B`.
+    fn parse(text: &str) -> Option<Self> {
+        let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+        let unit = match text.strip_prefix(digits)? {
+            "B" => 1,
+            "KiB" => 1 << 10,
+            "MiB" => 1 << 20,
+            _ => return None,
+        };
+        let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        let number = plain.then(|| digits.parse::<u32>().ok())??;
+        number
+            .checked_mul(unit)
+            .filter(|bytes| *bytes <= MOST_BYTES)
+            .map(Self)
+    }
+}
+
+read_string!(
+    Size, "a size such as `64KiB`, at most `1MiB`", { "type": "string", "pattern": "^[0-9]+(B|KiB|MiB)$" },
+    Size::parse
+);
+
 impl Read for NotYet {
     const EXPECTED: &'static str = "nothing yet";
 
@@ -317,7 +377,42 @@ impl Read for NotYet {
 
 schema!(Weight, { "type": "integer", "minimum": 0, "maximum": 1_000_000 });
 schema!(Count, { "type": "integer", "minimum": 0, "maximum": 4_294_967_295_u32 });
+schema!(Rate, { "type": "number", "minimum": 0, "maximum": 1 });
+schema!(Share, { "type": "number", "minimum": 0, "maximum": 100 });
 schema!(NotYet, { "not": {} });
+
+/// Reads a number from 0 to `largest` as parts: `scale` times its value, which must be whole.
+fn decimal(
+    node: &Node,
+    at: &At<'_>,
+    problems: &mut Problems,
+    expected: &str,
+    scale: u32,
+    largest: u32,
+) -> Option<u32> {
+    /// What a decimal fraction may be off by as a binary one, far below a part.
+    const SLACK: f64 = 1e-6;
+    let Node::Number(number) = node else {
+        problems.wrong_type(at, expected, node);
+        return None;
+    };
+    if !(0.0..=f64::from(largest)).contains(number) {
+        problems.push(at, ["is out of range: expected ", expected].concat());
+        return None;
+    }
+    let parts = number * f64::from(scale) + 0.5;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked to be within a u32 just above"
+    )]
+    let whole = parts as u32;
+    if !(0.5 - SLACK..=0.5 + SLACK).contains(&(parts - f64::from(whole))) {
+        problems.push(at, ["has too many decimals: expected ", expected].concat());
+        return None;
+    }
+    Some(whole)
+}
 
 fn integer(
     node: &Node,

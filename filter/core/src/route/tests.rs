@@ -4,6 +4,7 @@ use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
 use super::{Edit, Reason, Surroundings};
 use crate::Recent;
+use crate::control::Control;
 use crate::document::{Document, parse};
 use crate::headers::Spans;
 use crate::headers::tests::serialise;
@@ -13,6 +14,7 @@ type Pairs = Vec<(String, Vec<u8>)>;
 
 /// One worker with a document of one rollout.
 struct Worker {
+    control: Control,
     document: Document,
     recent: Recent,
     balancer: RoundRobin,
@@ -38,9 +40,11 @@ impl Worker {
     fn new(document: &str) -> Self {
         let document =
             parse(document.as_bytes(), &|_| None).unwrap_or_else(|problems| panic!("{problems:?}"));
-        let balancer = document.rollouts()[0].balancer();
+        let control = Control::new(&document.rollouts()[0], Timestamp::from_millis(1_000_000));
+        let balancer = RoundRobin::new(control.weights().to_vec());
         Self {
             document,
+            control,
             recent: Recent::new((1, 2)),
             balancer,
             random: Random::new(1),
@@ -61,6 +65,7 @@ impl Worker {
         };
         let surroundings = Surroundings {
             now: Timestamp::from_millis(self.now),
+            control: &self.control,
             recent: &mut self.recent,
             balancer: &mut self.balancer,
             random: &mut self.random,

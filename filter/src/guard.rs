@@ -1,0 +1,116 @@
+//! The tripwire: what outcomes do in this worker, and what workers tell each other through shared data on the tick.
+
+use switchover_core::Timestamp;
+use switchover_core::control::{is_latched, write_latch};
+use switchover_core::guard::{Both, Outcome, fleet};
+
+use crate::ffi::{self, Level};
+use crate::library::Live;
+use crate::meters::Meters;
+
+/// Another worker may write the table at the same moment; after so many times the next tick will do.
+const SWAPS_TRIED: usize = 4;
+
+impl Live {
+    /// Counts how an attempt or a request ended. Where that crosses a limit, this worker sends everything to stable from
+    /// here on, and leaves a latch for the others.
+    pub(crate) fn record(
+        &self,
+        plugin: &str,
+        index: usize,
+        outcome: &Outcome,
+        now: Timestamp,
+        meters: &mut Meters,
+    ) {
+        let (Some(rollout), Some(own)) =
+            (self.document.rollouts().get(index), self.meters.get(index))
+        else {
+            return;
+        };
+        if rollout
+            .guard()
+            .is_some_and(|guard| guard.is_failure(outcome.status))
+        {
+            own.count_failure(outcome.environment, meters);
+        }
+        let Some(mut control) = self.control_mut(index) else {
+            return;
+        };
+        let Some(trip) = control.record(rollout, outcome, now) else {
+            return;
+        };
+        let latch = latch_key(plugin, rollout.id().as_str());
+        ffi::set_shared_data(&latch, &write_latch(rollout, &trip));
+        own.count_trip(trip.cause, meters);
+        ffi::log(
+            Level::Warn,
+            &["switchover: `", plugin, "`: ", &trip.story].concat(),
+        );
+    }
+
+    /// Looks whether another worker has tripped, and exchanges figures with all of them.
+    pub(crate) fn meet_others(&self, plugin: &str, index: usize, worker: u64, now: Timestamp) {
+        let Some(rollout) = self.document.rollouts().get(index) else {
+            return;
+        };
+        if rollout.guard().is_none() {
+            return;
+        }
+        self.look_at_latch(plugin, index);
+        let Some(mut control) = self.control_mut(index) else {
+            return;
+        };
+        let own = control.figures().copied().unwrap_or_default();
+        let resume = rollout.resume().to_string();
+        let key = [
+            "switchover.guard.",
+            plugin,
+            ".",
+            rollout.id().as_str(),
+            ".",
+            &resume,
+        ]
+        .concat();
+        control.set_others(exchange(&key, worker, &own, now));
+    }
+
+    /// Follows a latch that another worker, or this one before its VM was rebuilt, has left.
+    pub(crate) fn look_at_latch(&self, plugin: &str, index: usize) {
+        let Some(rollout) = self.document.rollouts().get(index) else {
+            return;
+        };
+        let Some(mut control) = self
+            .control_mut(index)
+            .filter(|control| !control.is_tripped())
+        else {
+            return;
+        };
+        let latch = ffi::shared_data(&latch_key(plugin, rollout.id().as_str()));
+        if latch.is_some_and(|(latch, _)| is_latched(rollout, &latch)) {
+            control.latch();
+        }
+    }
+}
+
+/// Puts this worker's figures into the table and gives the sum of the others'.
+fn exchange(key: &str, worker: u64, own: &Both, now: Timestamp) -> Both {
+    let now = u64::try_from(now.as_millis()).unwrap_or(0);
+    let mut others = Both::default();
+    for _ in 0..SWAPS_TRIED {
+        let found = ffi::shared_data(key);
+        let (table, version) = match &found {
+            Some((table, version)) => (&**table, Some(*version)),
+            None => (&[][..], None),
+        };
+        let (next, sum) = fleet::exchange(table, worker, own, now);
+        others = sum;
+        if ffi::swap_shared_data(key, &next, version) {
+            break;
+        }
+    }
+    others
+}
+
+fn latch_key(plugin: &str, rollout: &str) -> String {
+    ["switchover.trip.", plugin, ".", rollout].concat()
+}
