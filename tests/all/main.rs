@@ -7,6 +7,7 @@ mod contexts;
 mod credentials;
 mod demo;
 mod drain;
+mod failover;
 mod failures;
 mod guard;
 mod guests;
