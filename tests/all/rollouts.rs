@@ -193,67 +193,6 @@ cases! {
         assert!(output.lines().any(|line| line.contains("tripped") && line.contains("max_error_rate")), "{output}");
     }
 
-    /// A trip outlives the document and opens with a new `resume`.
-    async fn a_trip_holds_until_it_is_resumed(engine: Engine) {
-        let blue = Upstream::named("blue").await;
-        let ill = Arc::new(AtomicBool::new(true));
-        let green = {
-            let ill = Arc::clone(&ill);
-            Upstream::start(move |_| {
-                let status = if ill.load(Ordering::SeqCst) { StatusCode::BAD_GATEWAY } else { StatusCode::OK };
-                async move { text(status, "green") }
-            }).await
-        };
-        let guard = json!({"environment": "green", "min_requests": 5, "max_error_rate": 0.1});
-        let all_green = |resume: u32, version: &str| {
-            let mut document = document(json!({"guard": guard, "resume": resume}));
-            document["routing"]["green"]["weight"] = json!(1);
-            document["routing"]["blue"] = json!({"weight": 0, "clusters": ["blue-only"], "version": version});
-            document
-        };
-        let gateway = Setup::new(&[("blue", &blue), ("green", &green)]).document(all_green(0, "one")).start(engine).await;
-        assert_eq!(green_of(&gateway, 20).await, 0, "failed over, then tripped");
-        assert_eq!(green.count(), 5, "min_requests and not one more");
-        ill.store(false, Ordering::SeqCst);
-        let mut client = gateway.client();
-        gateway.replace_document(&all_green(0, "two"));
-        assert_eventually!(
-            client.get("/").send().await.header("x-deployment-version") == "two",
-            "the document did not come into force"
-        );
-        assert_eq!(green_of(&gateway, 20).await, 0);
-        gateway.replace_document(&all_green(1, "three"));
-        assert_eventually!(answer(&gateway).await == "green", "it was not opened");
-        assert_eq!(green_of(&gateway, 20).await, 20);
-        gateway.metric("switchover_tripped").becomes(0.0).await;
-    }
-
-    /// What a client breaks off is no failure of green's.
-    async fn clients_that_leave_do_not_trip(engine: Engine) {
-        let blue = Upstream::named("blue").await;
-        let green = Upstream::start(|request| async move {
-            if request.uri().path() == "/slow" {
-                std::future::pending::<()>().await;
-            }
-            text(StatusCode::OK, "green")
-        }).await;
-        let guard = json!({"environment": "green", "min_requests": 5, "max_error_rate": 0.1});
-        let mut document = document(json!({"guard": guard}));
-        document["routing"]["green"]["weight"] = json!(1);
-        document["routing"]["blue"]["weight"] = json!(0);
-        let gateway = Setup::new(&[("blue", &blue), ("green", &green)]).document(document).start(engine).await;
-        for left in 1..=20 {
-            let mut client = switchover_tests::raw::Raw::connect(gateway.address()).await;
-            client.write("GET /slow HTTP/1.1\r\nhost: a\r\n\r\n").await;
-            assert_eventually!(green.count() == left, "nothing arrived");
-        }
-        // Each of them has ended once its connection is seen to be gone.
-        gateway.metric("switchover_request_duration_ms_count").becomes(20.0).await;
-        assert_eq!(green_of(&gateway, 20).await, 20);
-        gateway.metric("switchover_tripped").becomes(0.0).await;
-        assert_eq!(gateway.metric("switchover_failures").value().await, 0.0);
-    }
-
     async fn probes_turn_green_off_and_on(engine: Engine) {
         let (well, healthy) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(true)));
         let (blue, green) = (switched("blue", &well).await, switched("green", &healthy).await);
