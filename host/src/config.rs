@@ -4,6 +4,7 @@
 //! The types here are resolved: names refer to things that exist, numbers are in range.
 
 mod audit;
+mod carrier;
 mod check;
 pub mod cluster;
 mod common;
@@ -23,9 +24,11 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-pub use check::check;
+pub use carrier::Carrier;
+pub use check::{check, check_text};
 pub use cluster::Cluster;
 pub use listener::Listener;
+pub(crate) use node::parts;
 pub use plugin::WasmPlugin;
 use read::{read_file, split, with_root};
 pub use route::RouteConfiguration;

@@ -8,6 +8,7 @@ pub mod demo;
 pub mod gateway;
 pub mod process;
 pub mod proxy;
+pub mod rollout;
 pub mod stats;
 pub mod stream;
 pub mod vm;

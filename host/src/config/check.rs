@@ -8,7 +8,7 @@ use std::path::Path;
 use super::audit::Audit;
 use super::facts::{Facts, PluginAt};
 use super::node;
-use super::plugin::{Code, read_discovered};
+use super::plugin::{Code, read_discovered, read_discovered_text};
 use super::read::{self, read_file};
 use super::rollout::Document;
 use super::{Problem, Severity};
@@ -23,7 +23,7 @@ const WASM_MAGIC: &[u8] = b"\0asm";
 
 /// What kind of file it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Bootstrap,
     Discovered,
     Document,
@@ -35,21 +35,23 @@ enum Kind {
 /// A bootstrap's ECDS documents and Wasm modules are opened as well. `env` looks up variables of the process's
 /// environment; those that a VM takes from there and that are not set are warnings.
 pub fn check(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Vec<Problem> {
-    let text = match read_file(path) {
-        Ok(text) => text,
-        Err(problem) => return vec![problem],
-    };
-    let mut problems = match Kind::of(path, &text) {
-        Kind::Bootstrap => bootstrap(path, &text, env),
+    match read_file(path) {
+        Ok(text) => check_text(path, &text, env),
+        Err(problem) => vec![problem],
+    }
+}
+
+/// The same for a text that is, or is to be, the file's.
+pub fn check_text(path: &Path, text: &str, env: &dyn Fn(&str) -> Option<String>) -> Vec<Problem> {
+    let mut problems = match Kind::of(path, text) {
+        Kind::Bootstrap => bootstrap(path, text, env),
         Kind::Discovered => {
-            let (_, facts, mut problems) = read_discovered(path, None, env);
+            let (_, facts, mut problems) = read_discovered_text(path, text, None, env);
             problems.extend(facts.plugins.borrow().iter().flat_map(plugin));
             problems
         }
         // The variables of its VM are not known.
-        Kind::Document => {
-            Document::new(path, &text, None).problems(&|_| Some("unknown".to_owned()))
-        }
+        Kind::Document => Document::new(path, text, None).problems(&|_| Some("unknown".to_owned())),
     };
     // What an alias repeats is one problem.
     let mut seen = BTreeSet::new();
@@ -206,7 +208,7 @@ impl PluginAt {
 
 impl Kind {
     /// By the fields at the top; a bootstrap in doubt.
-    fn of(path: &Path, text: &str) -> Self {
+    pub(super) fn of(path: &Path, text: &str) -> Self {
         let Ok(root) = node::parse(path, text) else {
             return Kind::Bootstrap;
         };

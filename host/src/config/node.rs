@@ -54,11 +54,7 @@ pub(super) struct SyntaxError {
 
 /// Reads a file's text; as in Envoy, `.yaml` and `.yml` are YAML and every other name is JSON.
 pub(super) fn parse(file: &Path, text: &str) -> Result<Node, SyntaxError> {
-    let extension = file
-        .extension()
-        .and_then(|e| e.to_str())
-        .unwrap_or_default();
-    if extension.eq_ignore_ascii_case("yaml") || extension.eq_ignore_ascii_case("yml") {
+    if is_yaml(file) {
         yaml::parse(text)
     } else {
         json::parse(text).map_err(|e| SyntaxError {
@@ -68,7 +64,14 @@ pub(super) fn parse(file: &Path, text: &str) -> Result<Node, SyntaxError> {
     }
 }
 
+/// Whether a file of this name is YAML.
+pub(super) fn is_yaml(file: &Path) -> bool {
+    let extension = file.extension().and_then(|e| e.to_str());
+    extension.is_some_and(|e| e.eq_ignore_ascii_case("yaml") || e.eq_ignore_ascii_case("yml"))
+}
+
 pub(super) use json::parse as parse_json;
+pub(crate) use json::parts;
 
 // === impl Node ===
 

@@ -10,7 +10,7 @@ mod discovered;
 mod read;
 
 pub use discovered::load_discovered;
-pub(super) use discovered::read as read_discovered;
+pub(super) use discovered::{read as read_discovered, read_text as read_discovered_text};
 pub(super) use read::{WASM_URL, plugin as read};
 
 /// `envoy.extensions.wasm.v3.PluginConfig`.

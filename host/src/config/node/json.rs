@@ -47,6 +47,10 @@ impl<'a> Source<'a> {
         1 + self.ends.partition_point(|end| *end < offset)
     }
 
+    fn not_json(&self, slice: &str, error: &serde_json::Error) -> SyntaxError {
+        self.error(slice, format!("not JSON: {error}"))
+    }
+
     fn error(&self, slice: &str, message: String) -> SyntaxError {
         SyntaxError {
             line: self.line(slice),
@@ -62,7 +66,7 @@ fn node(raw: &str, source: &Source<'_>, depth: usize) -> Result<Node, SyntaxErro
     let value = match raw.as_bytes().first() {
         Some(b'{') => {
             let mut entries: Vec<(String, Node)> = Vec::new();
-            for (key, part) in parts(raw, source)? {
+            for (key, part) in parts(raw).map_err(|e| source.not_json(raw, &e))? {
                 if entries.iter().any(|(k, _)| *k == key) {
                     let message = format!("the key {key:?} occurs twice in this object");
                     return Err(source.error(part.get(), message));
@@ -72,7 +76,9 @@ fn node(raw: &str, source: &Source<'_>, depth: usize) -> Result<Node, SyntaxErro
             Value::Map(entries)
         }
         Some(b'[') => {
-            let parts = parts(raw, source)?.into_iter();
+            let parts = parts(raw)
+                .map_err(|e| source.not_json(raw, &e))?
+                .into_iter();
             Value::List(
                 parts
                     .map(|(_, part)| node(part.get(), source, depth + 1))
@@ -97,14 +103,14 @@ fn node(raw: &str, source: &Source<'_>, depth: usize) -> Result<Node, SyntaxErro
     })
 }
 
-fn parts<'a>(
-    raw: &'a str,
-    source: &Source<'_>,
-) -> Result<Vec<(String, &'a RawValue)>, SyntaxError> {
+/// The members of an object, or the items of an array with empty names, each as the text lends it.
+///
+/// # Errors
+/// The text is neither.
+pub(crate) fn parts(raw: &str) -> serde_json::Result<Vec<(String, &RawValue)>> {
     serde_json::Deserializer::from_str(raw)
         .deserialize_any(Parts(Vec::new()))
         .map(|parts| parts.0)
-        .map_err(|e| source.error(raw, format!("not JSON: {e}")))
 }
 
 // === impl Parts ===

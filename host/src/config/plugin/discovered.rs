@@ -40,7 +40,17 @@ pub(in crate::config) fn read(
         Ok(text) => text,
         Err(problem) => return (None, Facts::default(), vec![problem]),
     };
-    let (plugin, facts, problems) = with_root(Context::new(path, env), &text, |root| {
+    read_text(path, &text, filter_name, env)
+}
+
+/// The same for a text; `path` says whether it is YAML, and stands in the problems.
+pub(in crate::config) fn read_text(
+    path: &Path,
+    text: &str,
+    filter_name: Option<&str>,
+    env: Env<'_>,
+) -> (Option<WasmPlugin>, Facts, Vec<Problem>) {
+    let (plugin, facts, problems) = with_root(Context::new(path, env), text, |root| {
         response(root, filter_name)
     });
     (plugin.flatten(), facts, problems)

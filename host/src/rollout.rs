@@ -1,0 +1,352 @@
+//! Operating a rollout: what an operator asks for becomes a change of the document's file.
+//!
+//! [`change`] is every verb: it locks the file, works out the new text, refuses what `check` refuses, appends to the
+//! audit log and moves the new text onto the old. [`status`] says where a rollout stands, [`live`] what a proxy does.
+
+mod apply;
+pub mod audit;
+mod edit;
+mod file;
+pub mod live;
+mod select;
+pub mod shares;
+pub mod status;
+#[cfg(test)]
+mod tests;
+pub mod watch;
+
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+use switchover_core::{Duration, Share, Timestamp, document};
+
+use crate::config::{self, Carrier, Problem, Severity};
+
+pub use apply::Nonsense;
+pub use edit::Change;
+pub use select::{Named, SelectError};
+
+use audit::{AuditError, AuditLog, Entry, State};
+use file::{DocumentFile, FileError};
+
+/// What an operator asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Verb {
+    /// A new version in an environment, as a new rollout, without traffic.
+    Deploy {
+        /// The environment.
+        environment: String,
+        /// The version that runs there now.
+        version: String,
+        /// The new rollout's id; derived from the old one's if `None`.
+        rollout: Option<String>,
+    },
+    /// A schedule that starts now: the document's own steps, else the default phases.
+    Start {
+        /// The environment; may be left out where only one can be meant.
+        environment: Option<String>,
+        /// How long it takes until the last step.
+        over: Option<Duration>,
+    },
+    /// A fixed share for an environment; stable takes what the others leave.
+    Set {
+        /// The environment.
+        environment: String,
+        /// Its share.
+        share: Share,
+    },
+    /// On to the schedule's next step, now.
+    Promote,
+    /// The schedule's clock stands still.
+    Pause,
+    /// The schedule goes on where it stood, a rollback ends, and a tripped latch opens.
+    Resume,
+    /// Everything to stable.
+    Rollback {
+        /// What led to it, for the audit log; null where an operator asked for it.
+        reason: Value,
+    },
+    /// The new version becomes stable.
+    Finish {
+        /// The environment; may be left out where only one can be meant.
+        environment: Option<String>,
+    },
+}
+
+/// Who changes what, and when.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The rollout's id; may be `None` where the document has only one.
+    pub rollout: Option<String>,
+    /// The verb.
+    pub verb: Verb,
+    /// The present.
+    pub now: SystemTime,
+    /// Who asks, for the audit log.
+    pub who: String,
+    /// The audit log; beside the document if `None`.
+    pub audit: Option<PathBuf>,
+    /// Whether nothing is to be written.
+    pub dry_run: bool,
+}
+
+/// What a verb did, or would have done.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Outcome {
+    /// The rollout's id, after the change.
+    pub rollout: String,
+    /// The members that have changed; none where all was as asked for already.
+    pub changes: Vec<Change>,
+    /// What it means, a sentence each.
+    pub notes: Vec<String>,
+    /// Whether the file was replaced.
+    pub written: bool,
+}
+
+/// Why nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum RolloutError {
+    /// The file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The file holds no document that can be changed.
+    #[error("{0}")]
+    Foreign(Box<Problem>),
+    /// The document is wrong as it is.
+    #[error("the document is refused as it is, so it cannot be operated; correct it first:\n{}", lines(.0))]
+    Broken(Vec<Problem>),
+    /// The rollout.
+    #[error(transparent)]
+    Select(#[from] SelectError),
+    /// The verb makes no sense now.
+    #[error(transparent)]
+    Nonsense(#[from] Nonsense),
+    /// What would have been written is wrong.
+    #[error("nothing was written, for the document would be refused:\n{}", lines(.0))]
+    Refused(Vec<Problem>),
+    /// The audit log.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+}
+
+/// A document's text, checked.
+pub struct Loaded {
+    carrier: Carrier,
+    document: document::Document,
+}
+
+fn lines(problems: &[Problem]) -> String {
+    let lines = problems.iter().map(|p| format!("  {p}"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Changes a document's file as a verb asks.
+///
+/// # Errors
+/// Nothing was changed, and why; the file is as it was.
+pub fn change(path: &Path, request: &Request) -> Result<Outcome, RolloutError> {
+    let file = DocumentFile::open(path)?;
+    let loaded = Loaded::parse(path, file.text())?;
+    let before = loaded.named(request.rollout.as_deref())?;
+    let now = timestamp(request.now);
+    let plan = apply::plan(&request.verb, &before, loaded.document(), now)?;
+
+    let mut text = loaded.carrier.document().to_owned();
+    let mut changes = Vec::new();
+    for edit in &plan.edits {
+        let (new, change) = edit.apply(&text, before.base()).ok_or_else(|| {
+            let message = format!("has no object around `{}`", edit.path.join("."));
+            RolloutError::Foreign(Box::new(problem(path, message)))
+        })?;
+        text = new;
+        changes.extend(change);
+    }
+    let outcome = Outcome {
+        rollout: plan.rollout,
+        written: !changes.is_empty() && !request.dry_run,
+        changes,
+        notes: plan.notes,
+    };
+    if outcome.changes.is_empty() {
+        return Ok(outcome);
+    }
+    let whole = loaded.carrier.replace(file.text(), &text);
+    let whole = whole.map_err(|p| RolloutError::Foreign(Box::new(p)))?;
+    let problems = errors(path, &whole);
+    if !problems.is_empty() {
+        return Err(RolloutError::Refused(problems));
+    }
+    if outcome.written {
+        write(
+            path,
+            request,
+            &file,
+            &whole,
+            &outcome,
+            [
+                State::new(before.id(), loaded.carrier.document()),
+                State::new(&outcome.rollout, &text),
+            ],
+        )?;
+    }
+    Ok(outcome)
+}
+
+/// Appends to the audit log, then replaces the file: a change that cannot be told is not made.
+fn write(
+    path: &Path,
+    request: &Request,
+    file: &DocumentFile,
+    text: &str,
+    outcome: &Outcome,
+    [before, after]: [State; 2],
+) -> Result<(), RolloutError> {
+    let log = request.audit.clone();
+    let mut log = AuditLog::open(&log.unwrap_or_else(|| audit::beside(path)))?;
+    let staged = file.stage(text)?;
+    let mut entry = Entry {
+        time: audit::rfc3339(request.now),
+        who: &request.who,
+        document: path.display().to_string(),
+        verb: request.verb.name(),
+        arguments: request.verb.arguments(),
+        before,
+        after,
+        changes: &outcome.changes,
+        failed: None,
+    };
+    log.append(&entry)?;
+    if let Err(error) = staged.commit() {
+        entry.failed = Some(error.to_string());
+        log.append(&entry)?;
+        return Err(error.into());
+    }
+    log.sync();
+    Ok(())
+}
+
+/// The errors that `check` finds in a text. Variables of the gateway's process are not those of the operator's shell:
+/// the document is right without them.
+fn errors(path: &Path, text: &str) -> Vec<Problem> {
+    let problems = config::check_text(path, text, &|_| None);
+    let is_error = |p: &Problem| p.severity == Severity::Error && !is_about_code(p);
+    problems.into_iter().filter(is_error).collect()
+}
+
+/// Whether a problem is that the filter's binary is not here: its path is relative to the gateway's working directory.
+fn is_about_code(problem: &Problem) -> bool {
+    problem.path.contains(".vm_config.code")
+}
+
+fn problem(path: &Path, message: String) -> Problem {
+    Problem {
+        file: path.to_owned(),
+        line: 0,
+        path: String::new(),
+        message,
+        severity: Severity::Error,
+    }
+}
+
+/// The document's instant of a wall clock; 1970 for a clock before that.
+#[must_use]
+pub fn timestamp(time: SystemTime) -> Timestamp {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// A document's instant in RFC 3339.
+#[must_use]
+pub fn rfc3339(instant: Timestamp) -> String {
+    let millis = u64::try_from(instant.as_millis()).unwrap_or(0);
+    let time = UNIX_EPOCH.checked_add(std::time::Duration::from_millis(millis));
+    audit::rfc3339(time.unwrap_or(UNIX_EPOCH))
+}
+
+// === impl Loaded ===
+
+impl Loaded {
+    /// Reads a file with a rollout document in it.
+    ///
+    /// # Errors
+    /// The file cannot be read, holds no document, or a wrong one.
+    pub fn read(path: &Path) -> Result<Self, RolloutError> {
+        Self::parse(path, &file::read(path)?)
+    }
+
+    fn parse(path: &Path, text: &str) -> Result<Self, RolloutError> {
+        let carrier = Carrier::find(path, text).map_err(|p| RolloutError::Foreign(Box::new(p)))?;
+        let problems = errors(path, text);
+        if !problems.is_empty() {
+            return Err(RolloutError::Broken(problems));
+        }
+        // That is what `check` does where it does not know a variable.
+        let unknown = |_: &str| Some("unknown".to_owned());
+        match document::parse(carrier.document().as_bytes(), &unknown) {
+            Ok(document) => Ok(Self { carrier, document }),
+            Err(problems) => Err(RolloutError::Broken(
+                problems
+                    .into_iter()
+                    .map(|p| Problem {
+                        path: p.path,
+                        ..problem(path, p.message)
+                    })
+                    .collect(),
+            )),
+        }
+    }
+
+    /// The document.
+    #[must_use]
+    pub fn document(&self) -> &document::Document {
+        &self.document
+    }
+
+    /// The rollout of this id, or the only one.
+    ///
+    /// # Errors
+    /// There is none of this id, or there are several and none is named.
+    pub fn named(&self, id: Option<&str>) -> Result<Named<'_>, SelectError> {
+        Named::select(&self.document, self.carrier.document(), id)
+    }
+}
+
+// === impl Verb ===
+
+impl Verb {
+    /// Its name on the command line.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Deploy { .. } => "deploy",
+            Self::Start { .. } => "start",
+            Self::Set { .. } => "set",
+            Self::Promote => "promote",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Rollback { .. } => "rollback",
+            Self::Finish { .. } => "finish",
+        }
+    }
+
+    /// Its arguments, for the audit log.
+    fn arguments(&self) -> Value {
+        match self {
+            Self::Deploy {
+                environment,
+                version,
+                rollout,
+            } => json!({"environment": environment, "version": version, "rollout": rollout}),
+            Self::Start { environment, over } => {
+                json!({"environment": environment, "over": over.map(shares::duration)})
+            }
+            Self::Set { environment, share } => {
+                json!({"environment": environment, "percent": shares::number(*share)})
+            }
+            Self::Finish { environment } => json!({"environment": environment}),
+            Self::Rollback { reason } if !reason.is_null() => json!({"reason": reason}),
+            Self::Promote | Self::Pause | Self::Resume | Self::Rollback { .. } => json!({}),
+        }
+    }
+}

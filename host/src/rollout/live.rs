@@ -1,0 +1,240 @@
+//! What a proxy does: the figures that its admin server gives, Envoy's and the host's alike.
+
+mod text;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::HOST;
+use http::{Request, Uri};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use switchover_core::Share;
+use tokio::net::TcpStream;
+
+use super::status::{Status, as_percent};
+use text::Sample;
+
+/// How long one proxy may take to answer.
+const LIMIT: Duration = Duration::from_secs(2);
+/// The longest answer that is read.
+const SIZE_LIMIT: usize = 32 << 20;
+/// Only Switchover's families, where the admin server knows the parameter, as Envoy's does.
+const PATH: &str = "/stats/prometheus?filter=switchover";
+/// How far apart a proxy's planned share and ours may be, in hundredths of a percent: a linear ramp moves on between
+/// the proxy's tick and our clock.
+const NEAR: u32 = 50;
+
+/// The admin server of a proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// As it was named.
+    name: String,
+    authority: String,
+}
+
+/// What a proxy does with a rollout.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Figures {
+    /// The admin server, as it was named.
+    pub proxy: String,
+    /// Whether the proxy follows the document: it knows the rollout, and plans the same shares.
+    pub follows: bool,
+    /// Whether its tripwire has tripped; `None` where the document has none or the proxy does not know the rollout.
+    pub tripped: Option<bool>,
+    /// The environments, in the document's order.
+    pub environments: Vec<EnvironmentFigures>,
+}
+
+/// What a proxy does with an environment.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct EnvironmentFigures {
+    /// Its name.
+    pub name: String,
+    /// Its share in force, after tripwire and health, in percent.
+    pub in_force: Option<Percent>,
+    /// Whether its probes succeed; `None` where there are none.
+    pub healthy: Option<bool>,
+    /// Requests that were sent there.
+    pub requests: f64,
+    /// Outcomes.
+    pub attempts: f64,
+    /// Failures among the outcomes.
+    pub failures: f64,
+    /// Median latency of the guard's window, in milliseconds.
+    pub p50_ms: Option<f64>,
+    /// 95th percentile.
+    pub p95_ms: Option<f64>,
+    /// 99th percentile.
+    pub p99_ms: Option<f64>,
+}
+
+/// A share, written as a number of percent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Percent(#[serde(serialize_with = "as_percent")] pub Share);
+
+/// Why a proxy gave no figures.
+#[derive(Debug, thiserror::Error)]
+pub enum LiveError {
+    /// It did not answer in time.
+    #[error("{0} does not answer within {LIMIT:?}")]
+    Slow(String),
+    /// It cannot be reached.
+    #[error("{0} cannot be reached: {1}")]
+    Unreachable(String, std::io::Error),
+    /// What it sent is no answer.
+    #[error("{0} is no admin server of a gateway: {1}")]
+    Foreign(String, String),
+}
+
+// === impl Admin ===
+
+impl Admin {
+    /// Reads `http://HOST:PORT`, or `HOST:PORT`.
+    ///
+    /// # Errors
+    /// What is allowed.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let expected = || format!("{text:?} is no admin server: expected http://HOST:PORT");
+        let whole = if text.contains("://") {
+            text.to_owned()
+        } else {
+            format!("http://{text}")
+        };
+        let uri: Uri = whole.parse().map_err(|_| expected())?;
+        let authority = uri.authority().filter(|a| !a.as_str().contains('@'));
+        match (uri.scheme_str(), authority, uri.path_and_query()) {
+            (Some("http"), Some(authority), path)
+                if !authority.host().is_empty() && path.is_none_or(|path| path.as_str() == "/") =>
+            {
+                let port = authority.port_u16().unwrap_or(80);
+                Ok(Self {
+                    name: text.to_owned(),
+                    authority: format!("{}:{port}", authority.host()),
+                })
+            }
+            _ => Err(expected()),
+        }
+    }
+
+    /// As it was named.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Asks for the figures of rollouts, in one request.
+    ///
+    /// # Errors
+    /// No answer, or a wrong one.
+    pub async fn figures(&self, rollouts: &[Status]) -> Result<Vec<Figures>, LiveError> {
+        let slow = || LiveError::Slow(self.name.clone());
+        let text = tokio::time::timeout(LIMIT, self.get())
+            .await
+            .map_err(|_| slow())??;
+        let read = |status| Figures::read(&self.name, &text, status);
+        Ok(rollouts.iter().map(read).collect())
+    }
+
+    async fn get(&self) -> Result<String, LiveError> {
+        let unreachable = |e| LiveError::Unreachable(self.name.clone(), e);
+        let foreign =
+            |e: &dyn std::fmt::Display| LiveError::Foreign(self.name.clone(), e.to_string());
+        let stream = TcpStream::connect(&self.authority)
+            .await
+            .map_err(unreachable)?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|e| foreign(&e))?;
+        let request = Request::get(PATH).header(HOST, &self.authority);
+        let request = request
+            .body(Empty::<Bytes>::new())
+            .map_err(|e| foreign(&e))?;
+        let exchange = async {
+            let response = sender
+                .send_request(request)
+                .await
+                .map_err(|e| foreign(&e))?;
+            let status = response.status();
+            if status != 200 {
+                return Err(foreign(&format!("it answers {PATH} with {status}")));
+            }
+            let body = Limited::new(response.into_body(), SIZE_LIMIT)
+                .collect()
+                .await;
+            let bytes = body.map_err(|e| foreign(&e))?.to_bytes();
+            String::from_utf8(bytes.to_vec()).map_err(|e| foreign(&e))
+        };
+        // Either the answer is complete, or the connection has ended and left an error there.
+        tokio::pin!(exchange);
+        tokio::select! {
+            answer = &mut exchange => answer,
+            _ = connection => exchange.await,
+        }
+    }
+}
+
+// === impl Figures ===
+
+impl Figures {
+    /// Reads the text of `/stats/prometheus`.
+    fn read(proxy: &str, text: &str, status: &Status) -> Self {
+        let samples: Vec<Sample<'_>> = text::samples(text)
+            .filter(|s| s.label("rollout") == Some(&status.rollout))
+            .collect();
+        let sum = |family: &str, environment: Option<&str>| {
+            let fits = |s: &&Sample<'_>| {
+                s.is_of(family) && environment.is_none_or(|e| s.label("environment") == Some(e))
+            };
+            let mut found = samples.iter().filter(fits).map(|s| s.value).peekable();
+            found.peek()?;
+            Some(found.sum::<f64>())
+        };
+        let environments = status.environments.iter().map(|environment| {
+            let of = |family| sum(family, Some(&environment.name));
+            EnvironmentFigures {
+                name: environment.name.clone(),
+                in_force: of("weight").map(share),
+                healthy: of("healthy").map(|value| value > 0.0),
+                requests: of("requests").unwrap_or(0.0),
+                attempts: of("attempts").unwrap_or(0.0),
+                failures: of("failures").unwrap_or(0.0),
+                p50_ms: of("latency_p50_ms"),
+                p95_ms: of("latency_p95_ms"),
+                p99_ms: of("latency_p99_ms"),
+            }
+        });
+        let planned_alike = |environment: &super::status::Environment| {
+            let planned = sum("weight_planned", Some(&environment.name)).map(share);
+            planned.is_some_and(|Percent(p)| {
+                p.hundredths().abs_diff(environment.share.hundredths()) <= NEAR
+            })
+        };
+        Self {
+            proxy: proxy.to_owned(),
+            follows: status.environments.iter().all(planned_alike),
+            tripped: sum("tripped", None)
+                .filter(|_| status.guard)
+                .map(|value| value > 0.0),
+            environments: environments.collect(),
+        }
+    }
+}
+
+/// A gauge in hundredths of a percent.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "clamped to what a share can be"
+)]
+fn share(gauge: f64) -> Percent {
+    let whole = f64::from(Share::ALL.hundredths());
+    Percent(Share::from_hundredths(
+        gauge.clamp(0.0, whole).round() as u32
+    ))
+}
+
+#[cfg(test)]
+mod tests;

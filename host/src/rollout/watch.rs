@@ -1,0 +1,165 @@
+//! Making a trip permanent: what one proxy saw becomes a rollback for all, also after restarts.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
+
+use serde_json::json;
+
+use super::live::{Admin, Figures, LiveError};
+use super::status::Status;
+use super::{Loaded, Outcome, Request, RolloutError, Verb, change, timestamp};
+
+/// How long a tripwire must be seen tripped before it counts, where it was not seen armed before: a proxy may not have
+/// taken up a resume that has just been written.
+const CONFIRMATION: Duration = Duration::from_secs(1);
+
+/// Who a watcher is in the audit log.
+const WATCH: &str = "watch";
+
+/// A watcher.
+pub struct Watch {
+    document: PathBuf,
+    rollout: Option<String>,
+    audit: Option<PathBuf>,
+    proxies: Vec<Admin>,
+    seen: HashMap<Key, Tripwire>,
+    reachable: HashMap<String, bool>,
+}
+
+/// A tripwire of a proxy: a new rollout or a new count of resumes is another.
+type Key = (String, String, u32);
+
+/// A tripwire as it was last seen.
+#[derive(Debug, Clone, Copy)]
+enum Tripwire {
+    Armed,
+    /// Tripped since this instant or before, and not seen armed.
+    Tripped(Instant),
+}
+
+/// What a watcher has seen or done.
+#[derive(Debug)]
+pub enum Event {
+    /// A proxy gives no figures; told once, until it does.
+    Lost(LiveError),
+    /// A proxy gives figures, the first or again.
+    Found(String),
+    /// A proxy's tripwire has tripped, and the document was changed.
+    RolledBack {
+        /// The proxy.
+        proxy: String,
+        /// The change.
+        outcome: Outcome,
+    },
+    /// The document cannot be read or changed; it is tried again.
+    Failed(RolloutError),
+}
+
+// === impl Watch ===
+
+impl Watch {
+    /// A watcher of a document's rollouts, or of one of them.
+    #[must_use]
+    pub fn new(
+        document: PathBuf,
+        rollout: Option<String>,
+        audit: Option<PathBuf>,
+        proxies: Vec<Admin>,
+    ) -> Self {
+        Self {
+            document,
+            rollout,
+            audit,
+            proxies,
+            seen: HashMap::new(),
+            reachable: HashMap::new(),
+        }
+    }
+
+    /// Looks at every proxy once, and rolls back what has tripped.
+    pub async fn look(&mut self) -> Vec<Event> {
+        let rollouts = match self.rollouts() {
+            Ok(rollouts) => rollouts,
+            Err(error) => return vec![Event::Failed(error)],
+        };
+        let asked = self.proxies.iter().map(|proxy| proxy.figures(&rollouts));
+        let answers = futures_util::future::join_all(asked).await;
+        let proxies: Vec<String> = self.proxies.iter().map(|p| p.name().to_owned()).collect();
+        let mut events = Vec::new();
+        let mut done: Vec<&str> = Vec::new();
+        for (proxy, answer) in proxies.into_iter().zip(answers) {
+            let before = self.reachable.insert(proxy.clone(), answer.is_ok());
+            let figures = match answer {
+                Ok(figures) => figures,
+                Err(error) => {
+                    events.extend((before != Some(false)).then_some(Event::Lost(error)));
+                    continue;
+                }
+            };
+            if before != Some(true) {
+                events.push(Event::Found(proxy));
+            }
+            for (status, figures) in rollouts.iter().zip(figures) {
+                if self.has_tripped(status, &figures) && !done.contains(&status.rollout.as_str()) {
+                    done.push(&status.rollout);
+                    events.push(self.roll_back(status, figures));
+                }
+            }
+        }
+        events
+    }
+
+    fn rollouts(&self) -> Result<Vec<Status>, RolloutError> {
+        let loaded = Loaded::read(&self.document)?;
+        let now = timestamp(SystemTime::now());
+        let ids = match &self.rollout {
+            Some(id) => vec![id.clone()],
+            None => {
+                let all = loaded.document().rollouts().iter();
+                all.map(|rollout| rollout.id().as_str().to_owned())
+                    .collect()
+            }
+        };
+        let status = |id: &String| Ok(Status::at(&loaded.named(Some(id))?, now));
+        ids.iter().map(status).collect()
+    }
+
+    /// Whether a proxy's tripwire is certain to have tripped under the document as it is, and nobody has acted yet.
+    fn has_tripped(&mut self, status: &Status, figures: &Figures) -> bool {
+        let key = (figures.proxy.clone(), status.rollout.clone(), status.resume);
+        match (figures.tripped, self.seen.get(&key).copied()) {
+            (Some(true), Some(Tripwire::Armed)) => !status.rollback,
+            (Some(true), Some(Tripwire::Tripped(since))) => {
+                !status.rollback && since.elapsed() >= CONFIRMATION
+            }
+            (Some(true), None) => {
+                self.seen.insert(key, Tripwire::Tripped(Instant::now()));
+                false
+            }
+            (Some(false), _) => {
+                self.seen.insert(key, Tripwire::Armed);
+                false
+            }
+            (None, _) => false,
+        }
+    }
+
+    fn roll_back(&self, status: &Status, figures: Figures) -> Event {
+        let proxy = figures.proxy.clone();
+        let request = Request {
+            rollout: Some(status.rollout.clone()),
+            verb: Verb::Rollback {
+                reason: json!({"tripped": figures}),
+            },
+            now: SystemTime::now(),
+            who: WATCH.to_owned(),
+            audit: self.audit.clone(),
+            dry_run: false,
+        };
+        match change(&self.document, &request) {
+            Ok(outcome) => Event::RolledBack { proxy, outcome },
+            Err(error) => Event::Failed(error),
+        }
+    }
+}
