@@ -8,6 +8,7 @@ mod plan;
 mod rollout;
 mod schema;
 mod serve;
+mod table;
 
 use std::io;
 use std::process::ExitCode;

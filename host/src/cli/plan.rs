@@ -7,12 +7,11 @@ use std::time::SystemTime;
 
 use anstyle::{AnsiColor, Style};
 use anyhow::{Context as _, Result, bail};
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{CellAlignment, Table};
 use serde_json::json;
 use switchover_core::{Duration, Timestamp};
 
 use super::rollout::duration;
+use super::table;
 use crate::plan::{Plan, Span, chart, simulate};
 use crate::rollout::{Loaded, shares, timestamp};
 
@@ -135,8 +134,7 @@ fn text(out: &mut dyn Write, plan: &Plan) -> io::Result<()> {
         format!("left {}", plan.environment),
         "moved back".to_owned(),
     ]);
-    let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(header);
+    let mut table = table::new(header);
     for row in &plan.rows {
         let mut cells = vec![
             shares::duration(row.after),
@@ -148,9 +146,7 @@ fn text(out: &mut dyn Write, plan: &Plan) -> io::Result<()> {
         cells.extend([row.came, row.left, row.against].map(|n| n.to_string()));
         table.add_row(cells);
     }
-    for column in table.column_iter_mut().skip(3) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
+    table::align_right(&mut table, 3);
     writeln!(out, "{table}")
 }
 

@@ -30,8 +30,12 @@ pub fn terminal(plan: &Plan, rollout: &Rollout) -> String {
         .rows
         .last()
         .map_or(Duration::from_millis(0), |row| row.after);
-    let axis = format!("0s{:>1$}", shares::duration(length), points);
-    format!("{chart}\n{:>12}{axis}", "")
+    let is_axis = |c: char| matches!(c, '┤' | '┼');
+    let last = chart.lines().last().unwrap_or_default();
+    let indent = last.chars().position(is_axis).map_or(0, |at| at + 1);
+    let end = shares::duration(length);
+    let between = points.saturating_sub("0s".len());
+    format!("{chart}\n{:indent$}0s{end:>between$}", "")
 }
 
 /// All environments' shares over time.

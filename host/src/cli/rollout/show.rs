@@ -4,11 +4,14 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use anstyle::Style;
+use comfy_table::Table;
 use comfy_table::presets::NOTHING;
-use comfy_table::{CellAlignment, Table};
 use serde_json::{Value, json};
 
 use crate::rollout::{Change, Outcome, Request};
+
+/// How much of a value is shown.
+const SHOWN: usize = 60;
 
 /// Prints what a verb did: a line for each member, then what it means.
 pub(super) fn outcome(
@@ -35,7 +38,7 @@ pub(super) fn outcome(
         )?,
     }
     if !outcome.changes.is_empty() {
-        writeln!(out, "{}", table(&outcome.changes))?;
+        writeln!(out, "{}", table(&outcome.changes).trim_fmt())?;
     }
     for note in &outcome.notes {
         writeln!(out, "- {note}")?;
@@ -47,17 +50,17 @@ fn table(changes: &[Change]) -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING);
     for change in changes {
-        let value =
-            |value: &Option<Value>| value.as_ref().map_or("none".to_owned(), Value::to_string);
-        table.add_row([
-            format!(" {}", change.path),
-            value(&change.before),
-            "→".to_owned(),
-            value(&change.after),
-        ]);
-    }
-    if let Some(column) = table.column_mut(1) {
-        column.set_cell_alignment(CellAlignment::Right);
+        let (before, after) = (shown(change.before.as_ref()), shown(change.after.as_ref()));
+        table.add_row([format!(" {}", change.path), format!("{before} → {after}")]);
     }
     table
+}
+
+/// A value on one line; what is long is cut.
+fn shown(value: Option<&Value>) -> String {
+    let text = value.map_or("none".to_owned(), Value::to_string);
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text,
+    }
 }

@@ -7,11 +7,10 @@ use std::time::SystemTime;
 
 use anstyle::{AnsiColor, Style};
 use anyhow::Result;
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{CellAlignment, Table};
 use serde_json::json;
 
 use super::{OnDocument, admin, runtime};
+use crate::cli::table;
 use crate::rollout::live::{Admin, Figures, LiveError};
 use crate::rollout::status::{Phase, Status};
 use crate::rollout::{Loaded, shares, timestamp};
@@ -118,7 +117,7 @@ fn text(out: &mut dyn Write, status: &Status) -> io::Result<()> {
         status.rollout,
         status.phase.words()
     )?;
-    let mut table = new_table(["environment", "version", "share"]);
+    let mut table = table::new(["environment", "version", "share"]);
     for environment in &status.environments {
         let stable = if environment.stable { " (stable)" } else { "" };
         table.add_row([
@@ -127,7 +126,7 @@ fn text(out: &mut dyn Write, status: &Status) -> io::Result<()> {
             shares::percent(environment.share),
         ]);
     }
-    right(&mut table, 2..3);
+    table::align_right(&mut table, 2);
     writeln!(out, "{table}")?;
     let Some(schedule) = &status.schedule else {
         return Ok(());
@@ -161,7 +160,7 @@ fn proxies(
     if answers.is_empty() {
         return Ok(());
     }
-    let mut table = new_table([
+    let mut table = table::new([
         "proxy",
         "environment",
         "in force",
@@ -212,7 +211,7 @@ fn proxies(
             ]);
         }
     }
-    right(&mut table, 2..10);
+    table::align_right(&mut table, 2);
     if !table.is_empty() {
         writeln!(out, "{table}")?;
     }
@@ -227,18 +226,4 @@ fn proxies(
         )?;
     }
     Ok(())
-}
-
-fn new_table<const N: usize>(header: [&str; N]) -> Table {
-    let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(header);
-    table
-}
-
-fn right(table: &mut Table, columns: std::ops::Range<usize>) {
-    for index in columns {
-        if let Some(column) = table.column_mut(index) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
 }
