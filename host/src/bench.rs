@@ -15,7 +15,7 @@ use http::HeaderMap;
 
 use crate::abi::SharedData;
 use crate::config::{Node, WasmPlugin};
-use crate::process::{GuestLimits, Process};
+use crate::process::{Clock, GuestLimits, GuestLog, Process, Random};
 use crate::stats::Registry;
 use crate::stream::head::Target;
 use crate::stream::{RequestHead, ResponseHead, Stream, StreamInfo};
@@ -74,6 +74,9 @@ pub fn run(workload: &Workload, mut progress: impl FnMut(u64)) -> Result<Measure
         shared_data: SharedData::default(),
         clusters: std::collections::BTreeSet::new(),
         limits: GuestLimits::default(),
+        clock: Clock::default(),
+        random: Random::default(),
+        guest_log: GuestLog::default(),
     });
     let engine = Engine::new()?;
     let compiled = engine.load(&workload.plugin.vm.code)?;

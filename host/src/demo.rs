@@ -7,11 +7,13 @@
 //! | `GET /health`, `GET /v1/health` | `{"status": "ok", …}`; needs no key |
 //! | any method, `/echo` | the request as the upstream got it: method, path, headers, length of the body |
 //! | `GET`, `POST /__faults` | the [`Faults`] in force; `POST` replaces them |
+//! | `GET /__seen` | what it has got so far, [`Seen`] |
 //!
 //! Every answer carries `x-upstream` and `x-upstream-version`. Anything else is a 404 in OpenAI's error shape.
 
 mod api;
 mod faults;
+mod seen;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -27,6 +29,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 pub use faults::Faults;
+pub use seen::Seen;
 
 /// How one upstream answers.
 #[derive(Clone)]

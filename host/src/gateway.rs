@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::config::listener::{HttpFilter, HttpFilterKind, Listener};
 use crate::config::{Bootstrap, Problem, WasmPlugin};
-use crate::process::{GuestLimits, Process};
+use crate::process::{Clock, GuestLimits, GuestLog, Process, Random};
 use crate::proxy::upstream::SharedCluster;
 use crate::stats::Registry;
 use crate::vm::VmError;
@@ -148,6 +148,9 @@ impl Gateway {
             shared_data: crate::abi::SharedData::default(),
             clusters: bootstrap.clusters.keys().cloned().collect(),
             limits: options.limits,
+            clock: Clock::default(),
+            random: Random::default(),
+            guest_log: GuestLog::default(),
         });
         Ok(Arc::new(Self {
             process,

@@ -1,11 +1,14 @@
 //! What all workers of the process share.
 
+mod sources;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::abi::SharedData;
 use crate::config::Node;
 use crate::stats::Registry;
+pub use sources::{Clock, GuestLog, LogLevel, LogLine, NoRandom, Random, VirtualClock};
 
 /// Shared by all workers and the admin; nothing here is locked on a request's path.
 #[derive(Debug)]
@@ -20,6 +23,12 @@ pub struct Process {
     pub clusters: BTreeSet<String>,
     /// What a guest may take.
     pub limits: GuestLimits,
+    /// What guests take for the time.
+    pub clock: Clock,
+    /// What guests get for random.
+    pub random: Random,
+    /// Where guests' log lines go.
+    pub guest_log: GuestLog,
 }
 
 /// Limits of one guest VM.

@@ -137,6 +137,12 @@ impl Histogram {
         self.sum.fetch_add(value, Ordering::Relaxed);
     }
 
+    /// How many values there are.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.snapshot().1
+    }
+
     /// Cumulated counts by bound, the count of all, and the sum.
     fn snapshot(&self) -> (Vec<(f64, u64)>, u64, u64) {
         let mut seen = 0;
@@ -204,6 +210,16 @@ impl Registry {
             },
         );
         Some(metric)
+    }
+
+    /// All metrics with their full names, in the names' order.
+    #[must_use]
+    pub fn all(&self) -> Vec<(String, Metric)> {
+        let metrics = self.metrics.read().unwrap_or_else(PoisonError::into_inner);
+        metrics
+            .iter()
+            .map(|(name, entry)| (name.clone(), entry.metric.clone()))
+            .collect()
     }
 }
 

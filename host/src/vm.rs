@@ -350,6 +350,7 @@ impl Vm {
     }
 
     /// `proxy_on_http_call_response`; `None` is a failed callout, which guests see as an answer of nothing.
+    /// A root that has ended meanwhile gets none, as in Envoy.
     ///
     /// # Errors
     /// As [`Self::request_headers`].
@@ -359,6 +360,9 @@ impl Vm {
         token: u32,
         response: Option<CalloutResponse>,
     ) -> Result<(), Failed> {
+        if !self.has(root) {
+            return Ok(());
+        }
         let sizes = response.as_ref().map_or((0, 0, 0), |r| {
             (
                 narrow(r.head.headers.len() + 1),
@@ -386,6 +390,18 @@ impl Vm {
             response_body: self.exports.response_body.is_some()
                 || self.exports.response_trailers.is_some(),
         }
+    }
+
+    /// Whether a context of that number is there.
+    #[must_use]
+    pub fn has(&self, id: u32) -> bool {
+        self.store.data().has(id)
+    }
+
+    /// Lets the next callback end in a trap, as an endless loop does.
+    pub fn trap_next(&mut self) {
+        self.store.data_mut().out_of_time();
+        self.store.set_epoch_deadline(0);
     }
 
     /// Whether the guest has trapped.

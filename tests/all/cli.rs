@@ -138,6 +138,7 @@ fn wrong_usage_is_2() {
         &["check"][..],
         &["frobnicate"],
         &["serve", "a", "--workers", "0"],
+        &["serve", "a", "--log-level", "loud"],
         &["schema", "more"],
     ] {
         let output = switchover(arguments);

@@ -3,6 +3,7 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 use switchover_tests::keys::consumer;
+use switchover_tests::raw::RawUpstream;
 use switchover_tests::setup::wasm;
 use switchover_tests::upstream::{Seen, refusing};
 use switchover_tests::{Client, Engine, Gateway, Setup, Upstream, assert_eventually, cases, guest};
@@ -115,6 +116,34 @@ cases! {
         let modes = |seen: &[Seen]| seen.iter().map(|r| r.headers()["x-deployment-mode"].clone()).collect::<Vec<_>>();
         assert!(modes(&blue.requests()).iter().all(|mode| mode == "blue"));
         assert!(modes(&green.requests()).iter().all(|mode| mode == "green"));
+    }
+
+    /// However green fails, and whatever it got of the request, blue gets its own key.
+    async fn every_failover_changes_the_credential(engine: Engine) {
+        let (refused, _reserved) = refusing();
+        let closes = RawUpstream::start("").await;
+        let hangs = Upstream::start(|_| std::future::pending()).await;
+        let limited = Upstream::failing("green", StatusCode::TOO_MANY_REQUESTS).await;
+        for green in [refused, closes.address(), hangs.address(), limited.address()] {
+            let blue = Upstream::named("blue").await;
+            let gateway = setup([("blue", blue.address()), ("green", green)])
+                .document(document(100, true))
+                .edit(|bootstrap| {
+                    bootstrap.route("green-safe")["route"]["retry_policy"]["per_try_timeout"] = "0.1s".into();
+                })
+                .start(engine)
+                .await;
+            let mut client = gateway.client();
+            for _ in 0..5 {
+                let reply = client.get("/").bearer("client-key").send().await;
+                assert_eq!((reply.text(), reply.header("x-deployment-mode")), ("blue", "blue"));
+            }
+            blue.requests().iter().for_each(has_only_blues);
+        }
+        for seen in [hangs.requests(), limited.requests()] {
+            assert_eq!(seen.len(), 5);
+            seen.iter().for_each(has_only_greens);
+        }
     }
 
     /// The other way round, with green as stable.

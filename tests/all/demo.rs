@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use serde_json::{Value, json};
-use switchover_host::demo::{self, Faults};
+use switchover_host::demo::{self, Faults, Seen};
 use switchover_tests::setup::{Bootstrap, demo_document, demo_plugin};
 use switchover_tests::{Client, Engine, Gateway, Setup, cases, programs, python};
 use tokio::io::AsyncBufReadExt as _;
@@ -141,6 +141,9 @@ fn the_upstream_as_a_command() {
             ),
             (401, "amber", "9")
         );
+        let seen: Seen = serde_json::from_value(client.get("/__seen").send().await.json()).unwrap();
+        assert_eq!(seen.requests, 3);
+        assert!(seen.last().unwrap() <= std::time::SystemTime::now());
         let reply = client
             .post("/__faults", r#"{"fail_share": 2}"#)
             .send()

@@ -81,7 +81,7 @@ cases! {
             .await;
         let reply = gateway.client().get("/").send().await;
         assert_eq!((reply.status.as_u16(), reply.text()), (504, "upstream request timeout"));
-        assert_eq!(blue.count(), 3);
+        assert_eq!(blue.count(), 4);
     }
 
     /// A body that breaks off must not look as if it had ended.
@@ -112,7 +112,7 @@ cases! {
     }
 
     async fn retries_are_counted(engine: Engine) {
-        for (failures, status, attempts) in [(0, 200, 1), (1, 200, 2), (2, 200, 3), (3, 503, 3)] {
+        for (failures, status, attempts) in [(0, 200, 1), (1, 200, 2), (3, 200, 4), (4, 503, 4)] {
             let left = AtomicU32::new(failures);
             let blue = Upstream::start(move |_| {
                 let fails = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok();
@@ -161,7 +161,7 @@ cases! {
         let green = Upstream::named("green").await;
         let gateway = Setup::new(&[("blue", &blue), ("green", &green)]).without_filters().start(engine).await;
         assert_eq!(gateway.client().get("/").send().await.status, 503);
-        assert_eq!((blue.count(), green.count()), (3, 0));
+        assert_eq!((blue.count(), green.count()), (4, 0));
     }
 
     async fn a_mirror_gets_a_copy(engine: Engine) {

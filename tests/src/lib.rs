@@ -6,6 +6,7 @@
 //! a [`Client`] keeps its connection; [`raw`] writes bytes of one's own. Every port is the kernel's choice,
 //! every wait is for a condition and bounded.
 
+pub mod child;
 pub mod client;
 pub mod engine;
 pub mod gateway;
@@ -16,6 +17,7 @@ pub mod programs;
 pub mod python;
 pub mod raw;
 pub mod setup;
+pub mod story;
 pub mod upstream;
 
 use std::future::Future;

@@ -1,6 +1,6 @@
 //! `proxy_get_current_time_nanoseconds`, `proxy_set_tick_period_milliseconds`.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use wasmtime::{Caller, Linker};
 
@@ -29,15 +29,9 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
 }
 
 /// Nanoseconds since 1970.
-pub(super) fn now() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-}
-
 fn current_time(caller: &mut Caller<'_, State>, out: u32) -> Outcome {
-    split(caller)?.0.write_u64(out, now())
+    let (mut view, state) = split(caller)?;
+    view.write_u64(out, state.process.clock.wall())
 }
 
 /// Sets the tick of the effective context's root; 0 stops it.

@@ -1,9 +1,12 @@
 //! `proxy_log`, `proxy_get_log_level`.
 
+use std::sync::PoisonError;
+
 use wasmtime::{Caller, Linker};
 
 use super::memory::split;
 use super::{Outcome, Status, answer, count};
+use crate::process::{GuestLog, LogLevel, LogLine};
 use crate::vm::state::State;
 
 /// No longer message is written.
@@ -32,28 +35,44 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
 fn log(caller: &mut Caller<'_, State>, level: u32, at: u32, len: u32) -> Outcome {
     let (view, state) = split(caller)?;
     let message = view.bytes(at, len)?;
-    write(state, level, message)
+    let level = LogLevel::from_code(level).ok_or(Status::BadArgument)?;
+    write(state, level, message);
+    Ok(())
 }
 
-/// Writes a guest's message under the levels of the ABI: 0 trace to 5 critical.
-pub(super) fn write(state: &State, level: u32, message: &[u8]) -> Outcome {
+/// Writes a guest's message.
+pub(super) fn write(state: &State, level: LogLevel, message: &[u8]) {
     let message = message.get(..MAX_MESSAGE).unwrap_or(message);
     let message = String::from_utf8_lossy(message);
     let plugin = state.plugin_name();
-    match level {
-        0 => tracing::trace!(target: "guest", plugin, "{message}"),
-        1 => tracing::debug!(target: "guest", plugin, "{message}"),
-        2 => tracing::info!(target: "guest", plugin, "{message}"),
-        3 => tracing::warn!(target: "guest", plugin, "{message}"),
-        4 | 5 => tracing::error!(target: "guest", plugin, "{message}"),
-        _ => return Err(Status::BadArgument.into()),
+    if let GuestLog::Kept(lines) = &state.process.guest_log {
+        let line = LogLine {
+            at: state.process.clock.wall(),
+            plugin: plugin.to_owned(),
+            level,
+            text: message.into_owned(),
+        };
+        lines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(line);
+        return;
     }
-    Ok(())
+    match level {
+        LogLevel::Trace => tracing::trace!(target: "guest", plugin, "{message}"),
+        LogLevel::Debug => tracing::debug!(target: "guest", plugin, "{message}"),
+        LogLevel::Info => tracing::info!(target: "guest", plugin, "{message}"),
+        LogLevel::Warn => tracing::warn!(target: "guest", plugin, "{message}"),
+        LogLevel::Error | LogLevel::Critical => {
+            tracing::error!(target: "guest", plugin, "{message}");
+        }
+    }
 }
 
 fn log_level(caller: &mut Caller<'_, State>, out: u32) -> Outcome {
     use tracing::Level;
-    let level = if tracing::enabled!(target: "guest", Level::TRACE) {
+    let kept = matches!(caller.data().process.guest_log, GuestLog::Kept(_));
+    let level = if kept || tracing::enabled!(target: "guest", Level::TRACE) {
         0
     } else if tracing::enabled!(target: "guest", Level::DEBUG) {
         1

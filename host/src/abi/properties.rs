@@ -3,13 +3,14 @@
 //! Paths are joined by NUL. Strings are raw, numbers 8 bytes little-endian, times nanoseconds as a number,
 //! maps as in [`super::pairs`].
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use wasmtime::{Caller, Linker};
 
 use super::memory::{give_bytes, split};
 use super::{Outcome, Status, answer, count, pairs};
+use crate::process::Clock;
 use crate::stream::head::Fields;
 use crate::stream::{Stream, UpstreamHost};
 use crate::vm::state::State;
@@ -62,7 +63,7 @@ fn lookup(state: &State, path: &[u8]) -> Result<Bytes, Status> {
         if let Some(value) = stream.filter_state(path) {
             return Ok(value.clone());
         }
-        if let Some(found) = of_stream(&stream, path) {
+        if let Some(found) = of_stream(&stream, &state.process.clock, path) {
             return found;
         }
     }
@@ -87,13 +88,13 @@ fn of_plugin(state: &State, path: &[u8]) -> Option<Bytes> {
 }
 
 /// `None`: not a property of streams. An error: it is one, without a value now.
-fn of_stream(stream: &Stream, path: &[u8]) -> Option<Result<Bytes, Status>> {
+fn of_stream(stream: &Stream, clock: &Clock, path: &[u8]) -> Option<Result<Bytes, Status>> {
     let (first, rest) = match path.iter().position(|byte| *byte == 0) {
         Some(at) => (path.get(..at)?, path.get(at + 1..)?),
         None => (path, &b""[..]),
     };
     let found = match first {
-        b"request" => request(stream, rest),
+        b"request" => request(stream, clock, rest),
         b"response" => response(stream, rest),
         b"source" => address(stream.info.source, rest),
         b"destination" => address(stream.info.destination, rest),
@@ -119,7 +120,7 @@ fn of_stream(stream: &Stream, path: &[u8]) -> Option<Result<Bytes, Status>> {
     Some(found.ok_or(Status::NotFound))
 }
 
-fn request(stream: &Stream, name: &[u8]) -> Option<Bytes> {
+fn request(stream: &Stream, clock: &Clock, name: &[u8]) -> Option<Bytes> {
     let head = &stream.request;
     let header = |name: &[u8]| Fields::Request(head).get(name);
     match name {
@@ -138,16 +139,20 @@ fn request(stream: &Stream, name: &[u8]) -> Option<Bytes> {
         b"useragent" => header(b"user-agent"),
         b"id" => header(b"x-request-id"),
         b"protocol" => Some(Bytes::from_static(b"HTTP/1.1")),
-        b"time" => Some(nanoseconds(
-            stream.info.start.duration_since(UNIX_EPOCH).ok()?,
-        )),
-        b"duration" => Some(nanoseconds(
-            SystemTime::now().duration_since(stream.info.start).ok()?,
-        )),
+        b"time" => Some(nanoseconds(began(stream)?)),
+        b"duration" => {
+            let now = Duration::from_nanos(clock.wall());
+            Some(nanoseconds(now.checked_sub(began(stream)?)?))
+        }
         b"size" => Some(number(stream.info.request_bytes)),
         b"headers" => Some(map(&Fields::Request(head))),
         _ => header(name.strip_prefix(b"headers\0")?),
     }
+}
+
+/// When the request came, since 1970.
+fn began(stream: &Stream) -> Option<Duration> {
+    stream.info.start.duration_since(UNIX_EPOCH).ok()
 }
 
 fn response(stream: &Stream, name: &[u8]) -> Option<Bytes> {

@@ -3,7 +3,8 @@
 use wasmtime::{Caller, Linker};
 
 use super::memory::{View, split};
-use super::{Failure, clock, count, log};
+use super::{Failure, count, log};
+use crate::process::LogLevel;
 use crate::vm::state::State;
 
 /// WASI's error numbers, as far as they are needed. Source: WASI preview 1, `errno`.
@@ -106,8 +107,8 @@ fn fault(_: Failure) -> u32 {
 
 fn fd_write(caller: &mut Caller<'_, State>, fd: u32, vectors: u32, n: u32, out: u32) -> Wasi {
     let level = match fd {
-        1 => 2,
-        2 => 4,
+        1 => LogLevel::Info,
+        2 => LogLevel::Error,
         _ => return Err(BAD_FILE),
     };
     let (mut view, state) = split(caller).map_err(fault)?;
@@ -118,7 +119,7 @@ fn fd_write(caller: &mut Caller<'_, State>, fd: u32, vectors: u32, n: u32, out: 
     }
     let written = u32::try_from(message.len()).map_err(|_| INVALID)?;
     let text = message.strip_suffix(b"\n").unwrap_or(&message);
-    let _: Result<(), Failure> = log::write(state, level, text);
+    log::write(state, level, text);
     view.write_u32(out, written).map_err(fault)
 }
 
@@ -135,22 +136,25 @@ fn vector(view: &View<'_>, vectors: u32, i: u32) -> Result<(u32, u32), u32> {
     ))
 }
 
-/// Wall clock and monotonic clock only.
+/// Wall clock (0) and monotonic clock (1) only.
 fn clock_time_get(caller: &mut Caller<'_, State>, id: u32, out: u32) -> Wasi {
-    if id > 1 {
-        return Err(INVALID);
-    }
-    split(caller)
-        .and_then(|(mut view, _)| view.write_u64(out, clock::now()))
-        .map_err(fault)
+    let (mut view, state) = split(caller).map_err(fault)?;
+    let clock = &state.process.clock;
+    let nanoseconds = match id {
+        0 => clock.wall(),
+        1 => u64::try_from(clock.monotonic().as_nanos()).map_err(|_| INVALID)?,
+        _ => return Err(INVALID),
+    };
+    view.write_u64(out, nanoseconds).map_err(fault)
 }
 
 fn random_get(caller: &mut Caller<'_, State>, at: u32, len: u32) -> Wasi {
     if len > MAX_RANDOM {
         return Err(INVALID);
     }
-    let (mut view, _) = split(caller).map_err(fault)?;
-    getrandom::fill(view.bytes_mut(at, len).map_err(fault)?).map_err(|_| INVALID)
+    let (mut view, state) = split(caller).map_err(fault)?;
+    let bytes = view.bytes_mut(at, len).map_err(fault)?;
+    state.process.random.fill(bytes).map_err(|_| INVALID)
 }
 
 fn environ_sizes_get(caller: &mut Caller<'_, State>, out_n: u32, out_size: u32) -> Wasi {

@@ -52,7 +52,7 @@ pub(super) struct BenchArgs {
 /// # Errors
 /// Where the filter does not start or traps, or an argument makes no sense.
 pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
-    super::serve::log_to_stderr("warn")?;
+    super::serve::log_to_stderr(&"warn".parse()?)?;
     let workload = workload(args)?;
     let bar = if std::io::stderr().is_terminal() {
         ProgressBar::new(args.requests)

@@ -57,7 +57,7 @@ pub(super) struct DemoArgs {
         default_value = "warn",
         env = "SWITCHOVER_LOG"
     )]
-    log_level: String,
+    log_level: serve::LogLevel,
 }
 
 /// Runs the demo until Ctrl-C.

@@ -3,12 +3,14 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::config::{self, Bootstrap};
 use crate::gateway::{Options, Running};
@@ -41,7 +43,7 @@ pub(super) struct ServeArgs {
         default_value = "info",
         env = "SWITCHOVER_LOG"
     )]
-    log_level: String,
+    log_level: LogLevel,
     /// How long one callback of a filter may run.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
     callback_deadline: Duration,
@@ -142,13 +144,55 @@ pub(super) fn serve<T>(
 }
 
 /// Log lines go to standard error, coloured on a terminal only; guests' lines carry the plugin's name.
-pub(super) fn log_to_stderr(level: &str) -> Result<()> {
-    let filter =
-        EnvFilter::try_new(level).with_context(|| format!("--log-level {level:?} is no level"))?;
+pub(super) fn log_to_stderr(level: &LogLevel) -> Result<()> {
     tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(EnvFilter::try_new(&level.0)?)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
     Ok(())
+}
+
+/// A level, or directives of `tracing`.
+#[derive(Debug, Clone)]
+pub(super) struct LogLevel(String);
+
+impl FromStr for LogLevel {
+    type Err = anyhow::Error;
+
+    /// A word alone must be a level: the library would take it for a target, and all else would be silent.
+    fn from_str(text: &str) -> Result<Self> {
+        const ALLOWED: &str = "allowed are error, warn, info, debug, trace, off, and directives as in info,switchover_host::proxy=debug";
+        let directives = text.split(',').map(str::trim);
+        for word in directives.filter(|word| !word.contains(['=', '['])) {
+            ensure!(
+                !word.is_empty() && word.parse::<LevelFilter>().is_ok(),
+                "{word:?} is no level; {ALLOWED}"
+            );
+        }
+        EnvFilter::try_new(text).map_err(|e| anyhow!("{e}; {ALLOWED}"))?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_alone_is_a_level() {
+        for good in [
+            "error",
+            "WARN",
+            "off",
+            "info,switchover_host::proxy=debug",
+            "guest[{plugin=a}]=trace",
+        ] {
+            assert!(good.parse::<LogLevel>().is_ok(), "{good}");
+        }
+        for bad in ["loud", "", "info,switchover_host", "info,a=loud"] {
+            let error = bad.parse::<LogLevel>().expect_err(bad).to_string();
+            assert!(error.contains("allowed are error, warn"), "{error}");
+        }
+    }
 }

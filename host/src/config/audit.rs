@@ -1,5 +1,7 @@
 //! Checks across a bootstrap and the rollout documents that run in it.
 
+mod traffic;
+
 use std::collections::BTreeSet;
 
 use switchover_core::document::{self, MODE_HEADER};
@@ -9,8 +11,8 @@ use super::cluster::{Cluster, ClusterKind, Endpoint};
 use super::facts::{Chain, PluginAt, Slot};
 use super::listener::{HttpFilter, HttpFilterKind};
 use super::plugin::{FailurePolicy, WasmPlugin};
-use super::rollout::{Document, Rollout};
-use super::route::{HeaderEdit, RouteAction, Target};
+use super::rollout::{Document, Named, Rollout};
+use super::route::{HeaderEdit, RouteAction};
 use super::{Bootstrap, Problem, Severity};
 
 /// A bootstrap and its plugins by role.
@@ -45,12 +47,15 @@ impl<'a> Audit<'a> {
         let mut problems = Vec::new();
         for role in &self.routes {
             problems.extend(self.clusters(role));
+            problems.extend(self.called(role));
+            problems.extend(self.blind_guards(role));
             problems.extend(self.bypass(role));
             if role.attempts() {
                 problems.extend(self.attempt_filters(role));
                 problems.extend(self.metadata(role));
             }
         }
+        problems.extend(self.namesakes());
         for at in &self.attempts {
             problems.extend(self.unused_attempt(at));
             problems.extend(self.route_plugin(at));
@@ -61,7 +66,11 @@ impl<'a> Audit<'a> {
 
     /// `routing.*.clusters` names leaves of this file: the attempt role sees an aggregate's name for all its leaves.
     fn clusters(&self, role: &RouteRole<'_>) -> Vec<Problem> {
-        let check = |(name, path): &(String, String)| {
+        let check = |Named { name, path }: &Named| {
+            let severity = match role.attempts() {
+                true => Severity::Error,
+                false => Severity::Warning,
+            };
             let (severity, message) = match self.bootstrap.clusters.get(name).map(|c| &c.kind) {
                 Some(ClusterKind::Leaf { .. }) => return None,
                 Some(ClusterKind::Aggregate(leaves)) => (
@@ -71,20 +80,16 @@ impl<'a> Audit<'a> {
                         leaves.join(", ")
                     ),
                 ),
-                None if role.attempts() => (
-                    Severity::Error,
-                    format!("there is no cluster {name:?} in {}", self.file()),
-                ),
                 None => (
-                    Severity::Warning,
+                    severity,
                     format!("there is no cluster {name:?} in {}", self.file()),
                 ),
             };
             Some(role.document.problem(severity, path, message))
         };
-        role.rollouts
-            .iter()
-            .flat_map(|r| &r.clusters)
+        let environments = role.rollouts.iter().flat_map(|r| &r.environments);
+        environments
+            .flat_map(|e| e.clusters.iter().filter(|c| e.called.as_ref() != Some(c)))
             .filter_map(check)
             .collect()
     }
@@ -173,13 +178,7 @@ impl<'a> Audit<'a> {
             let RouteAction::Forward(forward) = &route.action else {
                 continue;
             };
-            match &forward.target {
-                Target::Cluster(name) => drop(names.insert(name.as_str())),
-                Target::Weighted(clusters) => {
-                    names.extend(clusters.iter().map(|(name, _)| name.as_str()))
-                }
-                Target::ClusterHeader(_) => {}
-            }
+            names.extend(traffic::named(&forward.target));
         }
         names
     }
@@ -208,6 +207,32 @@ impl<'a> Audit<'a> {
             )
         };
         clusters.filter_map(problem).collect()
+    }
+
+    /// Route roles of one name in one VM share what they keep there, their latch too: they must be one and the same.
+    fn namesakes(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for (i, role) in self.routes.iter().enumerate() {
+            let (at, plugin) = (role.at, &role.at.plugin);
+            let namesake = self
+                .routes
+                .iter()
+                .take(i)
+                .map(|r| &r.at.plugin)
+                .find(|other| {
+                    other.name == plugin.name
+                        && other.vm.vm_id == plugin.vm.vm_id
+                        && other.configuration != plugin.configuration
+                });
+            if namesake.is_some() {
+                let message = format!(
+                    "another route role named {:?} with the vm_id {:?} has another document; give each a name of its own",
+                    plugin.name, plugin.vm.vm_id
+                );
+                problems.push(at.problem(Severity::Error, &at.place, message));
+            }
+        }
+        problems
     }
 
     fn unused_attempt(&self, at: &PluginAt) -> Option<Problem> {
@@ -316,7 +341,7 @@ fn unknown_environment(endpoint: &Endpoint, rollouts: &[Rollout]) -> Option<Stri
         Some(name)
             if rollouts
                 .iter()
-                .any(|r| r.environments.iter().any(|e| e == name)) =>
+                .any(|r| r.environments.iter().any(|e| e.name == name)) =>
         {
             None
         }

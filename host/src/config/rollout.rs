@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use switchover_core::document;
+use switchover_core::{Schedule, Share, document};
 
 use super::facts::TextAt;
 use super::node::{Node, Value, parse_json};
@@ -27,10 +27,30 @@ pub(super) struct Rollout {
     pub(super) attempts: bool,
     /// `auth.identity_header`.
     pub(super) identity_header: Option<String>,
-    /// The environments' names.
-    pub(super) environments: Vec<String>,
-    /// Each name in `routing.*.clusters`, with its JSON path.
-    pub(super) clusters: Vec<(String, String)>,
+    /// Whether there is a `guard`.
+    pub(super) guard: bool,
+    /// The environments.
+    pub(super) environments: Vec<Environment>,
+}
+
+/// An environment of a rollout.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Environment {
+    /// Its name.
+    pub(super) name: String,
+    /// What it has in `clusters`.
+    pub(super) clusters: Vec<Named>,
+    /// Where probes and shadow copies for it go to, if there are any: its first cluster, or the one of its own name.
+    pub(super) called: Option<Named>,
+}
+
+/// A mention of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Named {
+    /// The cluster.
+    pub(super) name: String,
+    /// The JSON path.
+    pub(super) path: String,
 }
 
 // === impl Document ===
@@ -48,7 +68,17 @@ impl<'a> Document<'a> {
 
     /// All problems that the document has by itself. `env` answers for the VM's variables.
     pub(super) fn problems(&self, env: &dyn Fn(&str) -> Option<String>) -> Vec<Problem> {
-        self.placed(document::parse(self.text.as_bytes(), env).err())
+        let document = match document::parse(self.text.as_bytes(), env) {
+            Ok(document) => document,
+            Err(problems) => return self.placed(Some(problems)),
+        };
+        let rollouts = document.rollouts().iter().zip(self.rollouts());
+        let warnings = rollouts.filter_map(|(rollout, Rollout { prefix, .. })| {
+            let (at, message) = falls(rollout.schedule()?)?;
+            let path = format!("{prefix}schedule.steps[{at}]");
+            Some(self.problem(Severity::Warning, &path, message))
+        });
+        warnings.collect()
     }
 
     /// All problems of the text as an attempt role's configuration.
@@ -137,29 +167,77 @@ impl Rollout {
                 .and_then(|n| text(n.get("identity_header")?))
                 .map(str::to_owned),
             prefix: prefix.to_owned(),
-            ..Rollout::default()
+            guard: present(node, "guard").is_some(),
+            environments: Vec::new(),
         };
+        let health = present(node, "health").is_some();
+        let shadow = present(node, "shadow").and_then(|n| text(n.get("environment")?));
         let Some(Value::Map(routing)) = node.get("routing").map(|n| &n.value) else {
             return rollout;
         };
         for (name, environment) in routing {
-            rollout.environments.push(name.clone());
-            let Some(Value::List(clusters)) = environment.get("clusters").map(|n| &n.value) else {
-                continue;
-            };
-            let named = clusters
-                .iter()
-                .enumerate()
-                .filter_map(|(i, n)| Some((text(n)?, i)));
-            rollout.clusters.extend(named.map(|(cluster, i)| {
-                (
-                    cluster.to_owned(),
-                    format!("{prefix}routing.{name}.clusters[{i}]"),
-                )
-            }));
+            let path = format!("{prefix}routing.{name}");
+            let clusters = clusters(environment, &path);
+            let first = clusters.first().cloned().unwrap_or(Named {
+                name: name.clone(),
+                path,
+            });
+            rollout.environments.push(Environment {
+                name: name.clone(),
+                clusters,
+                called: (health || shadow == Some(name)).then_some(first),
+            });
         }
         rollout
     }
+
+    /// The environment whose cluster this is: one that names it, or names none and is called so itself.
+    pub(super) fn owner(&self, cluster: &str) -> Option<&str> {
+        let owns = |e: &&Environment| match e.clusters.as_slice() {
+            [] => e.name == cluster,
+            named => named.iter().any(|named| named.name == cluster),
+        };
+        self.environments.iter().find(owns).map(|e| e.name.as_str())
+    }
+}
+
+/// The clusters that an environment names.
+fn clusters(environment: &Node, path: &str) -> Vec<Named> {
+    let Some(Value::List(items)) = environment.get("clusters").map(|n| &n.value) else {
+        return Vec::new();
+    };
+    let named = |(i, node)| {
+        Some(Named {
+            name: text(node)?.to_owned(),
+            path: format!("{path}.clusters[{i}]"),
+        })
+    };
+    items.iter().enumerate().filter_map(named).collect()
+}
+
+/// Why a schedule ends where nobody may expect it, and at which of its steps.
+fn falls(schedule: &Schedule) -> Option<(usize, String)> {
+    let steps = schedule.steps();
+    let last = steps.last()?;
+    let highest = steps.iter().map(|step| step.weight).max()?;
+    (last.weight < highest).then(|| {
+        let message = format!(
+            "ends at {}, below the {} that an earlier step reaches",
+            percent(last.weight),
+            percent(highest)
+        );
+        (steps.len() - 1, message)
+    })
+}
+
+/// As in `12.5 %`.
+fn percent(share: Share) -> String {
+    format!("{} %", f64::from(share.hundredths()) / 100.0)
+}
+
+/// A field that is there and not null.
+fn present<'a>(node: &'a Node, name: &str) -> Option<&'a Node> {
+    node.get(name).filter(|n| n.value != Value::Null)
 }
 
 fn text(node: &Node) -> Option<&str> {

@@ -187,12 +187,41 @@ pub struct RetryPolicy {
     pub base_interval: Duration,
     /// `retry_back_off.max_interval`; Envoy's default is ten times the base.
     pub max_interval: Duration,
+    /// `rate_limited_retry_back_off`.
+    pub rate_limited: Option<RateLimited>,
     /// `retry_priority` is `envoy.retry_priorities.previous_priorities`: its `update_frequency`.
     pub previous_priorities: Option<u32>,
     /// `retry_host_predicate` has `envoy.retry_host_predicates.previous_hosts`.
     pub previous_hosts: bool,
     /// `host_selection_retry_max_attempts`; Envoy's default is 1.
     pub host_selection_attempts: u32,
+}
+
+/// `RateLimitedRetryBackOff`: the upstream says when to come again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RateLimited {
+    /// `reset_headers`; at least one. The first with an interval up to the maximum counts.
+    pub reset_headers: Vec<ResetHeader>,
+    /// `max_interval`; Envoy's default is 300 s. Longer intervals are as good as absent.
+    pub max_interval: Duration,
+}
+
+/// `RateLimitedRetryBackOff.ResetHeader`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResetHeader {
+    /// `name`.
+    pub name: HeaderName,
+    /// `format`.
+    pub format: ResetFormat,
+}
+
+/// `ResetHeaderFormat`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResetFormat {
+    /// `SECONDS`, the default: whole seconds from now.
+    Seconds,
+    /// `UNIX_TIMESTAMP`: whole seconds since 1970.
+    UnixTimestamp,
 }
 
 /// The conditions of `retry_on` that the host knows; others are errors.

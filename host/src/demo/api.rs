@@ -17,6 +17,7 @@ use hyper::body::{Frame, Incoming};
 use serde_json::{Value, json};
 
 use super::faults::Dealer;
+use super::seen::Counter;
 use super::{Faults, Options};
 
 /// Pause between two chunks of a streamed answer, so that each travels alone, as a model's do.
@@ -31,6 +32,7 @@ type Body = BoxBody<Bytes, Infallible>;
 pub(super) struct Api {
     options: Options,
     dealer: Mutex<Dealer>,
+    counter: Counter,
 }
 
 /// What a chat is answered from.
@@ -48,6 +50,7 @@ impl Api {
     pub(super) fn new(options: Options) -> Self {
         Self {
             dealer: Mutex::new(Dealer::new(options.faults)),
+            counter: Counter::default(),
             options,
         }
     }
@@ -71,6 +74,9 @@ impl Api {
     async fn route(&self, request: Request<Incoming>) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let path = parts.uri.path();
+        if !path.starts_with("/__") {
+            self.counter.count();
+        }
         // The body is read before any answer, so that the connection can be used again.
         let body = match body.collect().await {
             Ok(body) => body.to_bytes(),
@@ -84,6 +90,10 @@ impl Api {
         };
         if path == "/__faults" {
             return self.set_faults(&parts.method, &body);
+        }
+        if path == "/__seen" {
+            let seen = serde_json::to_value(self.counter.seen()).unwrap_or(Value::Null);
+            return json_response(StatusCode::OK, &seen);
         }
         let fault = self.dealer().next();
         if let Some(delay) = fault.delay {

@@ -104,9 +104,10 @@ pub async fn run(
     let exchange = exchange(&choice, cell, outgoing);
     let (response, connection) = match per_try_timeout {
         None => exchange.await?,
-        Some(limit) => tokio::time::timeout(limit, exchange)
-            .await
-            .map_err(|_| AttemptFailure::Error(AttemptError::PerTryTimeout))??,
+        Some(limit) => tokio::time::timeout(limit, exchange).await.map_err(|_| {
+            stats.rq_per_try_timeout.increment();
+            AttemptFailure::Error(AttemptError::PerTryTimeout)
+        })??,
     };
     stats.response(response.status());
     let (parts, body) = response.into_parts();

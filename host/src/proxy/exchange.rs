@@ -43,6 +43,12 @@ pub struct Exchange {
     permit: Option<Permit>,
 }
 
+/// A response's head that has come, and the timer of the whole exchange.
+type Answered = (Attempt, Option<std::pin::Pin<Box<Sleep>>>);
+
+/// Ends the listener's filters when it is dropped before it is [`Self::over`].
+struct Wanted<'a>(Option<&'a Active>);
+
 /// What ends an exchange before its response.
 pub enum End {
     /// This answer.
@@ -63,6 +69,22 @@ impl From<GatewayError> for End {
     }
 }
 
+// === impl Wanted ===
+
+impl Wanted<'_> {
+    fn over(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Wanted<'_> {
+    fn drop(&mut self) {
+        if let Some(active) = self.0 {
+            active.end(true);
+        }
+    }
+}
+
 /// Serves one request.
 ///
 /// # Errors
@@ -74,7 +96,7 @@ pub async fn serve(
     let (parts, body) = request.into_parts();
     let exchange = Exchange::begin(client, parts);
     match exchange {
-        Ok(mut exchange) => match exchange.run(body).await {
+        Ok(mut exchange) => match exchange.run_while_wanted(body).await {
             Ok((attempt, timeout)) => exchange.respond(attempt, timeout).await,
             Err(End::Reply(reply)) => exchange.reply(reply).await,
             Err(End::Reset) => Err(super::Reset),
@@ -139,10 +161,20 @@ impl Exchange {
         }
     }
 
-    async fn run(
-        &mut self,
-        body: Incoming,
-    ) -> Result<(Attempt, Option<std::pin::Pin<Box<Sleep>>>), End> {
+    /// Runs until there is a response's head. A client that goes away meanwhile ends the listener's filters first and
+    /// the attempt's after them, as in Envoy: by this order a filter tells an attempt that failed from one that
+    /// nobody waits for any more.
+    async fn run_while_wanted(&mut self, body: Incoming) -> Result<Answered, End> {
+        let active = self.active.clone();
+        // Locals are dropped last to first: `wanted`, then what runs.
+        let run = std::pin::pin!(self.run(body));
+        let wanted = Wanted(Some(&active));
+        let outcome = run.await;
+        wanted.over();
+        outcome
+    }
+
+    async fn run(&mut self, body: Incoming) -> Result<Answered, End> {
         head::standard_headers(
             &mut self.cell.borrow_mut().request.headers,
             &self.listener.config.http,
@@ -246,7 +278,7 @@ impl Exchange {
         forward: &Forward,
         chosen: &Chosen<'_>,
         source: Rc<RefCell<RequestSource>>,
-    ) -> Result<(Attempt, Option<std::pin::Pin<Box<Sleep>>>), End> {
+    ) -> Result<Answered, End> {
         let name = self
             .target(&forward.target)
             .ok_or(GatewayError::NoCluster)?;

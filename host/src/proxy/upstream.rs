@@ -63,6 +63,16 @@ pub struct ClusterStats {
     pub rq_retry: Counter,
     /// `upstream_rq_retry_overflow`.
     pub rq_retry_overflow: Counter,
+    /// `upstream_rq_retry_success`.
+    pub rq_retry_success: Counter,
+    /// `upstream_rq_retry_limit_exceeded`.
+    pub rq_retry_limit_exceeded: Counter,
+    /// `upstream_rq_retry_backoff_exponential`.
+    pub rq_retry_backoff_exponential: Counter,
+    /// `upstream_rq_retry_backoff_ratelimited`.
+    pub rq_retry_backoff_ratelimited: Counter,
+    /// `retry_or_shadow_abandoned`: not retried, since the request's body was above the buffer's limit.
+    pub retry_abandoned: Counter,
     /// `upstream_rq_timeout`.
     pub rq_timeout: Counter,
     /// `upstream_rq_per_try_timeout`.
@@ -206,6 +216,11 @@ impl ClusterStats {
             rq_class: [1, 2, 3, 4, 5].map(|class| counter(&format!("upstream_rq_{class}xx"))),
             rq_retry: counter("upstream_rq_retry"),
             rq_retry_overflow: counter("upstream_rq_retry_overflow"),
+            rq_retry_success: counter("upstream_rq_retry_success"),
+            rq_retry_limit_exceeded: counter("upstream_rq_retry_limit_exceeded"),
+            rq_retry_backoff_exponential: counter("upstream_rq_retry_backoff_exponential"),
+            rq_retry_backoff_ratelimited: counter("upstream_rq_retry_backoff_ratelimited"),
+            retry_abandoned: counter("retry_or_shadow_abandoned"),
             rq_timeout: counter("upstream_rq_timeout"),
             rq_per_try_timeout: counter("upstream_rq_per_try_timeout"),
             rq_overflow: counter("upstream_rq_pending_overflow"),

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::engine::Compiled;
 use super::state::Effect;
@@ -34,7 +34,8 @@ struct VmKey {
 /// A VM that may have failed, and when it may be built again.
 struct Slot {
     vm: Weak<VmCell>,
-    started: Instant,
+    /// By the process's monotonic clock.
+    started: Duration,
     /// Starts in short succession.
     starts: u32,
 }
@@ -90,7 +91,7 @@ impl Vms {
             if let Some(vm) = slot.vm.upgrade().filter(|vm| !vm.failed()) {
                 return Ok(vm);
             }
-            let age = slot.started.elapsed();
+            let age = self.process.clock.monotonic().saturating_sub(slot.started);
             if age < back_off(base, slot.starts) {
                 return Err(VmError::BackOff);
             }
@@ -114,7 +115,7 @@ impl Vms {
             key,
             Slot {
                 vm: Rc::downgrade(&vm),
-                started: Instant::now(),
+                started: self.process.clock.monotonic(),
                 starts: starts + 1,
             },
         );

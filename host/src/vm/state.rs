@@ -157,6 +157,12 @@ impl State {
         }
     }
 
+    /// Whether there is a context of that number.
+    #[must_use]
+    pub fn has(&self, id: u32) -> bool {
+        self.contexts.contains_key(&id)
+    }
+
     /// Begins a callback on `id`.
     pub fn enter(&mut self, id: u32) {
         self.callbacks += 1;
@@ -232,6 +238,11 @@ impl State {
     /// The limiter of the store.
     pub(super) fn limiter(&mut self) -> &mut dyn ResourceLimiter {
         &mut self.limit
+    }
+
+    /// Leaves callbacks no time at all.
+    pub(super) fn out_of_time(&mut self) {
+        self.deadline.ticks = 0;
     }
 
     /// Notes a tick of the engine's clock during a callback; true where the callback is over its time.

@@ -85,7 +85,10 @@ impl Bootstrap {
     pub fn set_environments(&mut self, environments: &[(String, Vec<SocketAddr>)]) {
         let aggregate = self.cluster("green").clone();
         let leaf = self.cluster("green-only").clone();
-        let green = self.route("green").clone();
+        let canary = [
+            self.route("green-safe").clone(),
+            self.route("green").clone(),
+        ];
         let last = self.route("blue").clone();
         self.clusters().clear();
         self.routes().clear();
@@ -109,11 +112,13 @@ impl Bootstrap {
             self.clusters().push(leaf);
 
             if at > 0 {
-                let mut route = green.clone();
-                route["name"] = name.as_str().into();
-                route["match"]["headers"][0]["string_match"]["exact"] = name.as_str().into();
-                route["route"]["cluster"] = name.as_str().into();
-                self.routes().push(route);
+                for mut route in canary.clone() {
+                    let kind = route["name"].as_str().unwrap().replace("green", name);
+                    route["name"] = kind.into();
+                    route["match"]["headers"][0]["string_match"]["exact"] = name.as_str().into();
+                    route["route"]["cluster"] = name.as_str().into();
+                    self.routes().push(route);
+                }
             }
         }
         let mut last = last;

@@ -334,7 +334,7 @@ fn guards_probes_and_copies_that_make_no_sense() {
     ] {
         refused(field, value, expected);
     }
-    let without = SEED.replace(r#""green": {"#, r#""green": {"clusters": [], "#);
+    let without = SEED.replace(r#""green":{"#, r#""green":{"clusters": [], "#);
     let found = problems(&without.replacen('{', r#"{"health": {}, "#, 1));
     assert_eq!(
         found,

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::document::{Document, parse};
 
-pub(super) fn guarded(guard: &str) -> Document {
+fn document_with(guard: &str) -> Document {
     let text = format!(
         r#"{{"routing": {{"blue": {{"weight": 95}}, "green": {{"weight": 5}}}}, "guard": {{"environment": "green", {guard}}}}}"#
     );
@@ -21,7 +21,7 @@ fn figures(total: u32, failed: u32, slow: [u32; 3]) -> Figures {
 }
 
 fn judged(guard: &str, guarded: Figures, stable: Figures) -> Option<&'static str> {
-    let document = guarded(guard);
+    let document = document_with(guard);
     let guard = document.rollouts()[0].guard().unwrap();
     guard.judge(&Both { guarded, stable }).map(Cause::label)
 }
@@ -85,7 +85,7 @@ fn latencies() {
 
 #[test]
 fn failures() {
-    let document = guarded(r#""max_error_rate": 0.1"#);
+    let document = document_with(r#""max_error_rate": 0.1"#);
     let guard = document.rollouts()[0].guard().unwrap();
     for (status, failed) in [
         (None, true),
@@ -98,7 +98,7 @@ fn failures() {
     ] {
         assert_eq!(guard.is_failure(status), failed, "{status:?}");
     }
-    let document = guarded(r#""max_error_rate": 0.1, "count_429": true"#);
+    let document = document_with(r#""max_error_rate": 0.1, "count_429": true"#);
     assert!(
         document.rollouts()[0]
             .guard()
@@ -109,7 +109,7 @@ fn failures() {
 
 #[test]
 fn outcomes_leave_the_window() {
-    let document = guarded(r#""window": "10s", "max_error_rate": 0.1, "max_p99": "1s""#);
+    let document = document_with(r#""window": "10s", "max_error_rate": 0.1, "max_p99": "1s""#);
     let guard = document.rollouts()[0].guard().unwrap();
     let mut window = Window::new(guard);
     let outcome = |status, millis| Outcome {
@@ -142,7 +142,7 @@ fn outcomes_leave_the_window() {
 
 #[test]
 fn the_story_has_the_figures() {
-    let document = guarded(r#""max_error_rate": 0.1"#);
+    let document = document_with(r#""max_error_rate": 0.1"#);
     let rollout = &document.rollouts()[0];
     let guard = rollout.guard().unwrap();
     let both = Both {
@@ -158,7 +158,7 @@ fn the_story_has_the_figures() {
 proptest! {
     #[test]
     fn the_window_counts_what_is_within_it(events in proptest::collection::vec((0_u64..3_000, any::<bool>(), 0_u64..5_000, any::<bool>()), 0..200)) {
-        let document = guarded(r#""window": "10s", "max_error_rate": 0.1, "max_p95": "1s""#);
+        let document = document_with(r#""window": "10s", "max_error_rate": 0.1, "max_p95": "1s""#);
         let guard = document.rollouts()[0].guard().unwrap();
         let mut window = Window::new(guard);
         let mut now = 1_000_000;

@@ -19,8 +19,10 @@ const STRING_VALUE: &str = "type.googleapis.com/google.protobuf.StringValue";
 const BYTES_VALUE: &str = "type.googleapis.com/google.protobuf.BytesValue";
 const STRUCT: &str = "type.googleapis.com/google.protobuf.Struct";
 
-/// Envoy's default of `reload_config.backoff.base_interval`, and its lower bound.
-const RELOAD_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(1));
+/// Envoy's default of `reload_config.backoff.base_interval`.
+const RELOAD_BACKOFF: Duration = Duration::from_secs(1);
+/// Envoy draws from up to half of the interval in whole milliseconds: 1.40 divides by zero where that is nothing.
+const LEAST_RELOAD_BACKOFF: Duration = Duration::from_millis(2);
 
 /// What is noted about a plugin beside its type.
 #[derive(Default)]
@@ -124,18 +126,19 @@ fn failure_policy(o: &Object<'_>) -> FailurePolicy {
 }
 
 fn reload_backoff(o: &Object<'_>) -> Duration {
-    let (default, least) = RELOAD_BACKOFF;
     let base = o
         .get("reload_config")
         .and_then(|f| f.object(|o| o.get("backoff"))?);
     let base = base.and_then(|f| f.object(|o| o.required("base_interval"))?);
-    let Some(base) = base else { return default };
+    let Some(base) = base else {
+        return RELOAD_BACKOFF;
+    };
     match base.duration() {
-        Some(interval) if interval < least => {
-            base.error("must be at least 0.001s");
-            default
+        Some(interval) if interval < LEAST_RELOAD_BACKOFF => {
+            base.error("must be at least 0.002s: below that, Envoy 1.40 divides by zero");
+            RELOAD_BACKOFF
         }
-        interval => interval.unwrap_or(default),
+        interval => interval.unwrap_or(RELOAD_BACKOFF),
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::{RetryOn, RetryPolicy};
+use super::{RateLimited, ResetFormat, ResetHeader, RetryOn, RetryPolicy};
 use crate::config::common;
 use crate::config::reader::{Field, Object};
 
@@ -14,6 +14,8 @@ const PREVIOUS_HOSTS_URL: &str =
 
 /// Envoy's default of `retry_back_off.base_interval`.
 const BASE_INTERVAL: Duration = Duration::from_millis(25);
+/// Envoy's default of `rate_limited_retry_back_off.max_interval`.
+const RATE_LIMITED_INTERVAL: Duration = Duration::from_secs(300);
 /// Envoy rounds shorter intervals up to this.
 const LEAST_INTERVAL: Duration = Duration::from_millis(1);
 
@@ -35,16 +37,18 @@ const CONDITIONS: [(&str, Set); 8] = [
 /// Reads a `RetryPolicy`.
 pub(super) fn retry_policy(field: &Field<'_>) -> Option<RetryPolicy> {
     field.object(|o| {
-        o.refuse(
-            &["retry_options_predicates", "rate_limited_retry_back_off"],
-            "use retry_back_off",
-        );
+        o.refuse(&["retry_options_predicates"], "use retry_back_off");
         let on = o.get("retry_on").map(|f| retry_on(&f)).unwrap_or_default();
         let codes = o.get("retriable_status_codes");
         if let Some(codes) = codes.as_ref().filter(|_| !on.status_codes) {
             codes.warning("has no effect without retriable-status-codes in retry_on");
         }
         let (base_interval, max_interval) = back_off(o);
+        let limited = o.get("rate_limited_retry_back_off");
+        let priority = o.get("retry_priority");
+        if let (Some(limited), Some(_)) = (&limited, &priority) {
+            limited.warning("delays the retry with another priority, too: use it on routes without retry_priority");
+        }
         RetryPolicy {
             on,
             num_retries: o.uint("num_retries", 1),
@@ -57,9 +61,8 @@ pub(super) fn retry_policy(field: &Field<'_>) -> Option<RetryPolicy> {
                 .unwrap_or_default(),
             base_interval,
             max_interval,
-            previous_priorities: o
-                .get("retry_priority")
-                .and_then(|f| previous_priorities(&f)),
+            rate_limited: limited.and_then(|f| rate_limited(&f)),
+            previous_priorities: priority.and_then(|f| previous_priorities(&f)),
             previous_hosts: previous_hosts(o),
             host_selection_attempts: o
                 .get("host_selection_retry_max_attempts")
@@ -115,6 +118,40 @@ fn back_off(o: &Object<'_>) -> (Duration, Duration) {
         Some((base, interval))
     });
     read.flatten().unwrap_or(default)
+}
+
+fn rate_limited(field: &Field<'_>) -> Option<RateLimited> {
+    field.object(|o| {
+        let max_interval = o.get("max_interval").map(|f| f.positive_duration());
+        let headers = o.required("reset_headers")?;
+        let items = headers.items();
+        if items.is_empty() {
+            headers.error("expected at least one header, found an empty list");
+        }
+        Some(RateLimited {
+            reset_headers: items.iter().filter_map(reset_header).collect(),
+            max_interval: max_interval.unwrap_or(Some(RATE_LIMITED_INTERVAL))?,
+        })
+    })?
+}
+
+fn reset_header(field: &Field<'_>) -> Option<ResetHeader> {
+    field.object(|o| {
+        let formats = [
+            ("SECONDS", ResetFormat::Seconds),
+            ("UNIX_TIMESTAMP", ResetFormat::UnixTimestamp),
+        ];
+        let format = o.get("format").map(|f| f.choice(&formats));
+        let field = o.required("name")?;
+        let name = field.name()?.parse().ok();
+        if name.is_none() {
+            field.expected("a header's name");
+        }
+        Some(ResetHeader {
+            name: name?,
+            format: format.unwrap_or(Some(ResetFormat::Seconds))?,
+        })
+    })?
 }
 
 fn previous_priorities(field: &Field<'_>) -> Option<u32> {

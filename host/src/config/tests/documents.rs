@@ -220,6 +220,88 @@ fn endpoints_tell_their_environment() {
     );
 }
 
+/// A route that retries, in the gateway's only route.
+const RETRIES: (&str, &str) = (
+    "target",
+    r#"blue", retry_policy: {retry_on: reset}, timeout: "9s"#,
+);
+
+const GUARD: &str = r#""guard": {"environment": "green", "max_error_rate": 0.1}"#;
+
+#[test]
+fn a_guard_sees_every_attempt() {
+    let with = |attempts: &str| format!("{attempts}, {GUARD}");
+    let (without, installed) = (with("false"), with("true"));
+    gateway(&[("attempts", &installed), RETRIES], &[]);
+    let unused = "warning f.yaml:55: ATTEMPT: no rollout document says …";
+    gateway(&[("attempts", &without)], &[unused]);
+    let blind = "warning f.yaml:33: ROUTE.configuration.value > guard: is blind to what f.yaml retries in another environment (blue): without the attempt role there it sees the last answer only; install it, and say \"attempts\": true";
+    gateway(&[("attempts", &without), RETRIES], &[blind, unused]);
+    let leaf = (
+        "target",
+        r#"blue-only", retry_policy: {retry_on: reset}, timeout: "9s"#,
+    );
+    gateway(&[("attempts", &without), leaf], &[unused]);
+}
+
+#[test]
+fn what_the_filter_calls_is_a_leaf() {
+    let health = r#"true, "health": {"path": "/health"}"#;
+    gateway(&[("attempts", health)], &[]);
+    gateway(
+        &[("attempts", health), ("blue", "bleu")],
+        &[
+            "error f.yaml:29: ROUTE.configuration.value > routing.blue.clusters[0]: there is no cluster \"bleu\" in f.yaml for the calls of health and shadow; name this environment's leaf in clusters",
+        ],
+    );
+    let shadow = |of: &str| format!(r#"true, "shadow": {{"environment": "{of}", "percent": 5}}"#);
+    gateway(
+        &[("attempts", &shadow("blue")), ("blue", "blue")],
+        &[
+            "error f.yaml:29: ROUTE.configuration.value > routing.blue.clusters[0]: \"blue\" is an aggregate, where another environment may answer the calls of health and shadow; name this environment's leaf in clusters (blue-only, green-only)",
+        ],
+    );
+    gateway(
+        &[("attempts", &shadow("green")), ("blue", "blue")],
+        &[
+            "error f.yaml:29: ROUTE.configuration.value > routing.blue.clusters[0]: \"blue\" is an aggregate, which says nothing …",
+        ],
+    );
+}
+
+#[test]
+fn two_route_roles_of_one_name() {
+    let dir = folder();
+    let filter = |weight: u32, name: &str| {
+        format!(
+            "{{name: {name}, typed_config: {{\"@type\": {WASM}, config: {{name: {name}, root_id: switchover.route, vm_config: {{vm_id: v, code: {{local: {{filename: DIR/filter.wasm}}}}}}, configuration: {{\"@type\": type.googleapis.com/google.protobuf.StringValue, value: '{{\"routing\": {{\"blue\": {{\"weight\": {weight}}}}}}}'}}}}}}}}"
+        )
+    };
+    let twice = |first: String, second: String| {
+        let filters = format!("{first}, {second}, {ROUTER}");
+        let parts = Parts {
+            filters: &filters,
+            ..Parts::default()
+        };
+        checked(&dir, "f.yaml", &parts.yaml())
+    };
+    let none: [&str; 0] = [];
+    let warnings = |found: Vec<String>| -> Vec<String> {
+        found
+            .into_iter()
+            .filter(|l| l.starts_with("error"))
+            .collect()
+    };
+    assert_eq!(warnings(twice(filter(1, "a"), filter(2, "b"))), none);
+    assert_eq!(warnings(twice(filter(1, "a"), filter(1, "a"))), none);
+    same(
+        &warnings(twice(filter(1, "a"), filter(2, "a"))),
+        &[
+            "error f.yaml:9: ROUTE: another route role named \"a\" with the vm_id \"v\" has another document; give each a name of its own",
+        ],
+    );
+}
+
 #[test]
 fn a_filter_that_may_be_bypassed() {
     let warning = |header: &str| {
@@ -345,6 +427,24 @@ fn plain_documents() {
             &document.replace("none", "weighted_random")
         ),
         [] as [&str; 0]
+    );
+}
+
+#[test]
+fn a_schedule_that_ends_below_what_it_reached() {
+    let dir = folder();
+    let document = |last: &str| {
+        format!(
+            "{{\"rollouts\": [{{\"routing\": {{\"blue\": {{\"weight\": 1}}, \"green\": {{\"weight\": 0}}}},\n\"schedule\": {{\"environment\": \"green\", \"start\": \"2026-11-22T20:00:00Z\", \"steps\": [\n{{\"at\": \"5m\", \"weight\": 12.5}},\n{{\"at\": \"15m\", \"weight\": {last}}}]}}}}]}}"
+        )
+    };
+    let none: [&str; 0] = [];
+    assert_eq!(checked(&dir, "rollout.json", &document("12.5")), none);
+    assert_eq!(
+        checked(&dir, "rollout.json", &document("12.49")),
+        [
+            "warning rollout.json:4: rollouts[0].schedule.steps[1]: ends at 12.49 %, below the 12.5 % that an earlier step reaches"
+        ]
     );
 }
 

@@ -185,8 +185,10 @@ fn wasm_plugins() {
         &[".fail_open: only one of fail_open, failure_policy may be set; leave fail_open out"],
     );
     wasm_config(
-        &format!("{vm}, reload_config: {{backoff: {{base_interval: 0.0001s}}}}"),
-        &[".reload_config.backoff.base_interval: must be at least 0.001s"],
+        &format!("{vm}, reload_config: {{backoff: {{base_interval: 0.0019s}}}}"),
+        &[
+            ".reload_config.backoff.base_interval: must be at least 0.002s: below that, Envoy 1.40 divides by zero",
+        ],
     );
     // Envoy takes these two.
     wasm_config(
@@ -361,7 +363,34 @@ fn retries() {
         &retry("retry_host_predicate: [{name: envoy.retry_host_predicates.previous_hosts}]"),
         &["11: ROUTE.route.retry_policy.retry_host_predicate[0].typed_config: is required"],
     );
+    route(
+        &retry("rate_limited_retry_back_off: {max_interval: 1s}"),
+        &["11: ROUTE.route.retry_policy.rate_limited_retry_back_off.reset_headers: is required"],
+    );
+    route(
+        &retry("rate_limited_retry_back_off: {reset_headers: [], max_interval: 0s}"),
+        &[
+            "11: ROUTE.route.retry_policy.rate_limited_retry_back_off.max_interval: must be above 0s",
+            "11: ROUTE.route.retry_policy.rate_limited_retry_back_off.reset_headers: expected at least one header, found an empty list",
+        ],
+    );
+    route(
+        &retry("rate_limited_retry_back_off: {reset_headers: [{format: MINUTES}, {name: a b}]}"),
+        &[
+            "11: ROUTE.route.retry_policy.rate_limited_retry_back_off.reset_headers[0].format: \"MINUTES\" is not supported here; supported: SECONDS, UNIX_TIMESTAMP",
+            "11: ROUTE.route.retry_policy.rate_limited_retry_back_off.reset_headers[0].name: is required",
+            "11: ROUTE.route.retry_policy.rate_limited_retry_back_off.reset_headers[1].name: expected a header's name, found \"a b\"",
+        ],
+    );
     // Served, with a warning.
+    route(
+        &retry(
+            "rate_limited_retry_back_off: {reset_headers: [{name: retry-after}]}, retry_priority: {name: envoy.retry_priorities.previous_priorities, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig, update_frequency: 1}}",
+        ),
+        &[
+            "11: ROUTE.route.retry_policy.rate_limited_retry_back_off: delays the retry with another priority, too: use it on routes without retry_priority",
+        ],
+    );
     route(
         &retry("retry_on: 5xx, retriable_status_codes: [429]"),
         &[

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::cluster::{ClusterKind, DnsFamily, LbPolicy};
 use super::super::listener::HttpFilterKind;
 use super::super::plugin::{Code, FailurePolicy, load_discovered};
-use super::super::route::{HeaderEdit, PathMatch, RouteAction, Target, ValueMatch};
+use super::super::route::{HeaderEdit, PathMatch, ResetFormat, RouteAction, Target, ValueMatch};
 use super::*;
 
 fn full() -> Bootstrap {
@@ -184,6 +184,23 @@ fn routes() {
     let RouteAction::Forward(forward) = &split.action else {
         panic!("a forward")
     };
+    let limited = forward
+        .retry
+        .as_ref()
+        .unwrap()
+        .rate_limited
+        .as_ref()
+        .unwrap();
+    let headers = limited.reset_headers.iter();
+    let headers: Vec<_> = headers.map(|h| (h.name.as_str(), h.format)).collect();
+    let expected = [
+        ("retry-after", ResetFormat::Seconds),
+        ("x-reset", ResetFormat::UnixTimestamp),
+    ];
+    assert_eq!(
+        (headers.as_slice(), limited.max_interval),
+        (expected.as_slice(), Duration::from_secs(60))
+    );
     let Target::Weighted(clusters) = &forward.target else {
         panic!("weights")
     };

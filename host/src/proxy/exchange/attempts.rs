@@ -5,10 +5,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::config::route::RetryPolicy;
-use crate::proxy::attempt::{self, Attempt, Outgoing};
+use crate::proxy::attempt::{self, Attempt, AttemptFailure, Outgoing};
 use crate::proxy::body::RequestSource;
 use crate::proxy::reply::{GatewayError, attempt as failed, gateway};
-use crate::proxy::retry;
+use crate::proxy::retry::{self, Pause};
 use crate::proxy::upstream::balancer::History;
 use crate::proxy::upstream::{Permit, SharedCluster};
 use crate::proxy::worker::WorkerCluster;
@@ -21,10 +21,9 @@ pub(super) async fn run(
     policy: Option<&RetryPolicy>,
     source: &Rc<RefCell<RequestSource>>,
 ) -> Result<Attempt, LocalReply> {
-    let shared = &cluster.upstream.shared;
     let mut history = History::default();
     let mut tries = 0;
-    let mut _permit: Option<Permit> = None;
+    let mut permit: Option<Permit> = None;
     loop {
         let choice = cluster
             .upstream
@@ -32,40 +31,88 @@ pub(super) async fn run(
             .ok_or_else(|| gateway(GatewayError::NoHost))?;
         let per_try = policy.and_then(|policy| policy.per_try_timeout);
         let outcome = attempt::run(cluster, choice, cell, Outgoing::Source(source), per_try).await;
-        let ended = |outcome: Result<_, _>| outcome.map_err(|failure| failed(failure, tries > 0));
-        let Some(policy) = policy else {
-            return ended(outcome);
+        let next = policy.and_then(|policy| {
+            // The place of the retry before is given back first.
+            drop(permit.take());
+            permit = again(
+                &cluster.upstream.shared,
+                policy,
+                cell,
+                &outcome,
+                tries,
+                source,
+            );
+            permit.is_some().then_some(policy)
+        });
+        let Some(policy) = next else {
+            return outcome.map_err(|failure| failed(failure, tries > 0));
         };
-        let again = match &outcome {
-            Ok(_) => cell
-                .borrow()
-                .response
-                .as_ref()
-                .is_some_and(|head| retry::on_status(policy, head.status)),
-            Err(failure) => retry::on_failure(policy, failure),
-        };
-        if !again || tries >= policy.num_retries || !source.borrow().replayable() {
-            return ended(outcome);
-        }
-        let Some(permit) = begin_retry(shared, &mut _permit) else {
-            return ended(outcome);
-        };
-        _permit = Some(permit);
         tries += 1;
+        let pause = match &outcome {
+            Err(_) => retry::pause(policy, tries, None),
+            Ok(_) => {
+                let stream = cell.borrow();
+                let headers = stream.response.as_ref().map(|head| &head.headers);
+                retry::pause(policy, tries, headers)
+            }
+        };
         if let Ok(attempt) = outcome {
             attempt.discard();
         }
-        tokio::time::sleep(retry::back_off(policy, tries)).await;
+        wait(&cluster.upstream.shared, pause).await;
     }
 }
 
-/// A place among the retries under way; the one of the retry before is given back first.
-fn begin_retry(cluster: &Arc<SharedCluster>, before: &mut Option<Permit>) -> Option<Permit> {
-    *before = None;
+/// A place among the retries under way, where an attempt is to be followed by another and may be.
+fn again(
+    cluster: &Arc<SharedCluster>,
+    policy: &RetryPolicy,
+    cell: &StreamCell,
+    outcome: &Result<Attempt, AttemptFailure>,
+    tries: u32,
+    source: &Rc<RefCell<RequestSource>>,
+) -> Option<Permit> {
+    let wanted = match outcome {
+        Ok(_) => {
+            let stream = cell.borrow();
+            let head = stream.response.as_ref();
+            head.is_some_and(|head| retry::on_response(policy, head))
+        }
+        Err(failure) => retry::on_failure(policy, failure),
+    };
+    let stats = &cluster.stats;
+    if !wanted {
+        if tries > 0 {
+            stats.rq_retry_success.increment();
+        }
+        return None;
+    }
+    if !source.borrow().replayable() {
+        stats.retry_abandoned.increment();
+        return None;
+    }
+    if tries >= policy.num_retries {
+        stats.rq_retry_limit_exceeded.increment();
+        return None;
+    }
     let permit = cluster.begin_retry();
     match &permit {
-        Some(_) => cluster.stats.rq_retry.increment(),
-        None => cluster.stats.rq_retry_overflow.increment(),
+        Some(_) => stats.rq_retry.increment(),
+        None => stats.rq_retry_overflow.increment(),
     }
     permit
+}
+
+async fn wait(cluster: &SharedCluster, pause: Pause) {
+    let pause = match pause {
+        Pause::Exponential(pause) => {
+            cluster.stats.rq_retry_backoff_exponential.increment();
+            pause
+        }
+        Pause::RateLimited(pause) => {
+            cluster.stats.rq_retry_backoff_ratelimited.increment();
+            pause
+        }
+    };
+    tokio::time::sleep(pause).await;
 }

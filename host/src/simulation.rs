@@ -1,0 +1,314 @@
+//! A gateway's guests without a network, under a clock that is turned by hand.
+//!
+//! The VMs are those of [`crate::vm`], with the data path's own filter chains; workers share data and metrics as they do
+//! in a gateway, and plugins of one `vm_id` share a VM. What the scenario plays is the rest of the world: clients,
+//! upstreams, the answers to callouts, the time. Nothing happens unless the scenario says so, so that the same
+//! scenario with the same seed gives the same outcome.
+//!
+//! ```text
+//! let mut simulation = Simulation::start(setup)?;
+//! let mut exchange = simulation.request(0, request);
+//! exchange.attempt(&green);                      // the route's upstream filters see the request
+//! simulation.advance(Duration::from_millis(80)); // ticks fire, callouts are answered or time out
+//! exchange.answer(StatusCode::OK, HeaderMap::new());
+//! let response = exchange.respond();
+//! exchange.finish();
+//! ```
+
+mod agenda;
+mod callouts;
+mod exchange;
+mod metrics;
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+
+use crate::abi::{CalloutResponse, SharedData};
+use crate::config::{Node, WasmPlugin};
+use crate::process::{Clock, GuestLimits, GuestLog, LogLine, Process, Random, VirtualClock};
+use crate::proxy::filters::{Chain, Filter};
+use crate::stats::Registry;
+use crate::vm::VmError;
+use crate::vm::engine::{Compiled, Engine};
+use crate::vm::plugin::{Plugin, Vms};
+use agenda::Agenda;
+
+pub use crate::proxy::filters::Step;
+pub use callouts::{Answer, Outgoing};
+pub use exchange::{Exchange, Progress, host};
+pub use metrics::Sample;
+
+/// What is simulated.
+#[derive(Clone)]
+pub struct Setup {
+    /// Compiles the guests; simulations that share one compile each guest once.
+    pub engine: Arc<Engine>,
+    /// Workers, at least one; each has its own VMs.
+    pub workers: usize,
+    /// Filters of the listener, in order.
+    pub listener: Vec<WasmPlugin>,
+    /// Upstream filters, in order: they run on each attempt, whatever its cluster.
+    pub upstream: Vec<WasmPlugin>,
+    /// Clusters that callouts may name.
+    pub clusters: BTreeSet<String>,
+    /// What the wall clock shows at the start.
+    pub start: SystemTime,
+    /// What guests' random bytes follow from.
+    pub seed: u64,
+}
+
+/// A filter's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// So many from the start of the listener's filters.
+    Listener(usize),
+    /// So many from the start of the upstream filters.
+    Upstream(usize),
+}
+
+/// Workers with their guests, and the world that a scenario plays to them.
+pub struct Simulation {
+    process: Arc<Process>,
+    engine: Arc<Engine>,
+    clock: Arc<VirtualClock>,
+    agenda: Rc<RefCell<Agenda>>,
+    workers: Vec<Rc<Worker>>,
+}
+
+/// One worker.
+struct Worker {
+    vms: Rc<Vms>,
+    listener: Chain,
+    upstream: Chain,
+}
+
+/// No callback of a simulation may take longer, by the real clock: far more than in a gateway, so that a busy machine
+/// changes nothing.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The client of requests that name no other.
+pub const CLIENT: SocketAddr = SocketAddr::new(
+    std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)),
+    40_000,
+);
+
+// === impl Simulation ===
+
+impl Simulation {
+    /// Starts the filters on each worker: the listener's first, then the upstream ones, as a gateway does.
+    ///
+    /// # Errors
+    /// Where a filter does not compile, does not start or refuses its configuration.
+    pub fn start(setup: Setup) -> Result<Self, VmError> {
+        let clock = Arc::new(VirtualClock::starting_at(setup.start));
+        let limits = GuestLimits {
+            deadline: DEADLINE,
+            ..GuestLimits::default()
+        };
+        let process = Arc::new(Process {
+            node: Node::default(),
+            stats: Registry::new(Vec::new()),
+            shared_data: SharedData::default(),
+            clusters: setup.clusters,
+            limits,
+            clock: Clock::Virtual(clock.clone()),
+            random: Random::seeded(setup.seed),
+            guest_log: GuestLog::kept(),
+        });
+        let agenda = Rc::new(RefCell::new(Agenda::new(clock.clone())));
+        let chain = |plugins: &[WasmPlugin]| Chain {
+            filters: plugins
+                .iter()
+                .map(|_| Filter::Wasm(RefCell::new(None)))
+                .collect(),
+        };
+        let workers = (0..setup.workers)
+            .map(|number| {
+                let agenda = agenda.clone();
+                let sink =
+                    Rc::new(move |vm: &Rc<_>, effect| agenda.borrow_mut().take(number, vm, effect));
+                Rc::new(Worker {
+                    vms: Vms::new(process.clone(), sink),
+                    listener: chain(&setup.listener),
+                    upstream: chain(&setup.upstream),
+                })
+            })
+            .collect();
+        let simulation = Self {
+            process,
+            engine: setup.engine,
+            clock,
+            agenda,
+            workers,
+        };
+        for (at, plugin) in setup.listener.into_iter().enumerate() {
+            simulation.configure(Place::Listener(at), plugin)?;
+        }
+        for (at, plugin) in setup.upstream.into_iter().enumerate() {
+            simulation.configure(Place::Upstream(at), plugin)?;
+        }
+        Ok(simulation)
+    }
+
+    /// Puts a plugin in the place of another, as a new document or binary does: tried in a VM that serves nothing, then
+    /// started on each worker. Requests in progress keep the one they have.
+    ///
+    /// # Errors
+    /// Where it does not start; the one before serves on.
+    pub fn configure(&self, place: Place, plugin: WasmPlugin) -> Result<(), VmError> {
+        let compiled = self.engine.load(&plugin.vm.code)?;
+        self.rehearse(&plugin, &compiled)?;
+        for worker in &self.workers {
+            let Some(Filter::Wasm(slot)) = worker.filter(place) else {
+                continue;
+            };
+            let started = Plugin::start(plugin.clone(), compiled.clone(), worker.vms.clone())?;
+            let before = slot.borrow_mut().replace(started);
+            drop(before);
+        }
+        Ok(())
+    }
+
+    /// Starts a plugin in a VM that serves nothing.
+    fn rehearse(&self, plugin: &WasmPlugin, compiled: &Arc<Compiled>) -> Result<(), VmError> {
+        let vms = Vms::new(self.process.clone(), Rc::new(|_, _| ()));
+        Plugin::start(plugin.clone(), compiled.clone(), vms).map(drop)
+    }
+
+    /// How many workers there are.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// A request reaches a worker and passes the listener's filters; `None` where there is no such worker.
+    ///
+    /// A request without a `host` gets one. What else a connection manager adds is for the scenario to add.
+    #[must_use]
+    pub fn request(&self, worker: usize, request: http::Request<Bytes>) -> Option<Exchange> {
+        self.request_from(worker, CLIENT, request)
+    }
+
+    /// The same, from this client's address.
+    #[must_use]
+    pub fn request_from(
+        &self,
+        worker: usize,
+        client: SocketAddr,
+        request: http::Request<Bytes>,
+    ) -> Option<Exchange> {
+        let worker = self.workers.get(worker)?.clone();
+        Some(Exchange::begin(worker, client, self.now(), request))
+    }
+
+    /// What the wall clock shows.
+    #[must_use]
+    pub fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_nanos(self.clock.wall())
+    }
+
+    /// How much time has passed since the start, however the wall clock was set.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.clock.elapsed()
+    }
+
+    /// Lets time pass: each root's ticks fire at its own period, callouts are answered or time out, in the order of time.
+    pub fn advance(&self, by: Duration) {
+        let until = self.clock.elapsed().saturating_add(by);
+        loop {
+            // The guest may ask for more while it runs: the agenda is free then.
+            let due = self.agenda.borrow_mut().next(until);
+            let Some(due) = due else { break };
+            self.clock.turn_to(due.at);
+            if let Some(again) = due.carry_out() {
+                self.agenda.borrow_mut().repeat(again);
+            }
+        }
+        self.clock.turn_to(until);
+    }
+
+    /// Sets the wall clock, as an operator or NTP does. Ticks and time-outs go on by the time that passes.
+    pub fn set_wall_clock(&self, to: SystemTime) {
+        self.clock.set_wall(to);
+    }
+
+    /// Lets the next callback of that filter's VM end in a trap; false where there is none that runs.
+    #[must_use]
+    pub fn trap(&self, worker: usize, place: Place) -> bool {
+        let plugin = match self
+            .workers
+            .get(worker)
+            .and_then(|worker| worker.filter(place))
+        {
+            Some(Filter::Wasm(slot)) => slot.borrow().clone(),
+            _ => None,
+        };
+        match plugin.map(|plugin| plugin.root()) {
+            Some(Ok(root)) => {
+                root.vm.run(crate::vm::Vm::trap_next);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Decides from now on about each callout at the moment it is made. Without it, each waits for [`Self::answer`] or its
+    /// time-out. The closure must not call the simulation.
+    pub fn on_callout(&self, decide: impl FnMut(&Outgoing) -> Answer + 'static) {
+        self.agenda.borrow_mut().decide = Some(Box::new(decide));
+    }
+
+    /// All callouts so far, answered or not, in the order they were made.
+    #[must_use]
+    pub fn callouts(&self) -> Vec<Rc<Outgoing>> {
+        self.agenda.borrow().made.clone()
+    }
+
+    /// Answers a callout now; `None` is a failure. False where it is not waited for any more.
+    pub fn answer(&self, callout: &Rc<Outgoing>, response: Option<CalloutResponse>) -> bool {
+        let due = self.agenda.borrow_mut().withdraw(callout);
+        match due {
+            Some(vm) => {
+                callouts::deliver(&vm, callout, response);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The lines that guests have logged.
+    #[must_use]
+    pub fn logs(&self) -> Vec<LogLine> {
+        self.process.guest_log.lines()
+    }
+
+    /// The guests' metrics, and the host's. Most guests hand theirs over on the tick.
+    #[must_use]
+    pub fn metrics(&self) -> Vec<Sample> {
+        metrics::samples(&self.process.stats)
+    }
+
+    /// The guests' shared data.
+    #[must_use]
+    pub fn shared_data(&self) -> &SharedData {
+        &self.process.shared_data
+    }
+}
+
+// === impl Worker ===
+
+impl Worker {
+    fn filter(&self, place: Place) -> Option<&Filter> {
+        match place {
+            Place::Listener(at) => self.listener.filters.get(at),
+            Place::Upstream(at) => self.upstream.filters.get(at),
+        }
+    }
+}

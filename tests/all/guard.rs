@@ -1,0 +1,189 @@
+//! The tripwire on both engines: what trips it, what does not, and what follows.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_json::{Value, json};
+use switchover_tests::upstream::text;
+use switchover_tests::{Gateway, Setup, Upstream, assert_eventually, cases};
+
+/// Blue and green by weights, with attempts and a guard on green.
+fn document(green: u32, guard: Value) -> Value {
+    let mut document = json!({
+        "rollout": "r", "stable": "blue", "attempts": true,
+        "routing": {
+            "blue": {"weight": 100 - green, "clusters": ["blue-only"]},
+            "green": {"weight": green, "clusters": ["green-only"]},
+        },
+        "guard": {"environment": "green", "min_requests": 10, "max_error_rate": 0.2},
+    });
+    for (field, value) in guard.as_object().unwrap() {
+        document["guard"][field] = value.clone();
+    }
+    document
+}
+
+async fn tripped(gateway: &Gateway) -> f64 {
+    gateway
+        .metric("switchover_tripped")
+        .label("rollout", "r")
+        .value()
+        .await
+}
+
+cases! {
+    /// Clients see none of it: each failed attempt is made good by stable.
+    async fn errors_send_everyone_back_at_once(engine: Engine) {
+        let blue = Upstream::named("blue").await;
+        let green = Upstream::failing("green", StatusCode::SERVICE_UNAVAILABLE).await;
+        let gateway = Setup::new(&[("blue", &blue), ("green", &green)])
+            .document(document(50, json!({})))
+            .start(engine)
+            .await;
+        let mut client = gateway.client();
+        for _ in 0..100 {
+            let reply = client.get("/").send().await;
+            assert_eq!((reply.status.as_u16(), reply.text()), (200, "blue"));
+        }
+        assert_eq!(green.count(), 10, "min_requests, and not one more");
+        gateway.metric("switchover_tripped").label("rollout", "r").becomes(1.0).await;
+        gateway.metric("switchover_trips").label("cause", "max_error_rate").becomes(1.0).await;
+        gateway.metric("switchover_failures").label("environment", "green").becomes(10.0).await;
+        gateway.metric("switchover_weight").label("environment", "green").becomes(0.0).await;
+        gateway.metric("switchover_weight_planned").label("environment", "green").becomes(5_000.0).await;
+        let output = gateway.output();
+        assert!(output.contains("rollout `r` tripped on `max_error_rate`: everything goes to `blue`. Within 30 s at `green` 10 of 10 failed (100.00 %)"), "{output}");
+    }
+
+    async fn an_upstream_that_is_gone_trips(engine: Engine) {
+        let blue = Upstream::named("blue").await;
+        let (gone, _reserved) = switchover_tests::upstream::refusing();
+        let gateway = Setup::at(&[("blue", blue.address()), ("green", gone)])
+            .document(document(50, json!({})))
+            .start(engine)
+            .await;
+        let mut client = gateway.client();
+        for _ in 0..100 {
+            assert_eq!(client.get("/").send().await.text(), "blue");
+        }
+        gateway.metric("switchover_tripped").label("rollout", "r").becomes(1.0).await;
+        gateway.metric("switchover_attempts").label("environment", "green").becomes(10.0).await;
+    }
+
+    async fn clients_that_leave_are_no_failures(engine: Engine) {
+        let blue = Upstream::named("blue").await;
+        let green = Upstream::start(|_| std::future::pending()).await;
+        let gateway = Setup::new(&[("blue", &blue), ("green", &green)])
+            .document(document(100, json!({"min_requests": 5})))
+            .start(engine)
+            .await;
+        for count in 1..=20 {
+            let mut client = gateway.client();
+            let call = client.get("/").try_send();
+            assert!(tokio::time::timeout(Duration::from_millis(20), call).await.is_err());
+            assert_eventually!(green.count() >= count, "{} of {count} came", green.count());
+        }
+        gateway.metric("switchover_attempts").label("environment", "green").becomes(20.0).await;
+        assert_eq!(gateway.metric("switchover_failures").label("environment", "green").value().await, 0.0);
+        assert_eq!(tripped(&gateway).await, 0.0);
+    }
+
+    async fn workers_trip_together(engine: Engine) {
+        let blue = Upstream::named("blue").await;
+        let green = Upstream::failing("green", StatusCode::INTERNAL_SERVER_ERROR).await;
+        let gateway = Setup::new(&[("blue", &blue), ("green", &green)])
+            .document(document(50, json!({})))
+            .workers(2)
+            .start(engine)
+            .await;
+        // Each connection stays with one worker; of so many, both get some.
+        let mut clients: Vec<_> = (0..12).map(|_| gateway.client()).collect();
+        let mut sent = 0;
+        while tripped(&gateway).await == 0.0 {
+            assert!(sent < 100, "not tripped");
+            for client in clients.iter_mut().cycle().skip(sent).take(4) {
+                assert_eq!(client.get("/").send().await.text(), "blue");
+            }
+            sent += 4;
+            // A tick, by which the workers know of each other.
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        // Each of four may have gone there within the last tick.
+        assert!((10..14).contains(&green.count()), "{}", green.count());
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let count = green.count();
+        for client in &mut clients {
+            assert_eq!(client.get("/").send().await.text(), "blue");
+        }
+        assert_eq!(green.count(), count, "no worker sends anything to green any more");
+    }
+
+    async fn a_new_document_keeps_the_latch_and_resume_opens_it(engine: Engine) {
+        let blue = Upstream::named("blue").await;
+        let green = Upstream::failing("green", StatusCode::BAD_GATEWAY).await;
+        let gateway = Setup::new(&[("blue", &blue), ("green", &green)])
+            .document(document(50, json!({})))
+            .start(engine)
+            .await;
+        let mut client = gateway.client();
+        for _ in 0..40 {
+            client.get("/").send().await;
+        }
+        assert_eq!(green.count(), 10);
+        let mut next = document(60, json!({}));
+        gateway.replace_document(&next);
+        gateway.metric("switchover_weight_planned").label("environment", "green").becomes(6_000.0).await;
+        for _ in 0..40 {
+            client.get("/").send().await;
+        }
+        assert_eq!(green.count(), 10);
+        next["resume"] = 1.into();
+        gateway.replace_document(&next);
+        gateway.metric("switchover_tripped").label("rollout", "r").becomes(0.0).await;
+        for _ in 0..40 {
+            client.get("/").send().await;
+        }
+        assert_eq!(green.count(), 20);
+    }
+
+    /// Without attempts, what the client gets is counted.
+    async fn responses_count_where_there_are_no_attempts(engine: Engine) {
+        let blue = Upstream::named("blue").await;
+        let green = Upstream::failing("green", StatusCode::INTERNAL_SERVER_ERROR).await;
+        let mut document = document(50, json!({}));
+        document["attempts"] = false.into();
+        let gateway = Setup::new(&[("blue", &blue), ("green", &green)])
+            .document(document)
+            .without_attempt_role()
+            .edit(|bootstrap| {
+                bootstrap.route("green")["route"].as_object_mut().unwrap().remove("retry_policy");
+            })
+            .start(engine)
+            .await;
+        let mut client = gateway.client();
+        let mut failed = 0;
+        for _ in 0..100 {
+            failed += u32::from(client.get("/").send().await.status == 500);
+        }
+        assert_eq!((failed, green.count()), (10, 10));
+    }
+
+    async fn slow_answers_trip(engine: Engine) {
+        let blue = Upstream::named("blue").await;
+        let green = Upstream::start(|_| async {
+            tokio::time::sleep(Duration::from_millis(60)).await;
+            text(StatusCode::OK, "green")
+        }).await;
+        let gateway = Setup::new(&[("blue", &blue), ("green", &green)])
+            .document(document(100, json!({"max_p95": "50ms"})))
+            .start(engine)
+            .await;
+        let mut client = gateway.client();
+        let mut answers = Vec::new();
+        for _ in 0..20 {
+            answers.push(client.get("/").send().await.text().to_owned());
+        }
+        assert_eq!(answers.iter().filter(|answer| *answer == "green").count(), 10);
+        gateway.metric("switchover_trips").label("cause", "max_p95").becomes(1.0).await;
+    }
+}
