@@ -6,10 +6,14 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod gateway;
+pub mod plan;
 pub mod process;
 pub mod proxy;
 pub mod rollout;
+<<<<<<< HEAD
+=======
 pub mod simulation;
+>>>>>>> main
 pub mod stats;
 pub mod stream;
 pub mod vm;
