@@ -10,10 +10,7 @@ pub mod plan;
 pub mod process;
 pub mod proxy;
 pub mod rollout;
-<<<<<<< HEAD
-=======
 pub mod simulation;
->>>>>>> main
 pub mod stats;
 pub mod stream;
 pub mod vm;

@@ -2,11 +2,7 @@ use super::*;
 use crate::rollout::status::{Environment, Phase};
 
 fn status() -> Status {
-<<<<<<< HEAD
     let environment = |name: &str, stable, percent: u32| Environment {
-=======
-    let environment = |name: &str, stable, percent| Environment {
->>>>>>> main
         name: name.to_owned(),
         stable,
         version: None,
