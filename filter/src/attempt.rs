@@ -52,7 +52,8 @@ impl AttemptRoot {
         if wanted.is_some_and(|plugin| plugin != mark.plugin) {
             return None;
         }
-        let (live, index) = library.find(mark.plugin, mark.rollout, &mut shared.meters)?;
+        let (live, index) =
+            library.find(mark.plugin, mark.rollout, shared.worker, &mut shared.meters)?;
         let rollout = live.document.rollouts().get(index)?;
         let environment = environment(rollout);
         rollout.edit_attempt(environment, mark.trusted, &mut |edit| {

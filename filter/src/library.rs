@@ -48,6 +48,7 @@ impl Live {
         plugin: &str,
         document: Document,
         before: Option<&Self>,
+        worker: u64,
         meters: &mut Meters,
     ) -> Rc<Self> {
         let now = Timestamp::from_nanos(ffi::now());
@@ -66,6 +67,7 @@ impl Live {
         };
         for (index, rollout) in live.document.rollouts().iter().enumerate() {
             live.look_at_latch(plugin, index);
+            live.meet_others(plugin, index, worker, now);
             if rollout.health().is_some() {
                 live.learn_health(plugin, index);
             }
@@ -119,6 +121,7 @@ impl Library {
         &mut self,
         plugin: &str,
         rollout: &str,
+        worker: u64,
         meters: &mut Meters,
     ) -> Option<(Rc<Live>, usize)> {
         let shelf = self.shelf(plugin)?;
@@ -128,7 +131,7 @@ impl Library {
         if shelf.missed {
             return None;
         }
-        shelf.follow(meters);
+        shelf.follow(worker, meters);
         let found = shelf.find(rollout);
         shelf.missed = found.is_none();
         found
@@ -139,7 +142,7 @@ impl Library {
         let now = Timestamp::from_nanos(ffi::now());
         for shelf in &mut self.0 {
             shelf.missed = false;
-            shelf.follow(meters);
+            shelf.follow(worker, meters);
             let newest = shelf.documents.first().filter(|_| shelf.is_followed);
             if let Some(live) = newest {
                 for (index, rollout) in live.document.rollouts().iter().enumerate() {
@@ -202,7 +205,7 @@ impl Shelf {
         self.documents.insert(0, live);
     }
 
-    fn follow(&mut self, meters: &mut Meters) {
+    fn follow(&mut self, worker: u64, meters: &mut Meters) {
         let Some((version, _)) = ffi::shared_data(&version_key(&self.plugin))
             .filter(|(version, _)| **version != *self.version)
         else {
@@ -218,7 +221,13 @@ impl Shelf {
         match read(&text) {
             Ok(document) => {
                 let before = self.documents.first();
-                let live = Live::new(&self.plugin, document, before.map(Rc::as_ref), meters);
+                let live = Live::new(
+                    &self.plugin,
+                    document,
+                    before.map(Rc::as_ref),
+                    worker,
+                    meters,
+                );
                 self.put(live);
                 self.is_followed = true;
             }

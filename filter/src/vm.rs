@@ -212,6 +212,7 @@ impl Vm {
             plugin,
             document,
             before.map(|before| &**before.document().1),
+            self.shared.worker,
             &mut self.shared.meters,
         );
         let root = RouteRoot::new(plugin, Rc::clone(&live), before, &mut self.shared.random);

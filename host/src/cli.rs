@@ -4,8 +4,11 @@ mod bench;
 mod check;
 mod compile;
 mod demo;
+mod plan;
+mod rollout;
 mod schema;
 mod serve;
+mod table;
 
 use std::io;
 use std::process::ExitCode;
@@ -33,6 +36,10 @@ enum Verb {
     Serve(serve::ServeArgs),
     /// Check an Envoy file and the rollout documents in it.
     Check(check::CheckArgs),
+    /// Operate a rollout: show, deploy, start, promote, pause, resume, roll back, finish.
+    Rollout(rollout::RolloutArgs),
+    /// Simulate a rollout's schedule over time: shares, and who moves when.
+    Plan(plan::PlanArgs),
     /// Measure what a filter costs by itself, in process.
     Bench(bench::BenchArgs),
     /// Print the JSON Schema of the rollout document.
@@ -52,6 +59,8 @@ pub fn run() -> ExitCode {
     let outcome = match Arguments::parse().verb {
         Verb::Serve(args) => serve::run(&args),
         Verb::Check(args) => check::run(&args),
+        Verb::Rollout(args) => rollout::run(args),
+        Verb::Plan(args) => plan::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Compile => compile::run(),
         Verb::Schema(args) => schema::run(&args),

@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod gateway;
+pub mod plan;
 pub mod process;
 pub mod proxy;
 pub mod rollout;

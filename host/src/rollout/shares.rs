@@ -38,7 +38,7 @@ pub fn to_weights(shares: &[Share]) -> Vec<u32> {
 #[must_use]
 pub fn number(share: Share) -> Value {
     let hundredths = share.hundredths();
-    if hundredths % 100 == 0 {
+    if hundredths.is_multiple_of(100) {
         Value::from(hundredths / 100)
     } else {
         Value::from(f64::from(hundredths) / 100.0)

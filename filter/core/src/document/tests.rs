@@ -29,6 +29,13 @@ const WHOLE: &str = r#"{
         "exempt": [{"method": "OPTIONS"}, {"path": "/health"}]
     },
     "attempts": true, "rollback": false, "resume": 3,
+    "schedule": {"environment": "green", "start": "2026-11-22T20:00:00Z", "ramp": "linear", "hold": null,
+                 "steps": [{"at": "5m", "weight": 1}, {"at": "1h30m", "weight": 100}]},
+    "guard": {"environment": "green", "window": "30s", "min_requests": 50, "max_error_rate": 0.05, "max_p50": "1s",
+              "max_p95": "1500ms", "max_p99": "2s", "worse_than_stable_by": 0.02, "count_429": true},
+    "health": {"path": "/health", "host": "api.example.com", "interval": "5s", "timeout": "10s", "unhealthy_after": 3,
+               "healthy_after": 2, "failover": true},
+    "shadow": {"environment": "green", "percent": 0.5, "max_body": "64KiB", "paths": ["/v1/embeddings"], "timeout": "10s"},
     "match": {"hosts": ["api.example.com", "*.example.org"], "path_prefix": "/v1"},
     "response_headers": false
 }"#;

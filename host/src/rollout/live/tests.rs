@@ -2,7 +2,7 @@ use super::*;
 use crate::rollout::status::{Environment, Phase};
 
 fn status() -> Status {
-    let environment = |name: &str, stable, percent| Environment {
+    let environment = |name: &str, stable, percent: u32| Environment {
         name: name.to_owned(),
         stable,
         version: None,
