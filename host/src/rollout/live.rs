@@ -98,12 +98,9 @@ impl Admin {
     /// What is allowed.
     pub fn parse(text: &str) -> Result<Self, String> {
         let expected = || format!("{text:?} is no admin server: expected http://HOST:PORT");
-        let whole = if text.contains("://") {
-            text.to_owned()
-        } else {
-            format!("http://{text}")
-        };
-        let uri: Uri = whole.parse().map_err(|_| expected())?;
+        let has_scheme = text.contains("://");
+        let scheme = if has_scheme { "" } else { "http://" };
+        let uri: Uri = [scheme, text].concat().parse().map_err(|_| expected())?;
         let authority = uri.authority().filter(|a| !a.as_str().contains('@'));
         match (uri.scheme_str(), authority, uri.path_and_query()) {
             (Some("http"), Some(authority), path)

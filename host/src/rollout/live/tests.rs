@@ -78,6 +78,7 @@ fn admin_servers_are_named_by_url() {
         "http://",
         "http://a:1/stats",
         "a b",
+        "ftp",
         "http://u:p@a:1",
     ] {
         assert!(Admin::parse(text).is_err(), "{text}");
