@@ -30,7 +30,8 @@ async fn listeners_first(gateway: &Gateway) {
         "attempt done",
         "attempt delete",
     ];
-    let expected = [&["route request", "attempt request"], between, &ends].concat();
+    let begins = ["route request", "attempt request"];
+    let expected = [&begins[..], &ends].concat();
     assert_eq!(seen, expected);
 }
 
