@@ -74,7 +74,7 @@ enum RolloutVerb {
 
 /// The document.
 #[derive(Debug, Args)]
-struct OnDocument {
+pub(super) struct OnDocument {
     /// The rollout document, or the ECDS file that holds it
     #[arg(value_name = "DOCUMENT")]
     file: Option<PathBuf>,
@@ -83,7 +83,7 @@ struct OnDocument {
     document: Option<PathBuf>,
     /// The rollout's id, where the document has several
     #[arg(long, value_name = "ID")]
-    rollout: Option<String>,
+    pub(super) rollout: Option<String>,
 }
 
 /// What every verb that changes something takes.
@@ -224,7 +224,7 @@ pub(super) fn run(args: RolloutArgs) -> Result<ExitCode> {
 
 impl OnDocument {
     /// The document's file.
-    fn path(&self) -> Result<PathBuf> {
+    pub(super) fn path(&self) -> Result<PathBuf> {
         let named = self.file.clone().or_else(|| self.document.clone());
         let variable = || std::env::var_os(DOCUMENT).filter(|name| !name.is_empty());
         named

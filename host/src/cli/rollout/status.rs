@@ -183,7 +183,7 @@ fn proxies(
         };
         let Some(figures) = figures else { continue };
         if !figures.follows {
-            lines.push(format!("{proxy} does not run this document as it is now (or has not counted a request since)"));
+            lines.push(format!("{proxy} does not run this document as it is now"));
         }
         if figures.tripped == Some(true) {
             lines.push(format!(
