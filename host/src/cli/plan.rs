@@ -23,8 +23,8 @@ const MOST_KEYS: usize = 10_000_000;
 /// Arguments of `switchover plan`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Keys are what the document's `sticky` takes from requests: consumers, users, sessions. Each is in the environment in
-which the filter would put it. A key moves only to an environment whose share rose or from one whose share fell.
+    after_help = "Keys are what the document's `sticky` takes from requests: consumers, users, sessions. Each is in the \
+environment in which the filter would put it. A key moves only to an environment whose share rose or from one whose share fell.
 
 Examples:
   switchover plan envoy/demo.ecds.yaml
@@ -32,8 +32,8 @@ Examples:
   switchover plan rollout.json --from 2026-11-22T20:00:00Z --svg plan.svg
   switchover plan rollout.json --json | jq '.rows[].keys'
 
-Exit code: 0 where all properties hold (warnings may be printed), 1 where one is violated or there is no right document,
-2 for wrong arguments."
+Exit code: 0 where all properties hold (warnings may be printed), 1 where one is violated or there is \
+no right document, 2 for wrong arguments."
 )]
 pub(super) struct PlanArgs {
     #[command(flatten)]
