@@ -24,9 +24,20 @@ pub(crate) struct AttemptRoot {
     route_plugin: Option<String>,
 }
 
+/// An attempt that begins.
+pub(crate) struct Begun {
+    /// The route role's stream.
+    pub(crate) origin: Origin,
+    /// `None` where it is unknown.
+    environment: Option<(Rc<Live>, usize)>,
+    /// Index of the rollout.
+    rollout: usize,
+    /// What is to be counted of it.
+    pub(crate) tried: Option<Tried>,
+}
+
 /// An attempt on its way, of a rollout with a guard.
 pub(crate) struct Tried {
-    plugin: Box<str>,
     /// The route role's stream.
     pub(crate) origin: Origin,
     live: Rc<Live>,
@@ -44,8 +55,8 @@ impl AttemptRoot {
         parse_attempt(text).map(|route_plugin| Self { route_plugin })
     }
 
-    /// Gives an attempt its credential. Without the route role's mark it is left as it is. Gives what is to be counted of it.
-    pub(crate) fn request(&self, library: &mut Library, shared: &mut Shared) -> Option<Tried> {
+    /// Gives an attempt its credential. Without the route role's mark it is left as it is.
+    pub(crate) fn request(&self, library: &mut Library, shared: &mut Shared) -> Option<Begun> {
         let mark = ffi::property(MARK_PROPERTY)?;
         let mark = Mark::parse(&mark)?;
         let wanted = self.route_plugin.as_ref();
@@ -59,24 +70,44 @@ impl AttemptRoot {
         rollout.edit_attempt(environment, mark.trusted, &mut |edit| {
             apply(Map::Request, edit)
         });
-        let name = environment
-            .and_then(|index| rollout.environments().get(index))
-            .map(|own| own.name().as_str());
-        ffi::set_property(ANSWERED_PROPERTY, name.unwrap_or_default().as_bytes());
-        let environment = environment?;
-        let meters = live.meters.get(index)?;
-        meters.count_attempt(environment, &mut shared.meters);
-        if rollout.guard().is_none() || !mark.trusted {
-            return None;
-        }
-        Some(Tried {
-            plugin: mark.plugin.into(),
+        let mut begun = Begun {
             origin: mark.origin,
+            environment: environment.map(|index| (Rc::clone(&live), index)),
             rollout: index,
-            environment,
-            started: ffi::now(),
-            live,
-        })
+            tried: None,
+        };
+        let (Some(environment), Some(meters)) = (environment, live.meters.get(index)) else {
+            return Some(begun);
+        };
+        meters.count_attempt(environment, &mut shared.meters);
+        if rollout.guard().is_some() && mark.trusted {
+            begun.tried = Some(Tried {
+                origin: mark.origin,
+                rollout: index,
+                environment,
+                started: ffi::now(),
+                live,
+            });
+        }
+        Some(begun)
+    }
+}
+
+// === impl Begun ===
+
+impl Begun {
+    /// The name of its environment; empty where it is unknown.
+    pub(crate) fn name(&self) -> &str {
+        let name = self.environment.as_ref().and_then(|(live, index)| {
+            let rollout = live.document.rollouts().get(self.rollout)?;
+            Some(rollout.environments().get(*index)?.name().as_str())
+        });
+        name.unwrap_or_default()
+    }
+
+    /// Tells the route role in another VM whose attempt it is.
+    pub(crate) fn tell(&self) {
+        ffi::set_property(ANSWERED_PROPERTY, self.name().as_bytes());
     }
 }
 
@@ -92,8 +123,7 @@ impl Tried {
             millis: now.saturating_sub(self.started) / 1_000_000,
         };
         let now = Timestamp::from_nanos(now);
-        let (plugin, rollout) = (&self.plugin, self.rollout);
-        self.live.record(plugin, rollout, &outcome, now, meters);
+        self.live.record(self.rollout, &outcome, now, meters);
     }
 }
 

@@ -16,7 +16,6 @@ impl Live {
     /// here on, and leaves a latch for the others.
     pub(crate) fn record(
         &self,
-        plugin: &str,
         index: usize,
         outcome: &Outcome,
         now: Timestamp,
@@ -39,24 +38,24 @@ impl Live {
         let Some(trip) = control.record(rollout, outcome, now) else {
             return;
         };
-        let latch = latch_key(plugin, rollout.id().as_str());
+        let latch = latch_key(&self.plugin, rollout.id().as_str());
         ffi::set_shared_data(&latch, &write_latch(rollout, &trip));
         own.count_trip(trip.cause, meters);
         ffi::log(
             Level::Warn,
-            &["switchover: `", plugin, "`: ", &trip.story].concat(),
+            &["switchover: `", &self.plugin, "`: ", &trip.story].concat(),
         );
     }
 
     /// Looks whether another worker has tripped, and exchanges figures with all of them.
-    pub(crate) fn meet_others(&self, plugin: &str, index: usize, worker: u64, now: Timestamp) {
+    pub(crate) fn meet_others(&self, index: usize, worker: u64, now: Timestamp) {
         let Some(rollout) = self.document.rollouts().get(index) else {
             return;
         };
         if rollout.guard().is_none() {
             return;
         }
-        self.look_at_latch(plugin, index);
+        self.look_at_latch(index);
         let Some(mut control) = self.control_mut(index) else {
             return;
         };
@@ -64,7 +63,7 @@ impl Live {
         let resume = rollout.resume().to_string();
         let key = [
             "switchover.guard.",
-            plugin,
+            &self.plugin,
             ".",
             rollout.id().as_str(),
             ".",
@@ -75,7 +74,7 @@ impl Live {
     }
 
     /// Follows a latch that another worker, or this one before its VM was rebuilt, has left.
-    pub(crate) fn look_at_latch(&self, plugin: &str, index: usize) {
+    pub(crate) fn look_at_latch(&self, index: usize) {
         let Some(rollout) = self.document.rollouts().get(index) else {
             return;
         };
@@ -85,7 +84,7 @@ impl Live {
         else {
             return;
         };
-        let latch = ffi::shared_data(&latch_key(plugin, rollout.id().as_str()));
+        let latch = ffi::shared_data(&latch_key(&self.plugin, rollout.id().as_str()));
         if latch.is_some_and(|(latch, _)| is_latched(rollout, &latch)) {
             control.latch();
         }

@@ -18,6 +18,8 @@ const OLDER_KEPT: usize = 3;
 
 /// A document with what goes with it in this VM.
 pub(crate) struct Live {
+    /// The name of the route role's plugin.
+    pub(crate) plugin: String,
     pub(crate) document: Document,
     /// One for each rollout.
     pub(crate) meters: Vec<RolloutMeters>,
@@ -61,15 +63,16 @@ impl Live {
         };
         let controls = document.rollouts().iter().map(control).collect();
         let live = Self {
+            plugin: plugin.to_owned(),
             meters: meters.of(&document),
             document,
             controls,
         };
         for (index, rollout) in live.document.rollouts().iter().enumerate() {
-            live.look_at_latch(plugin, index);
-            live.meet_others(plugin, index, worker, now);
+            live.look_at_latch(index);
+            live.meet_others(index, worker, now);
             if rollout.health().is_some() {
-                live.learn_health(plugin, index);
+                live.learn_health(index);
             }
             if let Some(mut control) = live.control_mut(index) {
                 control.refresh(rollout, now);
@@ -103,7 +106,8 @@ impl Library {
     }
 
     /// Puts a document in force, for this VM and for those that follow.
-    pub(crate) fn publish(&mut self, plugin: &str, live: &Rc<Live>, text: &[u8]) {
+    pub(crate) fn publish(&mut self, live: &Rc<Live>, text: &[u8]) {
+        let plugin = &live.plugin;
         let version = switchover_core::sha256(text);
         if live.document.has_attempts() {
             ffi::set_shared_data(&text_key(plugin), text);
@@ -146,7 +150,7 @@ impl Library {
             let newest = shelf.documents.first().filter(|_| shelf.is_followed);
             if let Some(live) = newest {
                 for (index, rollout) in live.document.rollouts().iter().enumerate() {
-                    live.meet_others(&shelf.plugin, index, worker, now);
+                    live.meet_others(index, worker, now);
                     if let Some(mut control) = live.control_mut(index) {
                         control.refresh(rollout, now);
                     }
@@ -155,9 +159,9 @@ impl Library {
         }
     }
 
-    /// Whether this is the plugin's newest document.
-    pub(crate) fn is_newest(&self, plugin: &str, live: &Rc<Live>) -> bool {
-        let shelf = self.0.iter().find(|shelf| shelf.plugin == plugin);
+    /// Whether this is its plugin's newest document.
+    pub(crate) fn is_newest(&self, live: &Rc<Live>) -> bool {
+        let shelf = self.0.iter().find(|shelf| shelf.plugin == live.plugin);
         let newest = shelf.and_then(|shelf| shelf.documents.first());
         newest.is_some_and(|newest| Rc::ptr_eq(newest, live))
     }

@@ -20,7 +20,6 @@ pub(crate) struct Prober {
 
 /// The prober's surroundings on a tick.
 pub(crate) struct Tick<'a> {
-    pub(crate) plugin: &'a str,
     pub(crate) live: &'a Rc<Live>,
     /// Index of the rollout.
     pub(crate) index: usize,
@@ -52,11 +51,11 @@ impl Prober {
         let led = self.leads;
         self.leads = tick.serves && take_lease(tick, rollout);
         if !self.leads {
-            tick.live.learn_health(tick.plugin, tick.index);
+            tick.live.learn_health(tick.index);
             return;
         }
         if !led || self.probes.len() != rollout.environments().len() {
-            tick.live.learn_health(tick.plugin, tick.index);
+            tick.live.learn_health(tick.index);
             let control = tick.live.control_mut(tick.index);
             let states = control.map(|control| control.health().to_vec());
             self.probes = states.into_iter().flatten().map(Probe::new).collect();
@@ -68,11 +67,11 @@ impl Prober {
                 probe.end(health, None);
             }
         }
-        self.share(tick.plugin, tick.live, tick.index);
+        self.share(tick.live, tick.index);
     }
 
     /// Takes the answer to a probe in: its status, or none.
-    pub(crate) fn answer(&mut self, plugin: &str, callout: &Callout, status: Option<u16>) {
+    pub(crate) fn answer(&mut self, callout: &Callout, status: Option<u16>) {
         let rollout = callout.live.document.rollouts().get(callout.rollout);
         let (Some(rollout), Some(probe)) = (rollout, self.probes.get_mut(callout.environment))
         else {
@@ -84,13 +83,18 @@ impl Prober {
         let before = probe.state();
         probe.end(health, status);
         if probe.state() != before {
-            tell(plugin, rollout, callout.environment, probe.state());
+            tell(
+                &callout.live.plugin,
+                rollout,
+                callout.environment,
+                probe.state(),
+            );
         }
-        self.share(plugin, &callout.live, callout.rollout);
+        self.share(&callout.live, callout.rollout);
     }
 
     /// Puts the states in force here, and where the other workers look.
-    fn share(&self, plugin: &str, live: &Live, index: usize) {
+    fn share(&self, live: &Live, index: usize) {
         let states: Vec<State> = self.probes.iter().map(Probe::state).collect();
         let (Some(rollout), Some(mut control)) =
             (live.document.rollouts().get(index), live.control_mut(index))
@@ -99,7 +103,7 @@ impl Prober {
         };
         if control.health() != states {
             let text = health::write(rollout, states.iter().copied());
-            ffi::set_shared_data(&health_key(plugin, rollout), &text);
+            ffi::set_shared_data(&health_key(&live.plugin, rollout), &text);
             control.set_health(states);
         }
     }
@@ -107,11 +111,11 @@ impl Prober {
 
 impl Live {
     /// Takes in what the worker that probes has found.
-    pub(crate) fn learn_health(&self, plugin: &str, index: usize) {
+    pub(crate) fn learn_health(&self, index: usize) {
         let Some(rollout) = self.document.rollouts().get(index) else {
             return;
         };
-        let found = ffi::shared_data(&health_key(plugin, rollout));
+        let found = ffi::shared_data(&health_key(&self.plugin, rollout));
         if let (Some((text, _)), Some(mut control)) = (found, self.control_mut(index)) {
             control.set_health(health::read(rollout, &text));
         }
@@ -121,7 +125,7 @@ impl Live {
 fn take_lease(tick: &Tick<'_>, rollout: &Rollout) -> bool {
     let key = [
         "switchover.prober.",
-        tick.plugin,
+        &tick.live.plugin,
         ".",
         rollout.id().as_str(),
     ]

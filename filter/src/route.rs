@@ -21,7 +21,6 @@ const MOST_TURNS_SKIPPED: u32 = 10_000;
 
 /// A configured route role.
 pub(crate) struct RouteRoot {
-    plugin: String,
     live: Rc<Live>,
     /// The turns, one for each rollout.
     balancers: Vec<RoundRobin>,
@@ -35,17 +34,12 @@ pub(crate) struct RouteRoot {
 
 impl RouteRoot {
     /// A role that goes on where `before` stands, and begins at a random turn where it knows nothing.
-    pub(crate) fn new(
-        plugin: &str,
-        live: Rc<Live>,
-        before: Option<&Self>,
-        random: &mut Random,
-    ) -> Self {
+    pub(crate) fn new(live: Rc<Live>, before: Option<&Self>, random: &mut Random) -> Self {
         let rollouts = live.document.rollouts().iter().enumerate();
         let balancers = rollouts
             .map(|(index, rollout)| {
                 let weights = live.weights(index);
-                log_in_force(plugin, rollout, &weights);
+                log_in_force(&live.plugin, rollout, &weights);
                 before
                     .and_then(|before| before.carried(rollout, &weights))
                     .unwrap_or_else(|| fresh(weights, random))
@@ -58,7 +52,6 @@ impl RouteRoot {
             .collect();
         let probers = rollouts.map(|_| Prober::new()).collect();
         Self {
-            plugin: plugin.to_owned(),
             live,
             recent,
             balancers,
@@ -76,9 +69,9 @@ impl RouteRoot {
         Some(self.balancers.get(index)?.succeed(weights.to_vec(), of_old))
     }
 
-    /// The name of the plugin, and its document.
-    pub(crate) fn document(&self) -> (&str, &Rc<Live>) {
-        (&self.plugin, &self.live)
+    /// The document by which it decides.
+    pub(crate) fn live(&self) -> &Rc<Live> {
+        &self.live
     }
 
     /// Looks at the clock, the other workers and the environments, and puts the weights that follow in force.
@@ -86,11 +79,9 @@ impl RouteRoot {
         let nanos = ffi::now();
         let now = Timestamp::from_nanos(nanos);
         for (index, rollout) in self.live.document.rollouts().iter().enumerate() {
-            self.live
-                .meet_others(&self.plugin, index, shared.worker, now);
+            self.live.meet_others(index, shared.worker, now);
             if let Some(prober) = self.probers.get_mut(index) {
                 let tick = Tick {
-                    plugin: &self.plugin,
                     live: &self.live,
                     index,
                     worker: shared.worker,
@@ -122,7 +113,7 @@ impl RouteRoot {
         if Rc::ptr_eq(&callout.live, &self.live)
             && let Some(prober) = self.probers.get_mut(callout.rollout)
         {
-            prober.answer(&self.plugin, callout, status);
+            prober.answer(callout, status);
         }
     }
 
@@ -203,6 +194,7 @@ impl RouteRoot {
             live: Rc::clone(&live),
             rollout: index,
             environment: route.environment,
+            attempted: None,
             started,
             trusted: route.trusted,
             is_copied,
@@ -236,7 +228,7 @@ impl RouteRoot {
                 environment: environment.name().as_str(),
                 trusted: route.trusted,
                 origin,
-                plugin: &self.plugin,
+                plugin: &live.plugin,
             };
             mark.write(scratch);
             ffi::set_property(MARK_PROPERTY, scratch);
@@ -256,14 +248,23 @@ fn fresh(weights: Vec<u32>, random: &mut Random) -> RoundRobin {
 // === impl Routed ===
 
 impl Routed {
+    /// An attempt begins in the environment of this name.
+    pub(crate) fn begin_attempt(&mut self, name: &str) {
+        let rollout = self.live.document.rollouts().get(self.rollout);
+        let environment = rollout.map(|rollout| rollout.environment(name.as_bytes()));
+        self.attempted = environment;
+    }
+
     /// Tells the client who answered.
-    pub(crate) fn respond(&mut self, plugin: &str, meters: &mut Meters) {
+    pub(crate) fn respond(&mut self, meters: &mut Meters) {
         let Some(rollout) = self.live.document.rollouts().get(self.rollout) else {
             return;
         };
         let answered = if rollout.attempts() {
-            // Where no attempt was made, nobody answered.
-            ffi::property(ANSWERED_PROPERTY).and_then(|name| rollout.environment(&name))
+            self.attempted.unwrap_or_else(|| {
+                // Where no attempt was made, nobody answered.
+                ffi::property(ANSWERED_PROPERTY).and_then(|name| rollout.environment(&name))
+            })
         } else if !rollout.may_answer_elsewhere() {
             Some(self.environment)
         } else {
@@ -283,8 +284,7 @@ impl Routed {
                 millis: now.saturating_sub(self.started) / 1_000_000,
             };
             let now = Timestamp::from_nanos(now);
-            self.live
-                .record(plugin, self.rollout, &outcome, now, meters);
+            self.live.record(self.rollout, &outcome, now, meters);
         }
     }
 

@@ -7,7 +7,7 @@ use switchover_core::attempt::Origin;
 use switchover_core::id_map::IdMap;
 use switchover_core::{CookieId, Random, Spans};
 
-use crate::attempt::{AttemptRoot, Tried};
+use crate::attempt::{AttemptRoot, Begun, Tried};
 use crate::callouts::{Callouts, Purpose, status};
 use crate::ffi::{self, Level, Map};
 use crate::library::{Library, Live};
@@ -91,6 +91,8 @@ pub(crate) struct Routed {
     pub(crate) rollout: usize,
     /// Index of the environment: the chosen one, and once it is known the one that answered.
     pub(crate) environment: usize,
+    /// Index of the environment of the last attempt that ran in this VM; the inner `None` is an unknown one.
+    pub(crate) attempted: Option<Option<usize>>,
     /// When the request came, in nanoseconds since 1970.
     pub(crate) started: u64,
     /// Whether it counts for the guard: a request that needs no key does not.
@@ -211,12 +213,12 @@ impl Vm {
         let live = Live::new(
             plugin,
             document,
-            before.map(|before| &**before.document().1),
+            before.map(|before| &**before.live()),
             self.shared.worker,
             &mut self.shared.meters,
         );
-        let root = RouteRoot::new(plugin, Rc::clone(&live), before, &mut self.shared.random);
-        self.library.publish(plugin, &live, text);
+        let root = RouteRoot::new(Rc::clone(&live), before, &mut self.shared.random);
+        self.library.publish(&live, text);
         Ok(root)
     }
 
@@ -235,8 +237,7 @@ impl Vm {
             }
             // An older one only lives on for the streams that it has.
             Some(Role::Route(route)) => {
-                let (plugin, live) = route.document();
-                if self.library.is_newest(plugin, live) {
+                if self.library.is_newest(route.live()) {
                     route.tick(&mut self.shared);
                 }
             }
@@ -256,8 +257,8 @@ impl Vm {
         match &mut root.role {
             Role::Idle => Action::Continue,
             Role::Attempt(attempt) => {
-                let tried = attempt.request(&mut self.library, shared);
-                stream.business = tried.map_or(Business::None, Business::Tried);
+                let begun = attempt.request(&mut self.library, shared);
+                self.begin_attempt(id, begun);
                 Action::Continue
             }
             Role::Route(route) => {
@@ -270,6 +271,25 @@ impl Vm {
                 stream.business = routed.map_or(Business::None, Business::Routed);
                 action
             }
+        }
+    }
+
+    /// Notes whose attempt it is where the route role finds it: in this VM, else in the stream's properties.
+    fn begin_attempt(&mut self, id: u32, begun: Option<Begun>) {
+        let Some(begun) = begun else {
+            return;
+        };
+        let is_here = begun.origin.worker == self.shared.worker;
+        match self.streams.get_mut(begun.origin.stream) {
+            Some(stream) if is_here => {
+                if let Business::Routed(routed) = &mut stream.business {
+                    routed.begin_attempt(begun.name());
+                }
+            }
+            _ => begun.tell(),
+        }
+        if let (Some(stream), Some(tried)) = (self.streams.get_mut(id), begun.tried) {
+            stream.business = Business::Tried(tried);
         }
     }
 
@@ -293,9 +313,7 @@ impl Vm {
         match &mut stream.business {
             Business::None => {}
             Business::Routed(routed) => {
-                let root = self.roots.iter().find(|root| root.id == stream.root);
-                let plugin = root.map_or("", |root| root.plugin.as_str());
-                routed.respond(plugin, meters);
+                routed.respond(meters);
             }
             Business::Tried(tried) => {
                 tried.end(status(Map::Response), meters);

@@ -7,7 +7,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -31,7 +31,18 @@ pub struct AdminState {
     filters: Mutex<Vec<FilterState>>,
     workers: usize,
     started: Instant,
-    ready: AtomicBool,
+    phase: AtomicU8,
+}
+
+/// Where the gateway stands in its life; in Envoy's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Listeners and filters are being set up.
+    Initializing,
+    /// It serves.
+    Live,
+    /// It lets requests end, and takes no new ones.
+    Draining,
 }
 
 /// Where a listener listens.
@@ -51,6 +62,20 @@ pub struct FilterState {
     /// Digests, not contents: either may hold secrets or be large.
     configuration: Option<String>,
     code: Option<String>,
+}
+
+// === impl Phase ===
+
+impl Phase {
+    const ALL: [Self; 3] = [Self::Initializing, Self::Live, Self::Draining];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Initializing => "INITIALIZING",
+            Self::Live => "LIVE",
+            Self::Draining => "DRAINING",
+        }
+    }
 }
 
 // === impl FilterState ===
@@ -83,13 +108,21 @@ impl AdminState {
             filters: Mutex::default(),
             workers,
             started: Instant::now(),
-            ready: AtomicBool::new(false),
+            phase: AtomicU8::new(Phase::Initializing as u8),
         }
     }
 
     /// Sets what `/ready` says.
-    pub fn set_ready(&self, ready: bool) {
-        self.ready.store(ready, Ordering::Relaxed);
+    pub fn set_phase(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    fn phase(&self) -> Phase {
+        let number = self.phase.load(Ordering::Relaxed);
+        let mut phases = Phase::ALL.into_iter();
+        phases
+            .find(|phase| *phase as u8 == number)
+            .unwrap_or(Phase::Initializing)
     }
 
     /// Sets what the filters run.
@@ -110,10 +143,14 @@ impl AdminState {
             .find_map(|pair| pair.strip_prefix("format="));
         match (request.uri().path(), format) {
             ("/", _) => text(StatusCode::OK, HELP.to_owned()),
-            ("/ready", _) if self.ready.load(Ordering::Relaxed) => {
-                text(StatusCode::OK, "LIVE\n".to_owned())
+            ("/ready", _) => {
+                let phase = self.phase();
+                let status = match phase {
+                    Phase::Live => StatusCode::OK,
+                    Phase::Initializing | Phase::Draining => StatusCode::SERVICE_UNAVAILABLE,
+                };
+                text(status, format!("{}\n", phase.word()))
             }
-            ("/ready", _) => text(StatusCode::SERVICE_UNAVAILABLE, "DRAINING\n".to_owned()),
             ("/stats/prometheus", _) | ("/stats", Some("prometheus")) => {
                 text(StatusCode::OK, self.gateway.process.stats.prometheus())
             }
@@ -193,14 +230,9 @@ impl AdminState {
     }
 
     fn server_info(&self) -> Value {
-        let state = if self.ready.load(Ordering::Relaxed) {
-            "LIVE"
-        } else {
-            "DRAINING"
-        };
         json!({
             "version": concat!("switchover/", env!("CARGO_PKG_VERSION")),
-            "state": state,
+            "state": self.phase().word(),
             "uptime_current_epoch": format!("{}s", self.started.elapsed().as_secs()),
             "command_line_options": {"concurrency": self.workers},
             "node": {"id": self.gateway.process.node.id, "cluster": self.gateway.process.node.cluster},

@@ -44,12 +44,13 @@ async fn gateway(engine: Engine, upstream: &Upstream) -> Gateway {
         .document(document(0))
         .without_attempt_role()
         .edit(|bootstrap| {
-            for name in ["blue", "green"] {
-                let route = bootstrap.route(name).as_object_mut().unwrap();
+            for route in bootstrap.routes() {
+                let environment = route["route"]["cluster"].clone();
+                let route = route.as_object_mut().unwrap();
                 route.remove("route");
                 route.insert(
                     "direct_response".into(),
-                    json!({"status": 200, "body": {"inline_string": name}}),
+                    json!({"status": 200, "body": {"inline_string": environment}}),
                 );
             }
         })

@@ -252,6 +252,7 @@ cases! {
             },
             "auth": {"mode": "replace", "consumers": [consumer("a", "of-the-client")]},
             "shadow": {"environment": "green", "percent": 100, "max_body": "1KiB", "paths": ["/listed"]},
+            "guard": {"environment": "green", "min_requests": 1, "max_error_rate": 0},
         }));
         let gateway = Setup::new(&[("blue", &blue), ("green", &green)])
             .variable("BLUE_KEY", "of-blue")
@@ -286,6 +287,7 @@ cases! {
             assert!(!format!("{seen:?}").contains("of-green"), "{seen:?}");
         }
         assert_eq!(gateway.metric("switchover_attempts").label("environment", "green").value().await, 0.0);
+        assert_eq!(gateway.metric("switchover_tripped").value().await, 0.0, "its failures are not the rollout's");
     }
 
     /// An upstream that never answers its copies holds nobody up.

@@ -10,6 +10,8 @@ REWRITE = [
                 "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}},
     {"remove": "api-key"},
 ]
+# The variants that run our filter.
+SWITCHOVER = ("route", "operated", "attempts", "operated-attempts")
 
 
 def typed(kind, **fields):
@@ -52,8 +54,8 @@ def filters(variant, modules):
             "filters.http.lua.v3.Lua", default_source_code={"inline_string": workload.LUA})}]
     if variant == "empty":
         return [wasm(modules["empty"], "empty", "")]
-    if variant in ("route", "attempts"):
-        text = json.dumps(workload.document(attempts=variant == "attempts"))
+    if variant in SWITCHOVER:
+        text = json.dumps(workload.document(attempts="attempts" in variant, operated="operated" in variant))
         return [wasm(modules["switchover"], "switchover.route", text)]
     return []
 
@@ -84,7 +86,7 @@ def cluster(name, port, variant, modules):
             "metadata": {"filter_metadata": {"switchover": {"environment": name}}},
         }]}]},
     }
-    if variant == "attempts":
+    if "attempts" in variant:
         codec = {"name": "envoy.filters.http.upstream_codec",
                  "typed_config": typed("filters.http.upstream_codec.v3.UpstreamCodec")}
         message["typed_extension_protocol_options"] = {

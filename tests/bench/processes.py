@@ -124,7 +124,7 @@ def check_rewriting(row, port):
     client = {"authorization": "", "api-key": workload.key(0), "mode": ""}
     if row.variant in ("none", "empty"):
         expected = [client]
-    elif row.variant in ("route", "attempts"):
+    elif row.variant in configs.SWITCHOVER:
         expected = [{"authorization": f"Bearer {credential}", "api-key": "", "mode": mode}
                     for mode, credential in workload.CREDENTIALS.items()]
     else:

@@ -8,11 +8,15 @@ TITLES = {
     "envoy/lua": "Envoy, six lines of Lua",
     "envoy/empty": "Envoy, empty SDK filter",
     "envoy/route": "Envoy, Switchover",
+    "envoy/operated": "Envoy, Switchover with schedule, guard and health",
     "envoy/attempts": "Envoy, Switchover with the attempt role",
+    "envoy/operated-attempts": "Envoy, Switchover with the attempt role, schedule, guard and health",
     "host/none": "host, no filter",
     "host/empty": "host, empty SDK filter",
     "host/route": "host, Switchover",
+    "host/operated": "host, Switchover with schedule, guard and health",
     "host/attempts": "host, Switchover with the attempt role",
+    "host/operated-attempts": "host, Switchover with the attempt role, schedule, guard and health",
     "haproxy/rewriting": "HAProxy, rewriting",
     "nginx/rewriting": "nginx, rewriting",
 }
@@ -57,11 +61,22 @@ def goals(results):
         ("Host with the filter, against HAProxy rewriting",
          paired(results, host, "haproxy/rewriting/proxied", ratio), 1.25, "×"),
         ("Host with the filter, resident memory, greatest", max(resident) / 1e6 if resident else None, 40.0, "MB"),
+        *[(f"Schedule, guard and health add to what {title} adds to {engine}",
+           grown(results, engine.lower(), variant), 1.15, "×")
+          for engine in ("Envoy", "host") for variant, title in (("route", "the filter"), ("attempts", "both roles"))],
         ("In-process, 100 consumers", nanoseconds("100"), 1000.0, "ns"),
         ("In-process, 10,000 consumers against 10", many / few if few and many else None, 1.1, "×"),
         ("Guest memory growth over 1,000,000 requests", max(growth) if growth else None, 0, "bytes"),
         ("Size of the filter", size / 1000 if size else None, 200.0, "KB"),
     ]
+
+
+def grown(results, engine, variant):
+    """How many times the added cost is what it is without schedule, guard and health; medians of the added costs."""
+    operated = "operated" if variant == "route" else f"operated-{variant}"
+    added = [paired(results, f"{engine}/{name}/proxied", f"{engine}/none/proxied", lambda a, b: a - b)
+             for name in (operated, variant)]
+    return added[0] / added[1] if None not in added and added[1] > 0 else None
 
 
 def verdict(value, limit):
@@ -106,7 +121,7 @@ def in_process_table(results):
     lines = ["| consumers | ns a request, median | hostcalls | callbacks | guest memory growth, bytes | requests |",
              "|--:|--:|--:|--:|--:|--:|"]
     for consumers, entry in results["in_process"].items():
-        lines.append(f"| {int(consumers):,} | {entry['ns_per_request_median']:,.0f} | "
+        lines.append(f"| {consumers} | {entry['ns_per_request_median']:,.0f} | "
                      f"{entry['hostcalls_per_request']:g} | {entry['callbacks_per_request']:g} | "
                      f"{entry['guest_memory_growth_bytes']:,} | {entry['requests']:,} |")
     return "\n".join(lines)

@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 
+import configs
 import inprocess
 import processes
 import report
@@ -36,7 +37,7 @@ PACKAGES = {"haproxy": "haproxy", "nginx": "nginx-light", "wrk": "wrk"}
 class Row:
     """One line of the tables."""
     engine: str   # envoy, host, haproxy, nginx
-    variant: str  # none, native, lua, empty, route, attempts, rewriting
+    variant: str  # none, native, lua, empty, rewriting, or one of configs.SWITCHOVER
     direct: bool  # answered by the proxy itself, without the service
 
     @property
@@ -48,15 +49,15 @@ class Row:
 def all_rows():
     """Every row, in the order of the tables."""
     variants = {
-        "envoy": ["none", "native", "lua", "empty", "route", "attempts"],
-        "host": ["none", "empty", "route", "attempts"],
+        "envoy": ["none", "native", "lua", "empty", *configs.SWITCHOVER],
+        "host": ["none", "empty", *configs.SWITCHOVER],
         "haproxy": ["rewriting"],
         "nginx": ["rewriting"],
     }
     # A direct response makes no attempt upstream.
     return [Row(engine, variant, direct)
             for direct in (False, True) for engine, names in variants.items() for variant in names
-            if not (direct and variant == "attempts")]
+            if not (direct and "attempts" in variant)]
 
 
 def arguments():
@@ -105,7 +106,7 @@ def find_modules(rows, in_process):
         "empty": str(pathlib.Path(guests) / "empty.wasm"),
     }
     variants = {row.variant for row in rows}
-    for name, needed in [("switchover", in_process or variants & {"route", "attempts"}), ("empty", "empty" in variants)]:
+    for name, needed in [("switchover", in_process or variants & set(configs.SWITCHOVER)), ("empty", "empty" in variants)]:
         if needed and not pathlib.Path(modules[name]).exists():
             sys.exit(f"{modules[name]} is missing: make build guests")
     return modules

@@ -33,9 +33,19 @@ def key(consumer):
     return "sk-" + hashlib.sha256(f"consumer {consumer}".encode()).hexdigest()[:48]
 
 
-def document(consumers=CONSUMERS, attempts=False):
-    """The typical rollout document: two environments, hashed keys, sticky by consumer, metrics."""
-    return {
+# A canary in the middle of its schedule, watched and probed.
+OPERATED = {
+    "schedule": {"environment": "green", "start": "2026-01-01T00:00:00Z",
+                 "steps": [{"at": "5m", "weight": 1}, {"at": "15m", "weight": 5}]},
+    "guard": {"environment": "green", "max_error_rate": 0.05, "max_p99": "2s", "worse_than_stable_by": 0.02},
+    "health": {"path": "/health", "interval": "1s"},
+}
+
+
+def document(consumers=CONSUMERS, attempts=False, operated=False):
+    """The typical rollout document: two environments, hashed keys, sticky by consumer, metrics; and if `operated`, with
+    schedule, guard and health."""
+    return (OPERATED if operated else {}) | {
         "rollout": "bench",
         "stable": "blue",
         "routing": {

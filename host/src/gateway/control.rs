@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::reload::{self, Source};
 use super::{Gateway, Options, Ready, StartError, sockets, wasm_filters};
-use crate::admin::{self, AdminState, FilterState, ListenerAddress};
+use crate::admin::{self, AdminState, FilterState, ListenerAddress, Phase};
 use crate::config::Bootstrap;
 use crate::proxy::upstream::resolve;
 use crate::proxy::worker::{self, Command};
@@ -88,7 +88,7 @@ impl Running {
             admin_address,
         };
         running.tell_admin();
-        running.admin.set_ready(true);
+        running.admin.set_phase(Phase::Live);
         Ok(running)
     }
 
@@ -166,7 +166,7 @@ impl Running {
 
     /// Accepts no more, waits for requests in progress, no longer than the limit.
     async fn drain(mut self) {
-        self.admin.set_ready(false);
+        self.admin.set_phase(Phase::Draining);
         tracing::info!("draining");
         for worker in &self.workers {
             let _ = worker.commands.send(Command::Drain);

@@ -69,9 +69,15 @@ fn configuration() -> Config {
 /// Where it is no module, or one that needs features that are off.
 pub fn precompile(module: &[u8]) -> Result<Vec<u8>, VmError> {
     let engine = wasmtime::Engine::new(&configuration()).map_err(VmError::engine)?;
-    engine
-        .precompile_module(module)
-        .map_err(|error| VmError::Compile(format!("{error:#}")))
+    engine.precompile_module(module).map_err(not_compiled)
+}
+
+/// The compiler's message, which may have many lines, as one line of a log.
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+fn not_compiled(error: wasmtime::Error) -> VmError {
+    let text = format!("{error:#}");
+    let words: Vec<_> = text.split_whitespace().collect();
+    VmError::Compile(words.join(" "))
 }
 
 impl Engine {
@@ -159,8 +165,7 @@ impl Engine {
 impl Engine {
     fn module(&self, bytes: &[u8]) -> Result<Module, VmError> {
         let Some(program) = &self.compiler else {
-            return Module::new(&self.engine, bytes)
-                .map_err(|error| VmError::Compile(format!("{error:#}")));
+            return Module::new(&self.engine, bytes).map_err(not_compiled);
         };
         let artefact = compile_apart(program, bytes)?;
         // SAFETY: the bytes come through a pipe from this very program, which has just made them with
@@ -169,8 +174,7 @@ impl Engine {
             unsafe_code,
             reason = "the only way to load what another process compiled"
         )]
-        unsafe { Module::deserialize(&self.engine, artefact) }
-            .map_err(|error| VmError::Compile(format!("{error:#}")))
+        unsafe { Module::deserialize(&self.engine, artefact) }.map_err(not_compiled)
     }
 }
 
