@@ -397,7 +397,7 @@ fn a_plan_of_the_five_phases() {
         (&["plan", file, "--svg", "/nowhere/plan.svg"], 1),
         (&["plan", "/nowhere"], 1),
         (&["plan", file, "--from", "yesterday"], 2),
-        (&["plan"], 2),
+        (&["plan"], 1),
     ] {
         let output = switchover(arguments, None);
         assert_eq!(

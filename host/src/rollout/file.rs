@@ -54,7 +54,6 @@ pub enum FileError {
 }
 
 /// A document's file, locked against other writers as long as this lives.
-#[derive(Debug)]
 pub(super) struct DocumentFile {
     path: PathBuf,
     text: String,
@@ -248,6 +247,23 @@ mod tests {
         (directory, path)
     }
 
+    /// Root's own business; nobody else may give a file away.
+    #[test]
+    fn a_file_is_replaced_with_its_owner() {
+        let (_directory, path) = file("old");
+        if std::os::unix::fs::chown(&path, Some(12_345), Some(54_321)).is_err() {
+            return;
+        }
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("a mode");
+        let open = DocumentFile::open(&path).expect("opened");
+        open.stage("new").expect("staged").commit().expect("moved");
+        let after = fs::metadata(&path).expect("a file");
+        assert_eq!(
+            (after.uid(), after.gid(), after.mode() & 0o777),
+            (12_345, 54_321, 0o600)
+        );
+    }
+
     /// What is in the directory.
     fn names(directory: &Path) -> Vec<String> {
         let entries = fs::read_dir(directory).expect("a directory");
@@ -303,7 +319,12 @@ mod tests {
     #[test]
     fn what_cannot_be_replaced_is_left_alone() {
         let (directory, path) = file("old");
-        let refusal = |path: &Path| DocumentFile::open(path).expect_err("refused").to_string();
+        let refusal = |path: &Path| {
+            DocumentFile::open(path)
+                .map(drop)
+                .expect_err("refused")
+                .to_string()
+        };
         let none = refusal(&directory.path().join("none.json"));
         assert!(
             none.contains("none.json cannot be read: No such file"),
