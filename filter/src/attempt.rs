@@ -114,16 +114,19 @@ impl Begun {
 // === impl Tried ===
 
 impl Tried {
-    /// The attempt has ended, with an answer or without.
-    pub(crate) fn end(&self, status: Option<u16>, meters: &mut Meters) {
-        let now = ffi::now();
-        let outcome = Outcome {
+    /// How the attempt has ended just now: with this status, or without an answer.
+    pub(crate) fn outcome(&self, status: Option<u16>) -> Outcome {
+        Outcome {
             environment: self.environment,
             status,
-            millis: now.saturating_sub(self.started) / 1_000_000,
-        };
-        let now = Timestamp::from_nanos(now);
-        self.live.record(self.rollout, &outcome, now, meters);
+            millis: ffi::now().saturating_sub(self.started) / 1_000_000,
+        }
+    }
+
+    /// Counts it.
+    pub(crate) fn count(&self, outcome: &Outcome, meters: &mut Meters) {
+        let now = Timestamp::from_nanos(ffi::now());
+        self.live.record(self.rollout, outcome, now, meters);
     }
 }
 

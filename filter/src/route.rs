@@ -8,7 +8,7 @@ use switchover_core::guard::Outcome;
 use switchover_core::route::{Edit, Route, Surroundings};
 use switchover_core::{Headers, Random, Recent, Reply, RoundRobin, Timestamp};
 
-use crate::attempt::HOST_ENVIRONMENT;
+use crate::attempt::{HOST_ENVIRONMENT, Tried};
 use crate::callouts::{Callout, status};
 use crate::ffi::{self, Level, Map};
 use crate::library::Live;
@@ -195,6 +195,7 @@ impl RouteRoot {
             rollout: index,
             environment: route.environment,
             attempted: None,
+            unanswered: None,
             started,
             trusted: route.trusted,
             is_copied,
@@ -249,14 +250,35 @@ fn fresh(weights: Vec<u32>, random: &mut Random) -> RoundRobin {
 
 impl Routed {
     /// An attempt begins in the environment of this name.
-    pub(crate) fn begin_attempt(&mut self, name: &str) {
+    pub(crate) fn begin_attempt(&mut self, name: &str, meters: &mut Meters) {
+        self.count_unanswered(meters);
         let rollout = self.live.document.rollouts().get(self.rollout);
         let environment = rollout.map(|rollout| rollout.environment(name.as_bytes()));
         self.attempted = environment;
     }
 
+    /// An attempt has ended without an answer. Whether that is a failure shows by what follows: hosts break attempts off
+    /// for a request's sake too, where its body turns out to be invalid, too long or too slow.
+    pub(crate) fn go_unanswered(&mut self, tried: Tried) {
+        let outcome = tried.outcome(None);
+        self.unanswered = Some(Box::new((tried, outcome)));
+    }
+
+    fn count_unanswered(&mut self, meters: &mut Meters) {
+        if let Some(unanswered) = self.unanswered.take() {
+            let (tried, outcome) = &*unanswered;
+            tried.count(outcome, meters);
+        }
+    }
+
     /// Tells the client who answered.
     pub(crate) fn respond(&mut self, meters: &mut Meters) {
+        if self.unanswered.is_some() {
+            match status(Map::Response) {
+                Some(400..=499) => self.unanswered = None,
+                _ => self.count_unanswered(meters),
+            }
+        }
         let Some(rollout) = self.live.document.rollouts().get(self.rollout) else {
             return;
         };

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use switchover_core::attempt::Origin;
+use switchover_core::guard::Outcome;
 use switchover_core::id_map::IdMap;
 use switchover_core::{CookieId, Random, Spans};
 
@@ -93,6 +94,8 @@ pub(crate) struct Routed {
     pub(crate) environment: usize,
     /// Index of the environment of the last attempt that ran in this VM; the inner `None` is an unknown one.
     pub(crate) attempted: Option<Option<usize>>,
+    /// The last attempt, where it has ended without an answer and nothing has followed yet.
+    pub(crate) unanswered: Option<Box<(Tried, Outcome)>>,
     /// When the request came, in nanoseconds since 1970.
     pub(crate) started: u64,
     /// Whether it counts for the guard: a request that needs no key does not.
@@ -283,7 +286,7 @@ impl Vm {
         match self.streams.get_mut(begun.origin.stream) {
             Some(stream) if is_here => {
                 if let Business::Routed(routed) = &mut stream.business {
-                    routed.begin_attempt(begun.name());
+                    routed.begin_attempt(begun.name(), &mut self.shared.meters);
                 }
             }
             _ => begun.tell(),
@@ -316,7 +319,8 @@ impl Vm {
                 routed.respond(meters);
             }
             Business::Tried(tried) => {
-                tried.end(status(Map::Response), meters);
+                let outcome = tried.outcome(status(Map::Response));
+                tried.count(&outcome, meters);
                 stream.business = Business::None;
             }
         }
@@ -364,8 +368,11 @@ impl Vm {
             // The host ends a request's own context before its attempts where the client has gone away: nobody's fault.
             Business::Tried(tried) => {
                 let Origin { worker, stream } = tried.origin;
-                if worker == self.shared.worker && self.streams.get_mut(stream).is_some() {
-                    tried.end(None, &mut self.shared.meters);
+                let origin = self.streams.get_mut(stream);
+                if worker == self.shared.worker
+                    && let Some(Business::Routed(routed)) = origin.map(|own| &mut own.business)
+                {
+                    routed.go_unanswered(tried);
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! The order in which guests' contexts end.
 
 use switchover_tests::raw::Raw;
-use switchover_tests::{Setup, Upstream, assert_eventually, cases, guest};
+use switchover_tests::{Gateway, Setup, Upstream, assert_eventually, cases, guest};
 
 /// Who saw what in a gateway's log, in order, from the first request on: roots that were tried have ended before.
 fn words(output: &str) -> Vec<String> {
@@ -14,6 +14,25 @@ fn words(output: &str) -> Vec<String> {
         Some(format!("{role} {word}"))
     });
     lines.skip_while(|word| word != "route request").collect()
+}
+
+/// Waits until both contexts have ended; the listener's must have been the first.
+async fn listeners_first(gateway: &Gateway) {
+    let deleted = |word: &&String| word.ends_with("delete");
+    let ended = || words(&gateway.output()).iter().filter(deleted).count() == 2;
+    assert_eventually!(ended(), "{}", gateway.output());
+    let mut seen = words(&gateway.output());
+    // When an engine writes its log relative to the others is no matter here.
+    seen.retain(|word| !word.ends_with("log"));
+    let ends = [
+        "route done",
+        "route delete",
+        "attempt done",
+        "attempt delete",
+    ];
+    let begins = ["route request", "attempt request"];
+    let expected = [&begins[..], &ends].concat();
+    assert_eq!(seen, expected);
 }
 
 cases! {
@@ -31,15 +50,25 @@ cases! {
         client.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
         assert_eventually!(blue.count() == 1, "nothing arrived");
         drop(client);
-        let ended = || words(&gateway.output()).iter().filter(|word| word.ends_with("delete")).count() == 2;
-        assert_eventually!(ended(), "{}", gateway.output());
-        let expected = [
-            "route request", "attempt request",
-            "route done", "route log", "route delete", "attempt done", "attempt delete",
-        ];
-        let seen = words(&gateway.output());
-        // When Envoy writes its access log relative to the others is no matter here.
-        let ends = |words: &[String]| words.iter().filter(|word| !word.ends_with("log")).cloned().collect::<Vec<_>>();
-        assert_eq!(ends(&seen), ends(&expected.map(String::from)));
+        listeners_first(&gateway).await;
+    }
+
+    /// The same in the middle of the request's body.
+    async fn a_client_that_leaves_its_body_ends_the_listeners_first(engine: Engine) {
+        let directory = tempfile::tempdir().unwrap();
+        let witness = guest::compile("witness", include_str!("../guests/witness.wat"), directory.path());
+        let blue = Upstream::named("blue").await;
+        let gateway = Setup::new(&[("blue", &blue)])
+            .route_guest(&witness)
+            .attempt_guest(&witness)
+            .start(engine)
+            .await;
+        let mut client = Raw::connect(gateway.address()).await;
+        client.write("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nthree").await;
+        assert_eventually!(words(&gateway.output()).contains(&"attempt request".to_owned()), "nothing began");
+        assert_eventually!(blue.connections() == 1, "no connection");
+        drop(client);
+        listeners_first(&gateway).await;
+        assert_eq!(blue.count(), 0);
     }
 }

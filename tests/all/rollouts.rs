@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use http::StatusCode;
 use serde_json::{Value, json};
 use switchover_tests::keys::consumer;
+use switchover_tests::raw::Raw;
 use switchover_tests::story::and;
 use switchover_tests::upstream::text;
 use switchover_tests::{Gateway, Setup, Upstream, assert_eventually, cases};
@@ -191,6 +192,30 @@ cases! {
         assert_eq!(gateway.metric("switchover_weight").label("environment", "green").value().await, 0.0);
         let output = gateway.output();
         assert!(output.lines().any(|line| line.contains("tripped") && line.contains("max_error_rate")), "{output}");
+    }
+
+    /// One client that sends nonsense, or leaves in the middle of it, does not trip everyone.
+    async fn broken_bodies_do_not_trip(engine: Engine) {
+        let (blue, green) = (Upstream::named("blue").await, Upstream::named("green").await);
+        let guard = json!({"environment": "green", "min_requests": 5, "max_error_rate": 0.1});
+        let mut document = document(json!({"guard": guard}));
+        document["routing"]["green"]["weight"] = json!(1);
+        document["routing"]["blue"]["weight"] = json!(0);
+        let gateway = Setup::new(&[("blue", &blue), ("green", &green)]).document(document).start(engine).await;
+        for sent in 1..=20 {
+            let mut client = Raw::connect(gateway.address()).await;
+            client.write("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n").await;
+            assert_eventually!(green.connections() == sent, "{} of {sent} began", green.connections());
+            if sent % 2 == 0 {
+                client.write("no length\r\n").await;
+                client.read_until("HTTP/1.1 400 Bad Request").await;
+            }
+        }
+        gateway.metric("switchover_request_duration_ms_count").becomes(20.0).await;
+        gateway.metric("switchover_attempts").label("environment", "green").becomes(20.0).await;
+        assert_eq!(gateway.metric("switchover_failures").value().await, 0.0);
+        assert_eq!(green_of(&gateway, 20).await, 20);
+        gateway.metric("switchover_tripped").becomes(0.0).await;
     }
 
     async fn probes_turn_green_off_and_on(engine: Engine) {

@@ -34,6 +34,9 @@ pub enum AttemptFailure {
     Error(AttemptError),
     /// An upstream filter, or the gateway, answers.
     Reply(LocalReply),
+    /// The request's own body broke off, or a filter of the listener's stopped it. Nobody holds that against the host: the
+    /// attempt's filters end with this, after the listener's, as in Envoy.
+    Body(Filters),
 }
 
 impl From<AttemptError> for AttemptFailure {
@@ -102,12 +105,20 @@ pub async fn run(
     let filters = Filters::begin(cluster, cell);
     filters.request(outgoing.is_empty()).await?;
     let exchange = exchange(&choice, cell, outgoing);
-    let (response, connection) = match per_try_timeout {
-        None => exchange.await?,
-        Some(limit) => tokio::time::timeout(limit, exchange).await.map_err(|_| {
-            stats.rq_per_try_timeout.increment();
-            AttemptFailure::Error(AttemptError::PerTryTimeout)
-        })??,
+    let outcome = match per_try_timeout {
+        None => exchange.await,
+        Some(limit) => tokio::time::timeout(limit, exchange)
+            .await
+            .unwrap_or_else(|_| {
+                stats.rq_per_try_timeout.increment();
+                Err(AttemptError::PerTryTimeout.into())
+            }),
+    };
+    let (response, connection) = match outcome {
+        Err(AttemptFailure::Error(AttemptError::RequestBody)) => {
+            return Err(AttemptFailure::Body(filters));
+        }
+        outcome => outcome?,
     };
     stats.response(response.status());
     let (parts, body) = response.into_parts();
@@ -184,7 +195,13 @@ fn outgoing_request(
 }
 
 /// The cluster's own filters on one attempt; their contexts end with it.
-struct Filters(Option<Active>);
+pub struct Filters(Option<Active>);
+
+impl std::fmt::Debug for Filters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Filters")
+    }
+}
 
 impl Filters {
     fn begin(cluster: &WorkerCluster, cell: &StreamCell) -> Self {

@@ -43,6 +43,8 @@ pub struct RequestSource {
     /// Something was sent that is not kept.
     lost: bool,
     ended: bool,
+    /// The client went away before the end.
+    left: bool,
     trailers: Option<HeaderMap>,
 }
 
@@ -81,6 +83,7 @@ impl RequestSource {
             keep: false,
             lost: false,
             ended,
+            left: false,
             trailers: None,
         }
     }
@@ -94,6 +97,12 @@ impl RequestSource {
     #[must_use]
     pub fn replayable(&self) -> bool {
         !self.lost
+    }
+
+    /// Whether the client went away before its end: there is nobody to answer.
+    #[must_use]
+    pub fn client_left(&self) -> bool {
+        self.left
     }
 
     /// Whether all of it is known and nothing comes.
@@ -169,7 +178,10 @@ impl RequestSource {
                 self.incoming = None;
                 return Poll::Ready(Ok((Bytes::new(), true)));
             }
-            Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(BodyError::Broken)),
+            Poll::Ready(Some(Err(error))) => {
+                self.left = is_disconnect(&error);
+                return Poll::Ready(Err(BodyError::Broken));
+            }
             Poll::Ready(Some(Ok(frame))) => frame,
         };
         match frame.into_data() {
@@ -285,6 +297,18 @@ impl RequestSource {
             self.kept = Vec::new();
         }
     }
+}
+
+/// Whether a body broke off with its connection; else it is not valid.
+fn is_disconnect(error: &hyper::Error) -> bool {
+    use std::io::ErrorKind;
+    let source = std::error::Error::source(error).and_then(|e| e.downcast_ref::<std::io::Error>());
+    source.is_some_and(|error| {
+        matches!(
+            error.kind(),
+            ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+        )
+    })
 }
 
 // === impl UpstreamRequestBody ===

@@ -13,7 +13,7 @@ use http::{HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
-use super::attempt::Attempt;
+use super::attempt::{Attempt, AttemptFailure};
 use super::body::RequestSource;
 use super::downstream::Client;
 use super::filters::{Active, Direction, Step};
@@ -27,6 +27,7 @@ use super::{mirror, target};
 use crate::config::route::{Forward, RouteAction, Target as RouteTarget};
 use crate::stream::head::Target;
 use crate::stream::{LocalReply, Stream, StreamCell, StreamInfo};
+use attempts::Unanswered;
 
 /// A request in progress. Dropping it ends the guests' contexts, counts it and logs it.
 pub struct Exchange {
@@ -41,6 +42,8 @@ pub struct Exchange {
     mirrors: Vec<mirror::Pending>,
     /// In flight in its cluster.
     permit: Option<Permit>,
+    /// Why the last attempt failed: kept until the listener's filters have ended.
+    failure: Option<AttemptFailure>,
 }
 
 /// A response's head that has come, and the timer of the whole exchange.
@@ -154,6 +157,7 @@ impl Exchange {
             began: Instant::now(),
             mirrors: Vec::new(),
             permit: None,
+            failure: None,
         });
         match refusal {
             None => Ok(exchange),
@@ -311,9 +315,14 @@ impl Exchange {
                 }
             }
         };
+        let left = source.borrow().client_left();
         match outcome {
             Ok(attempt) => Ok((attempt, timer)),
-            Err(reply) => {
+            Err(Unanswered { reply, failure }) => {
+                self.failure = failure;
+                if left {
+                    return Err(End::Reset);
+                }
                 // A filter on the body's way may have left an answer.
                 let left = self.cell.borrow_mut().local_reply.take();
                 Err(End::Reply(left.unwrap_or(reply)))

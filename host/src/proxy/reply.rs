@@ -88,11 +88,12 @@ pub fn gateway(error: GatewayError) -> LocalReply {
 
 /// The answer to an attempt that failed and is not followed by another; `retried` where one came before it.
 #[must_use]
-pub fn attempt(failure: AttemptFailure, retried: bool) -> LocalReply {
+pub fn attempt(failure: &AttemptFailure, retried: bool) -> LocalReply {
     use StatusCode as S;
     let error = match failure {
-        AttemptFailure::Reply(reply) => return reply,
-        AttemptFailure::Error(error) => error,
+        AttemptFailure::Reply(reply) => return reply.clone(),
+        AttemptFailure::Error(error) => *error,
+        AttemptFailure::Body(_) => AttemptError::RequestBody,
     };
     let (status, reason, details) = match error {
         AttemptError::Connect => (

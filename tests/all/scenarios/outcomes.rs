@@ -54,6 +54,30 @@ fn a_client_that_goes_away_is_no_failure() {
     assert_eq!(story.green(0, 50), 50);
 }
 
+/// The host breaks an attempt off where the request turns out to be invalid, too long or too slow, and says so to the
+/// client; that the environment did not answer it, and nobody else did, is another matter.
+#[test]
+fn an_attempt_broken_off_for_the_requests_sake_is_no_failure() {
+    let story = Story::new(1, &half());
+    let broken = |status| {
+        let mut exchange = story.simulation.request(0, get("/")).unwrap();
+        assert_eq!(exchange.header("x-deployment-mode"), "green");
+        exchange.attempt("green", story.host("green"));
+        exchange.end_attempt();
+        assert_eq!(exchange.reply(status).status(), status);
+        exchange.finish();
+    };
+    for status in [400, 408, 413].map(|status| StatusCode::from_u16(status).unwrap()) {
+        (0..50).for_each(|_| broken(status));
+    }
+    assert!(!is_tripped(&story));
+    assert_eq!(story.metric("failures", &[]), 0);
+    (0..10).for_each(|_| broken(StatusCode::SERVICE_UNAVAILABLE));
+    (0..10).for_each(|_| broken(StatusCode::GATEWAY_TIMEOUT));
+    assert!(is_tripped(&story));
+    assert_eq!(story.metric("failures", &[("environment", "green")]), 20);
+}
+
 /// They carry no credential, so that their failures say nothing of the environment.
 #[test]
 fn exempt_requests_do_not_count() {

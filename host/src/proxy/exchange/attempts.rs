@@ -14,13 +14,28 @@ use crate::proxy::upstream::{Permit, SharedCluster};
 use crate::proxy::worker::WorkerCluster;
 use crate::stream::{LocalReply, StreamCell};
 
+/// Why there is no response.
+pub(super) struct Unanswered {
+    /// The answer in its place.
+    pub(super) reply: LocalReply,
+    /// The last attempt's failure, if there was one.
+    pub(super) failure: Option<AttemptFailure>,
+}
+
+impl From<LocalReply> for Unanswered {
+    fn from(reply: LocalReply) -> Self {
+        let failure = None;
+        Self { reply, failure }
+    }
+}
+
 /// Tries hosts until one answers as the policy likes, or there are no more tries.
 pub(super) async fn run(
     cluster: &Rc<WorkerCluster>,
     cell: &StreamCell,
     policy: Option<&RetryPolicy>,
     source: &Rc<RefCell<RequestSource>>,
-) -> Result<Attempt, LocalReply> {
+) -> Result<Attempt, Unanswered> {
     let mut history = History::default();
     let mut tries = 0;
     let mut permit: Option<Permit> = None;
@@ -45,7 +60,10 @@ pub(super) async fn run(
             permit.is_some().then_some(policy)
         });
         let Some(policy) = next else {
-            return outcome.map_err(|failure| failed(failure, tries > 0));
+            return outcome.map_err(|failure| Unanswered {
+                reply: failed(&failure, tries > 0),
+                failure: Some(failure),
+            });
         };
         tries += 1;
         let pause = match &outcome {
