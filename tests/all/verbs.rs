@@ -106,6 +106,10 @@ fn a_rollout_from_deploy_to_finish() {
         .replace(
             "\"attempts\": true",
             "\"attempts\": true,\n            \"resume\": 2,\n            \"rollback\": false",
+        )
+        .replace(
+            "\"guard\": {\"environment\": \"green\"",
+            "\"guard\": {\"environment\": \"blue\"",
         );
     assert_eq!(read(&path), expected);
     assert_eq!(

@@ -37,6 +37,14 @@ pub enum FileError {
         /// What it is, and what would be right.
         message: String,
     },
+    /// Its directory cannot be locked against other writers.
+    #[error("{} cannot be locked against other writers: {error}", path.display())]
+    Lock {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
     /// Another process holds the lock.
     #[error("another process has been changing a document in {} for {LOCK_LIMIT:?}; try again", .0.display())]
     Locked(PathBuf),
@@ -227,7 +235,12 @@ fn lock(path: &Path) -> Result<File, FileError> {
     loop {
         match handle.try_lock() {
             Ok(()) => return Ok(handle),
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
+            Err(TryLockError::Error(error)) => {
+                return Err(FileError::Lock {
+                    path: directory.to_owned(),
+                    error,
+                });
+            }
             Err(TryLockError::WouldBlock) if start.elapsed() > LOCK_LIMIT => {
                 return Err(FileError::Locked(directory.to_owned()));
             }

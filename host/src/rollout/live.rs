@@ -97,7 +97,10 @@ impl Admin {
         let has_scheme = text.contains("://");
         let scheme = if has_scheme { "" } else { "http://" };
         let uri: Uri = [scheme, text].concat().parse().map_err(|_| expected())?;
-        let authority = uri.authority().filter(|a| !a.as_str().contains('@'));
+        let authority = uri.authority().filter(|authority| {
+            // A bare word is hardly a host with port 80.
+            !authority.as_str().contains('@') && (has_scheme || authority.port().is_some())
+        });
         match (uri.scheme_str(), authority, uri.path_and_query()) {
             (Some("http"), Some(authority), path)
                 if !authority.host().is_empty() && path.is_none_or(|path| path.as_str() == "/") =>
