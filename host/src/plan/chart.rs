@@ -2,7 +2,7 @@
 
 use plotters::prelude::{
     ChartBuilder, Color as _, IntoDrawingArea as _, LineSeries, Palette, Palette99, PathElement,
-    SVGBackend, WHITE,
+    SVGBackend, SeriesLabelPosition, WHITE,
 };
 use plotters::style::{BLACK, IntoFont as _, RGBAColor};
 use switchover_core::Duration;
@@ -73,6 +73,8 @@ fn draw(plan: &Plan, text: &mut String) -> Result<(), Box<dyn std::error::Error>
     let mesh = &mut chart.configure_mesh();
     mesh.x_desc("minutes")
         .y_desc("percent")
+        .x_label_formatter(&|minutes| format!("{minutes}"))
+        .y_label_formatter(&|percent| format!("{percent}"))
         .light_line_style(WHITE)
         .draw()?;
     for (index, name) in plan.environments.iter().enumerate() {
@@ -100,6 +102,8 @@ fn draw(plan: &Plan, text: &mut String) -> Result<(), Box<dyn std::error::Error>
     }
     chart
         .configure_series_labels()
+        // A canary's lines meet in the middle and on the right.
+        .position(SeriesLabelPosition::MiddleLeft)
         .border_style(BLACK)
         .background_style(WHITE)
         .draw()?;
