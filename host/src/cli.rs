@@ -4,6 +4,7 @@ mod bench;
 mod check;
 mod compile;
 mod demo;
+mod drill;
 mod plan;
 mod rollout;
 mod schema;
@@ -46,6 +47,8 @@ enum Verb {
     Schema(schema::SchemaArgs),
     /// Run two demo upstreams and a gateway in front of them.
     Demo(demo::DemoArgs),
+    /// Run the whole story of a rollout under load, and measure it.
+    Drill(drill::DrillArgs),
     /// Run an OpenAI-shaped upstream whose faults can be set.
     DemoUpstream(crate::demo::Args),
     /// Compile a module from standard input to standard output, for the gateway's own use.
@@ -65,6 +68,7 @@ pub fn run() -> ExitCode {
         Verb::Compile => compile::run(),
         Verb::Schema(args) => schema::run(&args),
         Verb::Demo(args) => demo::run(&args),
+        Verb::Drill(args) => drill::run(&args),
         Verb::DemoUpstream(args) => demo::upstream(args),
     };
     outcome.unwrap_or_else(|error| {

@@ -5,6 +5,7 @@ pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod drill;
 pub mod gateway;
 pub mod plan;
 pub mod process;

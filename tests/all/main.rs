@@ -7,6 +7,7 @@ mod contexts;
 mod credentials;
 mod demo;
 mod drain;
+mod drill;
 mod failover;
 mod failures;
 mod fleet;

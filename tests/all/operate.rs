@@ -163,6 +163,7 @@ cases! {
     async fn status_shows_what_a_proxy_does(engine: Engine) {
         let upstreams = both().await;
         let gateway = start(engine, document(20), &upstreams).await;
+        assert_eventually!(status(&gateway).await["proxies"][0]["follows"] == true, "without traffic: {}", status(&gateway).await);
         greens(&gateway).await;
         assert_eventually!(status(&gateway).await["proxies"][0]["environments"][1]["requests"] == 20.0, "{}", status(&gateway).await);
         let shown = status(&gateway).await;
@@ -221,40 +222,59 @@ cases! {
         assert!(!String::from_utf8_lossy(&watcher.stdout).contains("rolled back"), "{watcher:?}");
         assert_eventually!(greens(&gateway).await == 50, "green did not get its share back");
     }
+}
 
-    /// From the verb's start to the last request that reaches green, under the load of all connections.
-    async fn a_rollback_takes_a_moment(engine: Engine) {
-        let bound = match engine {
-            Engine::Host => Duration::from_millis(50),
-            Engine::Envoy => Duration::from_millis(250),
-        };
-        let last = Arc::new(Mutex::new(Instant::now()));
-        let seen = Arc::clone(&last);
-        let blue = Upstream::named("blue").await;
-        let green = Upstream::start(move |_| {
-            *seen.lock().unwrap() = Instant::now();
-            async { text(StatusCode::OK, "green") }
-        })
+/// From the verb's start to the last request that reaches green, under the load of all connections.
+async fn a_rollback_takes_a_moment(engine: Engine) {
+    let bound = match engine {
+        Engine::Host => Duration::from_millis(50),
+        Engine::Envoy => Duration::from_millis(250),
+    };
+    let last = Arc::new(Mutex::new(Instant::now()));
+    let seen = Arc::clone(&last);
+    let blue = Upstream::named("blue").await;
+    let green = Upstream::start(move |_| {
+        *seen.lock().unwrap() = Instant::now();
+        async { text(StatusCode::OK, "green") }
+    })
+    .await;
+    let gateway = Setup::new(&[("blue", &blue), ("green", &green)])
+        .document(document(50))
+        .workers(2)
+        .start(engine)
         .await;
-        let gateway = Setup::new(&[("blue", &blue), ("green", &green)]).document(document(50)).workers(2).start(engine).await;
-        let load = Load::start(&gateway);
-        let mut taken = Vec::new();
-        for _ in 0..RUNS {
-            let before = green.count();
-            assert_eventually!(green.count() > before + 50, "green gets no requests");
-            let begun = Instant::now();
-            rollout(&gateway, &["rollback"]).await;
-            // Longer than any rollback may take: what comes later would be seen.
-            tokio::time::sleep(bound * 4).await;
-            taken.push(last.lock().unwrap().saturating_duration_since(begun));
-            rollout(&gateway, &["resume"]).await;
-        }
-        let requests = load.end().await;
-        taken.sort_unstable();
-        let (median, most) = (taken[RUNS / 2], taken[RUNS - 1]);
-        println!("{engine:?}: rollback to the last request at green: median {median:?}, most {most:?}; {requests} requests, none failed");
-        assert!(median <= bound && most <= bound * 3, "median {median:?}, most {most:?} of {taken:?}");
+    let load = Load::start(&gateway);
+    let mut taken = Vec::new();
+    for _ in 0..RUNS {
+        let before = green.count();
+        assert_eventually!(green.count() > before + 50, "green gets no requests");
+        let begun = Instant::now();
+        rollout(&gateway, &["rollback"]).await;
+        // Longer than any rollback may take: what comes later would be seen.
+        tokio::time::sleep(bound * 4).await;
+        taken.push(last.lock().unwrap().saturating_duration_since(begun));
+        rollout(&gateway, &["resume"]).await;
     }
+    let requests = load.end().await;
+    taken.sort_unstable();
+    let (median, most) = (taken[RUNS / 2], taken[RUNS - 1]);
+    println!(
+        "{engine:?}: rollback to the last request at green: median {median:?}, most {most:?}; {requests} requests, none failed"
+    );
+    assert!(
+        median <= bound && most <= bound * 3,
+        "median {median:?}, most {most:?} of {taken:?}"
+    );
+}
+
+#[test]
+fn a_rollback_takes_a_moment_on_the_host() {
+    switchover_tests::run_alone(a_rollback_takes_a_moment(Engine::Host));
+}
+
+#[test]
+fn a_rollback_takes_a_moment_on_envoy() {
+    switchover_tests::run_alone(a_rollback_takes_a_moment(Engine::Envoy));
 }
 
 /// Told to end, a watcher does.

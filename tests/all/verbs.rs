@@ -106,6 +106,10 @@ fn a_rollout_from_deploy_to_finish() {
         .replace(
             "\"attempts\": true",
             "\"attempts\": true,\n            \"resume\": 2,\n            \"rollback\": false",
+        )
+        .replace(
+            "\"guard\": {\"environment\": \"green\"",
+            "\"guard\": {\"environment\": \"blue\"",
         );
     assert_eq!(read(&path), expected);
     assert_eq!(
@@ -397,7 +401,7 @@ fn a_plan_of_the_five_phases() {
         (&["plan", file, "--svg", "/nowhere/plan.svg"], 1),
         (&["plan", "/nowhere"], 1),
         (&["plan", file, "--from", "yesterday"], 2),
-        (&["plan"], 2),
+        (&["plan"], 1),
     ] {
         let output = switchover(arguments, None);
         assert_eq!(

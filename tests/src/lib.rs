@@ -21,6 +21,7 @@ pub mod story;
 pub mod upstream;
 
 use std::future::Future;
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 pub use client::{Client, Reply};
@@ -108,11 +109,28 @@ macro_rules! assert_eventually {
     }};
 }
 
+/// Cases that run beside each other hold it together, one that must be alone holds it by itself.
+static MACHINE: RwLock<()> = RwLock::new(());
+
 /// Runs a case to its end on a runtime of its own.
 ///
 /// # Panics
 /// Where the case does, or takes longer than two minutes.
 pub fn run(case: impl Future<Output = ()>) {
+    let _together = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
+    run_to_end(case);
+}
+
+/// The same while no other case of this process runs, for one that measures time.
+///
+/// # Panics
+/// As [`run`].
+pub fn run_alone(case: impl Future<Output = ()>) {
+    let _alone = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
+    run_to_end(case);
+}
+
+fn run_to_end(case: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -162,7 +162,7 @@ pub fn write(rollout: &Rollout, states: impl Iterator<Item = State>) -> Vec<u8> 
     text
 }
 
-/// The states in a text of [`write`], of another document perhaps, in the environments' order.
+/// The states in a text of [`write()`], of another document perhaps, in the environments' order.
 #[must_use]
 pub fn read(rollout: &Rollout, text: &[u8]) -> Vec<State> {
     let of = |name: &[u8]| {

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 use switchover_core::{Duration, Timestamp};
 
-use super::rollout::duration;
+use super::rollout::{OnDocument, duration};
 use super::table;
 use crate::plan::{Plan, Span, chart, simulate};
 use crate::rollout::{Loaded, shares, timestamp};
@@ -23,8 +23,8 @@ const MOST_KEYS: usize = 10_000_000;
 /// Arguments of `switchover plan`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Keys are what the document's `sticky` takes from requests: consumers, users, sessions. Each is in the environment in
-which the filter would put it. A key moves only to an environment whose share rose or from one whose share fell.
+    after_help = "Keys are what the document's `sticky` takes from requests: consumers, users, sessions. Each is in the \
+environment in which the filter would put it. A key moves only to an environment whose share rose or from one whose share fell.
 
 Examples:
   switchover plan envoy/demo.ecds.yaml
@@ -32,15 +32,12 @@ Examples:
   switchover plan rollout.json --from 2026-11-22T20:00:00Z --svg plan.svg
   switchover plan rollout.json --json | jq '.rows[].keys'
 
-Exit code: 0 where all properties hold (warnings may be printed), 1 where one is violated or there is no right document,
-2 for wrong arguments."
+Exit code: 0 where all properties hold (warnings may be printed), 1 where one is violated or there is \
+no right document, 2 for wrong arguments."
 )]
 pub(super) struct PlanArgs {
-    /// The rollout document, or the ECDS file that holds it
-    document: PathBuf,
-    /// The rollout's id, where the document has several
-    #[arg(long, value_name = "ID")]
-    rollout: Option<String>,
+    #[command(flatten)]
+    on: OnDocument,
     /// A file with a key on each line, or how many to make up
     #[arg(long, value_name = "FILE|N", default_value = "10000")]
     keys: String,
@@ -63,23 +60,24 @@ pub(super) struct PlanArgs {
 /// # Errors
 /// There is no right document, the keys cannot be read, or the chart cannot be written.
 pub(super) fn run(args: &PlanArgs) -> Result<ExitCode> {
-    let loaded = Loaded::read(&args.document)?;
-    let named = loaded.named(args.rollout.as_deref())?;
+    let path = args.on.path()?;
+    let loaded = Loaded::read(&path)?;
+    let named = loaded.named(args.on.rollout.as_deref())?;
     let span = Span {
         from: args.from,
         length: args.length,
         now: timestamp(SystemTime::now()),
     };
     let plan = simulate(&named, &keys(&args.keys)?, span);
-    if let Some(path) = &args.svg {
+    if let Some(svg) = &args.svg {
         let drawn = chart::svg(&plan).map_err(anyhow::Error::msg)?;
-        std::fs::write(path, drawn)
-            .with_context(|| format!("{} cannot be written", path.display()))?;
+        std::fs::write(svg, drawn)
+            .with_context(|| format!("{} cannot be written", svg.display()))?;
     }
     let mut out = anstream::stdout().lock();
     if args.json {
         let mut value = json!(plan);
-        value["document"] = args.document.to_string_lossy().into();
+        value["document"] = path.to_string_lossy().into();
         writeln!(out, "{value:#}")?;
     } else {
         text(&mut out, &plan)?;

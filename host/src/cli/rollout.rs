@@ -32,13 +32,14 @@ Examples:
   switchover rollout finish                 green becomes stable
   switchover rollout set green=12.5         a fixed share instead of a schedule
 
-DOCUMENT is a rollout document in JSON, or the ECDS file (YAML or JSON) that holds it; all else in the file stays byte
-for byte. It is named last, with --document, or by SWITCHOVER_DOCUMENT. A change is checked, written beside the file and
-moved onto it, which is what the gateway notices; one that `switchover check` refuses is not written. Each change is a
-line in DOCUMENT.audit.jsonl; SWITCHOVER_OPERATOR says who made it, else the login name.
+DOCUMENT is a rollout document in JSON, or the ECDS file (YAML or JSON) that holds it; all else in \
+the file stays byte for byte. It is named last, with --document, or by SWITCHOVER_DOCUMENT. A change \
+is checked, written beside the file and moved onto it, which is what the gateway notices; one that \
+`switchover check` refuses is not written. Each change is a line in DOCUMENT.audit.jsonl; \
+SWITCHOVER_OPERATOR says who made it, else the login name.
 
-Exit code: 0 where the document says what was asked for, 1 where the verb was refused or failed and the document is as
-it was, 2 for wrong arguments.";
+Exit code: 0 where the document says what was asked for, 1 where the verb was refused or failed and \
+the document is as it was, 2 for wrong arguments.";
 
 /// Arguments of `switchover rollout`.
 #[derive(Debug, Args)]
@@ -74,7 +75,7 @@ enum RolloutVerb {
 
 /// The document.
 #[derive(Debug, Args)]
-struct OnDocument {
+pub(super) struct OnDocument {
     /// The rollout document, or the ECDS file that holds it
     #[arg(value_name = "DOCUMENT")]
     file: Option<PathBuf>,
@@ -83,7 +84,7 @@ struct OnDocument {
     document: Option<PathBuf>,
     /// The rollout's id, where the document has several
     #[arg(long, value_name = "ID")]
-    rollout: Option<String>,
+    pub(super) rollout: Option<String>,
 }
 
 /// What every verb that changes something takes.
@@ -151,8 +152,8 @@ struct SetArgs {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The weights become 100 and 0, the schedule and shadow copies end, and the guard watches the environment that was
-stable, where the next version goes.
+    after_help = "The weights become 100 and 0, the schedule and shadow copies end, and the guard watches the \
+environment that was stable, where the next version goes.
 
 Examples:
   switchover rollout finish envoy/demo.ecds.yaml"
@@ -224,7 +225,7 @@ pub(super) fn run(args: RolloutArgs) -> Result<ExitCode> {
 
 impl OnDocument {
     /// The document's file.
-    fn path(&self) -> Result<PathBuf> {
+    pub(super) fn path(&self) -> Result<PathBuf> {
         let named = self.file.clone().or_else(|| self.document.clone());
         let variable = || std::env::var_os(DOCUMENT).filter(|name| !name.is_empty());
         named

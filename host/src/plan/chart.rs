@@ -4,7 +4,7 @@ use plotters::prelude::{
     ChartBuilder, Color as _, IntoDrawingArea as _, LineSeries, Palette, Palette99, PathElement,
     SVGBackend, WHITE,
 };
-use plotters::style::{BLACK, IntoFont as _};
+use plotters::style::{BLACK, IntoFont as _, RGBAColor};
 use switchover_core::Duration;
 use switchover_core::document::Rollout;
 
@@ -15,6 +15,10 @@ use crate::rollout::shares;
 const TERMINAL: (u32, u32) = (72, 12);
 /// The size of the SVG, in pixels.
 const SIZE: (u32, u32) = (960, 480);
+
+/// The colours of the environments that are called after one.
+const BLUE: RGBAColor = RGBAColor(31, 119, 180, 1.0);
+const GREEN: RGBAColor = RGBAColor(44, 160, 44, 1.0);
 
 /// The environment's share over time, as lines of text.
 #[must_use]
@@ -72,7 +76,11 @@ fn draw(plan: &Plan, text: &mut String) -> Result<(), Box<dyn std::error::Error>
         .light_line_style(WHITE)
         .draw()?;
     for (index, name) in plan.environments.iter().enumerate() {
-        let colour = Palette99::pick(index).to_rgba();
+        let colour = match name.as_str() {
+            "blue" => BLUE,
+            "green" => GREEN,
+            _ => Palette99::pick(index).to_rgba(),
+        };
         let mut points = Vec::new();
         for row in &plan.rows {
             let share = row

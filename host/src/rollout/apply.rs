@@ -1,10 +1,14 @@
 //! From a verb to the members that it changes, or to why it makes no sense now.
 
+mod deploy;
+mod nonsense;
 mod schedule;
 
-use serde_json::{Value, json};
-use switchover_core::document::{Document, Label, Rollout, RolloutId};
+use serde_json::Value;
+use switchover_core::document::{Document, Label, Rollout};
 use switchover_core::{Share, Timestamp};
+
+pub use nonsense::Nonsense;
 
 use super::edit::Edit;
 use super::{Named, Verb, shares};
@@ -18,110 +22,6 @@ pub(super) struct Plan {
     pub(super) edits: Vec<Edit>,
     /// What it means, a sentence each.
     pub(super) notes: Vec<String>,
-}
-
-/// A verb that makes no sense now, and what would.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Nonsense {
-    /// No such environment.
-    #[error("there is no environment {name:?}, only {}", known.join(", "))]
-    UnknownEnvironment {
-        /// What was asked for.
-        name: String,
-        /// What there is.
-        known: Vec<String>,
-    },
-    /// The stable environment takes what the others leave.
-    #[error("{stable} is stable, and takes what the others leave; name another environment: {}", others.join(", "))]
-    Stable {
-        /// The stable environment.
-        stable: String,
-        /// The others.
-        others: Vec<String>,
-    },
-    /// It is not clear which is meant.
-    #[error("name the environment with `--environment`: {}", .0.join(", "))]
-    NotNamed(Vec<String>),
-    /// The stable environment is the only one.
-    #[error("{0} is the only environment; there is nothing to switch to")]
-    Alone(String),
-    /// The shares would be more than everything.
-    #[error("{environment} can have at most {}: the rest belongs to other environments than {stable}; set those first", shares::percent(*most))]
-    TooMuch {
-        /// The environment.
-        environment: String,
-        /// The most that it can have.
-        most: Share,
-        /// The stable environment.
-        stable: String,
-    },
-    /// The version cannot be written.
-    #[error(
-        "{0:?} is no version: expected 1 to 64 printable ASCII characters, no space at either end"
-    )]
-    Version(String),
-    /// The id cannot be written, or is taken.
-    #[error("{id:?} cannot be the new rollout's id: {why}")]
-    Id {
-        /// The id.
-        id: String,
-        /// Why not.
-        why: &'static str,
-    },
-    /// There is no schedule.
-    #[error("there is no schedule to {0}; `start` one, or `set` a share")]
-    NoSchedule(&'static str),
-    /// The schedule runs.
-    #[error("the schedule runs already: {environment} gets {}; `promote` or `pause` it, or `set {environment}=0` first to start over", shares::percent(*share))]
-    Running {
-        /// Its environment.
-        environment: String,
-        /// Its share now.
-        share: Share,
-    },
-    /// The schedule has reached its last step.
-    #[error("the schedule is at its end: {environment} gets {}; {}", shares::percent(*share), at_the_end(*share))]
-    AtTheEnd {
-        /// Its environment.
-        environment: String,
-        /// Its share now.
-        share: Share,
-    },
-    /// The schedule is paused.
-    #[error("the schedule is paused already, since {0}; `resume` lets it go on")]
-    Paused(String),
-    /// All goes to stable.
-    #[error(
-        "everything goes to {0} since a rollback; `resume` ends it, or `deploy` a version that is right"
-    )]
-    RolledBack(String),
-    /// The steps do not fit.
-    #[error("{over} is too short for {steps} steps that are at least a millisecond apart")]
-    TooShort {
-        /// How long it should take.
-        over: String,
-        /// How many steps there are.
-        steps: usize,
-    },
-    /// The new version does not have all of the traffic.
-    #[error("{environment} gets {} of the traffic; `promote` it to 100 %, or `set {environment}=100`, before it becomes stable", shares::percent(*share))]
-    NotDone {
-        /// The environment.
-        environment: String,
-        /// Its share now.
-        share: Share,
-    },
-    /// There is no higher number.
-    #[error("the count of resumes cannot be raised above {0}; `deploy` begins a new rollout")]
-    TooManyResumes(u32),
-}
-
-fn at_the_end(share: Share) -> &'static str {
-    if share == Share::ALL {
-        "`finish` makes it stable"
-    } else {
-        "`set` gives it another share"
-    }
 }
 
 /// A rollout at an instant.
@@ -302,103 +202,9 @@ impl Site<'_> {
         Ok(self.plan(edits, notes))
     }
 
-    fn deploy(
-        &self,
-        name: &str,
-        version: &str,
-        id: Option<&str>,
-        document: &Document,
-    ) -> Result<Plan, Nonsense> {
-        let environment = self.environment(name)?;
-        if Label::new(version).is_none() {
-            return Err(Nonsense::Version(version.to_owned()));
-        }
-        let id = match id {
-            Some(id) => self.checked_id(id, document)?,
-            None => self.derived_id(version, document),
-        };
-        let shares = self.with_share(environment, Share::NONE)?;
-        let mut edits = vec![
-            Edit::set(&["routing", name, "version"], version),
-            Edit::set(&["rollout"], id.as_str()),
-        ];
-        edits.extend(self.weights(&shares));
-        let old = self.version(environment);
-        let was = old.map_or(String::new(), |old| format!(" (was {old})"));
-        let mut notes = vec![
-            format!(
-                "{name} is {version}{was}, without traffic; `start` or `set {name}=1` gives it some"
-            ),
-            format!(
-                "the rollout is {id} (was {}): new first users, and no latch is tripped",
-                self.named.id()
-            ),
-        ];
-        self.end_schedule(&mut edits, &mut notes);
-        self.end_rollback(&mut edits);
-        Ok(Plan {
-            rollout: id,
-            edits,
-            notes,
-        })
-    }
-
     fn version(&self, environment: usize) -> Option<&str> {
         let environment = self.rollout.environments().get(environment)?;
         environment.version().map(Label::as_str)
-    }
-
-    fn checked_id(&self, id: &str, document: &Document) -> Result<String, Nonsense> {
-        let refuse = |why| {
-            Err(Nonsense::Id {
-                id: id.to_owned(),
-                why,
-            })
-        };
-        if RolloutId::new(id).is_none() {
-            return refuse("expected 1 to 64 of the characters A-Z, a-z, 0-9, `.`, `_` and `-`");
-        }
-        if document.rollout(id).is_some() {
-            return refuse("a rollout of this document has it; a new one picks new first users");
-        }
-        Ok(id.to_owned())
-    }
-
-    /// The old id with the new version in the place of an old one, or behind it; with a number where that is taken.
-    fn derived_id(&self, version: &str, document: &Document) -> String {
-        let word = |text: &str| -> String {
-            let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-            text.chars()
-                .map(|c| if allowed(c) { c } else { '-' })
-                .collect()
-        };
-        let id = self.named.id();
-        let versions = (0..self.rollout.environments().len()).filter_map(|e| self.version(e));
-        // A version may have been deployed before, with a number behind it.
-        let without_number = match id.rsplit_once("-r") {
-            Some((rest, number)) if number.parse::<u32>().is_ok() => rest,
-            _ => id,
-        };
-        let base = versions
-            .filter_map(|old| without_number.strip_suffix(&word(old))?.strip_suffix('-'))
-            .min_by_key(|base| base.len())
-            .unwrap_or(id);
-        let numbered = |number: u32| {
-            let ending = match number {
-                1 => format!("-{}", word(version)),
-                _ => format!("-{}-r{number}", word(version)),
-            };
-            let room = 64_usize.saturating_sub(ending.len());
-            let base = base.get(..room.min(base.len())).unwrap_or_default();
-            let whole = base.to_owned() + &ending;
-            whole
-                .get(whole.len().saturating_sub(64)..)
-                .unwrap_or_default()
-                .to_owned()
-        };
-        let mut ids = (1..).map(numbered);
-        ids.find(|id| document.rollout(id).is_none())
-            .unwrap_or_default()
     }
 
     /// Everything to stable; the schedule's clock stands still meanwhile, so that `resume` goes on where it stood.
@@ -467,14 +273,5 @@ impl Site<'_> {
             "if the gateway's last route, without a match, leads to {old}, let it lead to {new} before {old} is taken down"
         ));
         Ok(self.plan(edits, notes))
-    }
-
-    /// The default phases, or other steps, as the document writes them.
-    fn steps(steps: &[(u64, Value)]) -> Value {
-        let step = |(at, weight): &(u64, Value)| {
-            let at = shares::duration(switchover_core::Duration::from_millis(*at));
-            json!({"at": at, "weight": weight})
-        };
-        steps.iter().map(step).collect()
     }
 }

@@ -37,6 +37,14 @@ pub enum FileError {
         /// What it is, and what would be right.
         message: String,
     },
+    /// Its directory cannot be locked against other writers.
+    #[error("{} cannot be locked against other writers: {error}", path.display())]
+    Lock {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
     /// Another process holds the lock.
     #[error("another process has been changing a document in {} for {LOCK_LIMIT:?}; try again", .0.display())]
     Locked(PathBuf),
@@ -54,7 +62,6 @@ pub enum FileError {
 }
 
 /// A document's file, locked against other writers as long as this lives.
-#[derive(Debug)]
 pub(super) struct DocumentFile {
     path: PathBuf,
     text: String,
@@ -228,7 +235,12 @@ fn lock(path: &Path) -> Result<File, FileError> {
     loop {
         match handle.try_lock() {
             Ok(()) => return Ok(handle),
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
+            Err(TryLockError::Error(error)) => {
+                return Err(FileError::Lock {
+                    path: directory.to_owned(),
+                    error,
+                });
+            }
             Err(TryLockError::WouldBlock) if start.elapsed() > LOCK_LIMIT => {
                 return Err(FileError::Locked(directory.to_owned()));
             }
@@ -246,6 +258,23 @@ mod tests {
         let path = directory.path().join("rollout.json");
         fs::write(&path, text).expect("written");
         (directory, path)
+    }
+
+    /// Root's own business; nobody else may give a file away.
+    #[test]
+    fn a_file_is_replaced_with_its_owner() {
+        let (_directory, path) = file("old");
+        if std::os::unix::fs::chown(&path, Some(12_345), Some(54_321)).is_err() {
+            return;
+        }
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("a mode");
+        let open = DocumentFile::open(&path).expect("opened");
+        open.stage("new").expect("staged").commit().expect("moved");
+        let after = fs::metadata(&path).expect("a file");
+        assert_eq!(
+            (after.uid(), after.gid(), after.mode() & 0o777),
+            (12_345, 54_321, 0o600)
+        );
     }
 
     /// What is in the directory.
@@ -303,7 +332,12 @@ mod tests {
     #[test]
     fn what_cannot_be_replaced_is_left_alone() {
         let (directory, path) = file("old");
-        let refusal = |path: &Path| DocumentFile::open(path).expect_err("refused").to_string();
+        let refusal = |path: &Path| {
+            DocumentFile::open(path)
+                .map(drop)
+                .expect_err("refused")
+                .to_string()
+        };
         let none = refusal(&directory.path().join("none.json"));
         assert!(
             none.contains("none.json cannot be read: No such file"),

@@ -23,10 +23,6 @@ const LIMIT: Duration = Duration::from_secs(2);
 const SIZE_LIMIT: usize = 32 << 20;
 /// Only Switchover's families, where the admin server knows the parameter, as Envoy's does.
 const PATH: &str = "/stats/prometheus?filter=switchover";
-/// How far apart a proxy's planned share and ours may be, in hundredths of a percent: a linear ramp moves on between
-/// the proxy's tick and our clock.
-const NEAR: u32 = 50;
-
 /// The admin server of a proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admin {
@@ -101,7 +97,10 @@ impl Admin {
         let has_scheme = text.contains("://");
         let scheme = if has_scheme { "" } else { "http://" };
         let uri: Uri = [scheme, text].concat().parse().map_err(|_| expected())?;
-        let authority = uri.authority().filter(|a| !a.as_str().contains('@'));
+        let authority = uri.authority().filter(|authority| {
+            // A bare word is hardly a host with port 80.
+            !authority.as_str().contains('@') && (has_scheme || authority.port().is_some())
+        });
         match (uri.scheme_str(), authority, uri.path_and_query()) {
             (Some("http"), Some(authority), path)
                 if !authority.host().is_empty() && path.is_none_or(|path| path.as_str() == "/") =>
@@ -205,8 +204,11 @@ impl Figures {
         });
         let planned_alike = |environment: &super::status::Environment| {
             let planned = sum("weight_planned", Some(&environment.name)).map(share);
-            planned.is_some_and(|Percent(p)| {
-                p.hundredths().abs_diff(environment.share.hundredths()) <= NEAR
+            let (least, most) = environment.about;
+            // One of our shares, and theirs, may be rounded up.
+            planned.is_some_and(|Percent(planned)| {
+                let planned = planned.hundredths();
+                planned + 1 >= least.hundredths() && planned <= most.hundredths() + 1
             })
         };
         Self {

@@ -6,6 +6,9 @@ use switchover_core::{Share, Timestamp};
 
 use super::{Named, rfc3339, shares};
 
+/// How far proxies may be from our clock, in milliseconds; their ticks are a quarter of it apart.
+const MOMENT: i64 = 1000;
+
 /// A rollout at an instant.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Status {
@@ -55,6 +58,9 @@ pub struct Environment {
     /// Its share of all traffic in percent, by document and clock.
     #[serde(serialize_with = "as_percent")]
     pub share: Share,
+    /// The least and the most that its share is within a moment, for proxies whose clock or tick is not ours.
+    #[serde(skip)]
+    pub(super) about: (Share, Share),
 }
 
 /// A schedule.
@@ -101,17 +107,24 @@ impl Status {
     #[must_use]
     pub fn at(named: &Named<'_>, now: Timestamp) -> Self {
         let rollout = named.rollout();
-        let shares = shares::of_weights(&rollout.weights_at(now));
+        let [before, shares, after] = [-MOMENT, 0, MOMENT].map(|millis| {
+            let at = Timestamp::from_millis(now.as_millis().saturating_add(millis));
+            shares::of_weights(&rollout.weights_at(at))
+        });
+        let about = before.into_iter().zip(&shares).zip(after);
+        let about = about.map(|((a, b), c)| (a.min(*b).min(c), a.max(*b).max(c)));
+        let shares = shares.iter().copied().zip(about);
         let environments = rollout.environments().iter().zip(shares).enumerate();
         Self {
             rollout: named.id().to_owned(),
             phase: Phase::of(named, now),
             environments: environments
-                .map(|(index, (environment, share))| Environment {
+                .map(|(index, (environment, (share, about)))| Environment {
                     name: environment.name().as_str().to_owned(),
                     stable: index == rollout.stable(),
                     version: environment.version().map(|v| v.as_str().to_owned()),
                     share,
+                    about,
                 })
                 .collect(),
             schedule: rollout.schedule().map(|s| Schedule::at(s, named, now)),

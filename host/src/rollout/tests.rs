@@ -197,7 +197,7 @@ fn documents() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     /// Any verb on any document: it is refused and the file is untouched, or the new document is one that the filter
     /// takes and its shares are the whole; the same in a literal block, whose surroundings stay.

@@ -163,3 +163,63 @@ impl Watch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rollout::status::Phase;
+
+    fn status(resume: u32, rollback: bool) -> Status {
+        Status {
+            rollout: "r".to_owned(),
+            phase: Phase::Fixed,
+            environments: Vec::new(),
+            schedule: None,
+            rollback,
+            resume,
+            guard: true,
+        }
+    }
+
+    fn figures(tripped: Option<bool>) -> Figures {
+        Figures {
+            proxy: "a".to_owned(),
+            follows: true,
+            tripped,
+            environments: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn only_a_trip_that_is_certain_counts() {
+        let mut watch = Watch::new(PathBuf::new(), None, None, Vec::new());
+        let mut look =
+            |resume, tripped| watch.has_tripped(&status(resume, false), &figures(tripped));
+        assert!(!look(0, None));
+        assert!(!look(0, Some(false)));
+        assert!(look(0, Some(true)), "it was armed before");
+        assert!(look(0, Some(true)), "until somebody acts");
+        assert!(
+            !look(1, Some(true)),
+            "the proxy may not have seen the resume yet"
+        );
+        assert!(!look(1, Some(true)), "nor a moment later");
+        assert!(!look(1, Some(false)));
+        assert!(look(1, Some(true)));
+        assert!(
+            !watch.has_tripped(&status(1, true), &figures(Some(true))),
+            "it is rolled back already"
+        );
+    }
+
+    #[test]
+    fn a_trip_from_before_counts_after_a_while() {
+        let mut watch = Watch::new(PathBuf::new(), None, None, Vec::new());
+        let before = Instant::now()
+            .checked_sub(CONFIRMATION)
+            .expect("the machine runs longer");
+        let key = ("a".to_owned(), "r".to_owned(), 0);
+        watch.seen.insert(key, Tripwire::Tripped(before));
+        assert!(watch.has_tripped(&status(0, false), &figures(Some(true))));
+    }
+}

@@ -192,16 +192,12 @@ fn all_problems_are_told_at_once() {
 
 #[test]
 fn what_later_versions_bring_is_refused_and_named() {
-    for field in ["models"] {
-        let found = problems(&SEED.replacen('{', &format!("{{\"{field}\": {{}}, "), 1));
-        assert_eq!(
-            found,
-            [format!(
-                "{field}: is not supported by this version of the filter yet; remove it"
-            )]
-        );
-        parsed(&SEED.replacen('{', &format!("{{\"{field}\": null, "), 1));
-    }
+    let found = problems(&SEED.replacen('{', r#"{"models": {}, "#, 1));
+    assert_eq!(
+        found,
+        ["models: is not supported by this version of the filter yet; remove it"]
+    );
+    parsed(&SEED.replacen('{', r#"{"models": null, "#, 1));
 }
 
 #[test]

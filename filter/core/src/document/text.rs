@@ -289,7 +289,7 @@ pub(crate) struct Count(pub(crate) u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rate(pub(crate) u32);
 
-/// A number of bytes, at most [`MOST_BYTES`].
+/// A number of bytes, at most 1 MiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(pub(crate) u32);
 

@@ -155,6 +155,9 @@ fn the_story_has_the_figures() {
     );
 }
 
+/// The slot, the side, whether it failed, and how long it took.
+type Event = (u64, Side, bool, u64);
+
 proptest! {
     #[test]
     fn the_window_counts_what_is_within_it(events in proptest::collection::vec((0_u64..3_000, any::<bool>(), 0_u64..5_000, any::<bool>()), 0..200)) {
@@ -162,7 +165,7 @@ proptest! {
         let guard = document.rollouts()[0].guard().unwrap();
         let mut window = Window::new(guard);
         let mut now = 1_000_000;
-        let mut all: Vec<(u64, Side, bool, u64)> = Vec::new();
+        let mut all: Vec<Event> = Vec::new();
         for (gap, failed, millis, stable) in events {
             now += gap;
             let side = if stable { Side::Stable } else { Side::Guarded };
@@ -171,10 +174,10 @@ proptest! {
             all.push((now / 1_000, side, failed, millis));
             let within: Vec<_> = all.iter().filter(|(slot, own, ..)| *slot + 10 > now / 1_000 && *own == side).collect();
             let counted = match side { Side::Stable => window.figures().stable, Side::Guarded => window.figures().guarded };
-            let count = |keep: &dyn Fn(&(u64, Side, bool, u64)) -> bool| u32::try_from(within.iter().filter(|event| keep(event)).count()).unwrap();
-            prop_assert_eq!(counted.total, count(&|_| true));
-            prop_assert_eq!(counted.failed, count(&|(_, _, failed, _)| *failed));
-            prop_assert_eq!(counted.slow, [0, count(&|(_, _, _, millis)| *millis > 1_000), 0]);
+            let count = |keep: fn(&Event) -> bool| u32::try_from(within.iter().filter(|event| keep(event)).count()).unwrap();
+            prop_assert_eq!(counted.total, count(|_| true));
+            prop_assert_eq!(counted.failed, count(|(_, _, failed, _)| *failed));
+            prop_assert_eq!(counted.slow, [0, count(|(_, _, _, millis)| *millis > 1_000), 0]);
             let mut latencies: Vec<u64> = within.iter().map(|(.., millis)| *millis).collect();
             latencies.sort_unstable();
             let exact = latencies[(latencies.len() * 95).div_ceil(100) - 1];

@@ -18,16 +18,16 @@ use crate::rollout::{Loaded, shares, timestamp};
 /// Arguments of `switchover rollout status`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Shares are those of the document and the clock; with --admin, what each proxy does as well: the shares in force
-after tripwire and health, its counts, and the latencies of the guard's window.
+    after_help = "Shares are those of the document and the clock; with --admin, what each proxy does as well: the shares \
+in force after tripwire and health, its counts, and the latencies of the guard's window.
 
 Examples:
   switchover rollout status envoy/demo.ecds.yaml
   switchover rollout status --admin http://127.0.0.1:9901 --admin http://127.0.0.1:9902
   switchover rollout status --json | jq '.rollouts[0].phase'
 
-Exit code: 0 also where a proxy gives no figures (it is shown), 1 where there is no right document, 2 for wrong
-arguments."
+Exit code: 0 also where a proxy gives no figures (it is shown), 1 where there is no right \
+document, 2 for wrong arguments."
 )]
 pub(super) struct StatusArgs {
     #[command(flatten)]
@@ -183,7 +183,7 @@ fn proxies(
         };
         let Some(figures) = figures else { continue };
         if !figures.follows {
-            lines.push(format!("{proxy} does not run this document as it is now (or has not counted a request since)"));
+            lines.push(format!("{proxy} does not run this document as it is now"));
         }
         if figures.tripped == Some(true) {
             lines.push(format!(

@@ -17,16 +17,16 @@ use crate::rollout::{Loaded, rfc3339, timestamp};
 /// Arguments of `switchover rollout watch`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "A tripped proxy sends its own traffic to stable at once, by itself; what it saw is forgotten with its process, and
-other proxies did not see it. The watcher writes `rollback` into the document, which makes it permanent for all.
-A proxy that cannot be reached is told, and asked again.
+    after_help = "A tripped proxy sends its own traffic to stable at once, by itself; what it saw is forgotten with \
+its process, and other proxies did not see it. The watcher writes `rollback` into the document, which makes it permanent \
+for all. A proxy that cannot be reached is told, and asked again.
 
 Examples:
   switchover rollout watch --admin http://127.0.0.1:9901 envoy/demo.ecds.yaml
   switchover rollout watch --admin http://10.0.0.1:9901 --admin http://10.0.0.2:9901 --keep-watching
 
-Exit code: 0 after a rollback, after --for, or when interrupted (SIGINT, SIGTERM); 1 where there is no right document
-at the start; 2 for wrong arguments."
+Exit code: 0 after a rollback, after --for, or when interrupted (SIGINT, SIGTERM); 1 where there is no right \
+document at the start; 2 for wrong arguments."
 )]
 pub(super) struct WatchArgs {
     #[command(flatten)]

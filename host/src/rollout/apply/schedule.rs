@@ -9,7 +9,7 @@ use crate::rollout::edit::Edit;
 use crate::rollout::{rfc3339, shares};
 
 /// The phases where the document has none: minutes from the start, and percent.
-pub(crate) const DEFAULT_PHASES: [(u64, u32); 5] = [(5, 1), (15, 5), (30, 25), (60, 50), (90, 100)];
+const DEFAULT_PHASES: [(u64, u32); 5] = [(5, 1), (15, 5), (30, 25), (60, 50), (90, 100)];
 
 // === impl Site ===
 
@@ -32,7 +32,7 @@ impl Site<'_> {
         let mut schedule = json!({
             "environment": name,
             "start": rfc3339(self.now),
-            "steps": Self::steps(&steps),
+            "steps": written(&steps),
         });
         if own.is_some_and(|s| matches!(s.ramp(), Ramp::Linear)) {
             schedule["ramp"] = "linear".into();
@@ -268,6 +268,15 @@ fn scaled(own: Option<&Schedule>, over: Option<Duration>) -> Result<Vec<(u64, Va
         });
     }
     Ok(scaled)
+}
+
+/// Steps as the document writes them.
+fn written(steps: &[(u64, Value)]) -> Value {
+    let step = |(at, weight): &(u64, Value)| {
+        let at = shares::duration(Duration::from_millis(*at));
+        json!({"at": at, "weight": weight})
+    };
+    steps.iter().map(step).collect()
 }
 
 /// An instant so long before another.

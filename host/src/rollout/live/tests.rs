@@ -7,6 +7,10 @@ fn status() -> Status {
         stable,
         version: None,
         share: Share::from_hundredths(percent * 100),
+        about: (
+            Share::from_hundredths(percent * 100),
+            Share::from_hundredths(percent * 100),
+        ),
     };
     Status {
         rollout: "r-2".to_owned(),
