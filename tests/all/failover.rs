@@ -261,6 +261,8 @@ cases! {
         let mut document = demo_document();
         document["routing"]["blue"]["weight"] = 0.into();
         document["routing"]["green"]["weight"] = 1.into();
+        // The tripwire would end the failures: here each is made good by a retry.
+        document.as_object_mut().unwrap().remove("guard");
         let gateway = Setup::at(&[("blue", blue.address()), ("green", green.address())])
             .document(document)
             .variable("BLUE_API_KEY", "key-of-blue")

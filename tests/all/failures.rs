@@ -1,11 +1,12 @@
 //! Upstreams that fail, and what becomes of it: answers, retries, failover.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use http::{Response, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::json;
-use switchover_tests::raw::RawUpstream;
+use switchover_tests::raw::{Raw, RawUpstream};
 use switchover_tests::upstream::{self, chunks, full_backlog, refusing, text};
 use switchover_tests::{Setup, Upstream, cases};
 
@@ -19,6 +20,51 @@ cases! {
             .await;
         let reply = gateway.client().get("/").send().await;
         assert_eq!((reply.status.as_u16(), reply.text()), (504, "upstream request timeout"));
+    }
+
+    /// Both timeouts begin when the whole request has come: a client that is slow is not the upstream's fault.
+    async fn a_slow_client_is_no_timeout(engine: Engine) {
+        let blue = Upstream::named("blue").await;
+        for field in ["timeout", "per_try_timeout"] {
+            let gateway = Setup::new(&[("blue", &blue)])
+                .without_filters()
+                .edit(move |bootstrap| {
+                    let route = &mut bootstrap.route("blue")["route"];
+                    match field {
+                        "timeout" => route["timeout"] = "0.2s".into(),
+                        _ => route["retry_policy"]["per_try_timeout"] = "0.2s".into(),
+                    }
+                })
+                .start(engine)
+                .await;
+            let mut client = Raw::connect(gateway.address()).await;
+            client.write("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 6\r\n\r\n").await;
+            for byte in ["a", " ", "b", "o", "d", "y"] {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                client.write(byte).await;
+            }
+            let answer = client.read_until("blue").await;
+            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{field}: {answer}");
+        }
+    }
+
+    /// One that falls silent is told so.
+    async fn a_silent_client_is_408(engine: Engine) {
+        let blue = Upstream::named("blue").await;
+        let gateway = Setup::new(&[("blue", &blue)])
+            .without_filters()
+            .edit(|bootstrap| bootstrap.http()["stream_idle_timeout"] = "0.3s".into())
+            .start(engine)
+            .await;
+        let mut client = Raw::connect(gateway.address()).await;
+        client.write("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 6\r\n\r\n").await;
+        for byte in ["a", " ", "b", "o", "d"] {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            client.write(byte).await;
+        }
+        let answer = client.read_until("stream timeout").await;
+        assert!(answer.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{answer}");
+        assert_eq!(blue.count(), 0);
     }
 
     /// Each failure in Envoy's words, without retries and after the last of them.

@@ -9,6 +9,7 @@ use http::{HeaderMap, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use super::body::{RequestSource, UpstreamRequestBody};
+use super::deadline::{self, Limits, Received};
 use super::filters::{Active, Direction, Step};
 use super::upstream::Leaf;
 use super::upstream::balancer::Choice;
@@ -72,6 +73,13 @@ impl Attempt {
 }
 
 impl Outgoing<'_> {
+    fn source(&self) -> Option<Rc<RefCell<RequestSource>>> {
+        match self {
+            Self::Source(source) => Some(Rc::clone(source)),
+            Self::Whole(_) => None,
+        }
+    }
+
     fn is_empty(&self) -> bool {
         match self {
             Self::Source(source) => source.borrow().is_empty(),
@@ -104,16 +112,22 @@ pub async fn run(
     }
     let filters = Filters::begin(cluster, cell);
     filters.request(outgoing.is_empty()).await?;
-    let exchange = exchange(&choice, cell, outgoing);
-    let outcome = match per_try_timeout {
-        None => exchange.await,
-        Some(limit) => tokio::time::timeout(limit, exchange)
-            .await
-            .unwrap_or_else(|_| {
-                stats.rq_per_try_timeout.increment();
-                Err(AttemptError::PerTryTimeout.into())
-            }),
+    let source = outgoing.source();
+    let received = || {
+        let source = source.as_ref();
+        source.map_or(Received::All, |source| source.borrow().received())
     };
+    let exchange = exchange(&choice, cell, outgoing);
+    let limits = Limits {
+        response: per_try_timeout.unwrap_or_default(),
+        ..Limits::default()
+    };
+    let outcome = deadline::run(limits, &mut None, received, exchange)
+        .await
+        .unwrap_or_else(|_| {
+            stats.rq_per_try_timeout.increment();
+            Err(AttemptError::PerTryTimeout.into())
+        });
     let (response, connection) = match outcome {
         Err(AttemptFailure::Error(AttemptError::RequestBody)) => {
             return Err(AttemptFailure::Body(filters));

@@ -10,6 +10,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::deadline::Received;
 use super::filters::{Active, Direction, Step};
 use super::pump::{Pump, Stop};
 use crate::stream::StreamCell;
@@ -103,6 +104,15 @@ impl RequestSource {
     #[must_use]
     pub fn client_left(&self) -> bool {
         self.left
+    }
+
+    /// How far it has come.
+    #[must_use]
+    pub(super) fn received(&self) -> Received {
+        match self.ended {
+            true => Received::All,
+            false => Received::Part(self.cell.borrow().info.request_bytes),
+        }
     }
 
     /// Whether all of it is known and nothing comes.

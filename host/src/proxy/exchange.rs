@@ -7,7 +7,7 @@ mod respond;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use http::{HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
@@ -15,6 +15,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::attempt::{Attempt, AttemptFailure};
 use super::body::RequestSource;
+use super::deadline::{self, Elapsed, Limits};
 use super::downstream::Client;
 use super::filters::{Active, Direction, Step};
 use super::pump::{Pump, Stop};
@@ -299,22 +300,26 @@ impl Exchange {
         if policy.is_some() || !self.mirrors.is_empty() {
             source.borrow_mut().keep();
         }
-        let mut timer = (forward.timeout > Duration::ZERO)
-            .then(|| Box::pin(tokio::time::sleep(forward.timeout)));
-        let attempts = attempts::run(&cluster, &self.cell, policy, &source);
-        let outcome = match &mut timer {
-            None => attempts.await,
-            Some(timer) => {
-                tokio::select! {
-                    biased;
-                    outcome = attempts => outcome,
-                    () = timer.as_mut() => {
-                        cluster.upstream.shared.stats.rq_timeout.increment();
-                        return Err(GatewayError::Timeout.into());
-                    }
-                }
-            }
+        let mut timer = None;
+        let limits = Limits {
+            response: forward.timeout,
+            idle: forward
+                .idle_timeout
+                .unwrap_or(self.listener.config.http.stream_idle_timeout),
         };
+        let attempts = attempts::run(&cluster, &self.cell, policy, &source);
+        let received = || source.borrow().received();
+        let outcome = deadline::run(limits, &mut timer, received, attempts).await;
+        let outcome = outcome.map_err(|elapsed| match elapsed {
+            Elapsed::Idle => GatewayError::Idle,
+            Elapsed::Response => {
+                cluster.upstream.shared.stats.rq_timeout.increment();
+                GatewayError::Timeout
+            }
+        })?;
+        if timer.is_none() && !limits.response.is_zero() {
+            timer = Some(Box::pin(tokio::time::sleep(limits.response)));
+        }
         let left = source.borrow().client_left();
         match outcome {
             Ok(attempt) => Ok((attempt, timer)),

@@ -40,6 +40,8 @@ pub enum GatewayError {
     Overflow,
     /// The route's time is up.
     Timeout,
+    /// The client has been silent in the middle of its request.
+    Idle,
 }
 
 /// The answer to a failure of the gateway's own.
@@ -82,6 +84,7 @@ pub fn gateway(error: GatewayError) -> LocalReply {
             "upstream request timeout",
             "response_timeout",
         ),
+        GatewayError::Idle => (S::REQUEST_TIMEOUT, "stream timeout", "stream_idle_timeout"),
     };
     LocalReply::text(status, body, details)
 }
