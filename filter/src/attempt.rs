@@ -48,6 +48,14 @@ pub(crate) struct Tried {
     started: u64,
 }
 
+/// An attempt that has ended.
+pub(crate) struct Ended {
+    live: Rc<Live>,
+    rollout: usize,
+    outcome: Outcome,
+    at: Timestamp,
+}
+
 // === impl AttemptRoot ===
 
 impl AttemptRoot {
@@ -114,19 +122,28 @@ impl Begun {
 // === impl Tried ===
 
 impl Tried {
-    /// How the attempt has ended just now: with this status, or without an answer.
-    pub(crate) fn outcome(&self, status: Option<u16>) -> Outcome {
-        Outcome {
-            environment: self.environment,
-            status,
-            millis: ffi::now().saturating_sub(self.started) / 1_000_000,
+    /// The attempt ends now: with this status, or without an answer.
+    pub(crate) fn end(&self, status: Option<u16>) -> Ended {
+        let now = ffi::now();
+        Ended {
+            live: Rc::clone(&self.live),
+            rollout: self.rollout,
+            outcome: Outcome {
+                environment: self.environment,
+                status,
+                millis: now.saturating_sub(self.started) / 1_000_000,
+            },
+            at: Timestamp::from_nanos(now),
         }
     }
+}
 
-    /// Counts it.
-    pub(crate) fn count(&self, outcome: &Outcome, meters: &mut Meters) {
-        let now = Timestamp::from_nanos(ffi::now());
-        self.live.record(self.rollout, outcome, now, meters);
+// === impl Ended ===
+
+impl Ended {
+    pub(crate) fn count(&self, meters: &mut Meters) {
+        self.live
+            .record(self.rollout, &self.outcome, self.at, meters);
     }
 }
 

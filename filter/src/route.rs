@@ -8,7 +8,7 @@ use switchover_core::guard::Outcome;
 use switchover_core::route::{Edit, Route, Surroundings};
 use switchover_core::{Headers, Random, Recent, Reply, RoundRobin, Timestamp};
 
-use crate::attempt::{HOST_ENVIRONMENT, Tried};
+use crate::attempt::{Ended, HOST_ENVIRONMENT};
 use crate::callouts::{Callout, status};
 use crate::ffi::{self, Level, Map};
 use crate::library::Live;
@@ -259,15 +259,13 @@ impl Routed {
 
     /// An attempt has ended without an answer. Whether that is a failure shows by what follows: hosts break attempts off
     /// for a request's sake too, where its body turns out to be invalid, too long or too slow.
-    pub(crate) fn go_unanswered(&mut self, tried: Tried) {
-        let outcome = tried.outcome(None);
-        self.unanswered = Some(Box::new((tried, outcome)));
+    pub(crate) fn go_unanswered(&mut self, ended: Ended) {
+        self.unanswered = Some(Box::new(ended));
     }
 
     fn count_unanswered(&mut self, meters: &mut Meters) {
-        if let Some(unanswered) = self.unanswered.take() {
-            let (tried, outcome) = &*unanswered;
-            tried.count(outcome, meters);
+        if let Some(ended) = self.unanswered.take() {
+            ended.count(meters);
         }
     }
 

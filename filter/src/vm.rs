@@ -4,11 +4,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use switchover_core::attempt::Origin;
-use switchover_core::guard::Outcome;
 use switchover_core::id_map::IdMap;
 use switchover_core::{CookieId, Random, Spans};
 
-use crate::attempt::{AttemptRoot, Begun, Tried};
+use crate::attempt::{AttemptRoot, Begun, Ended, Tried};
 use crate::callouts::{Callouts, Purpose, status};
 use crate::ffi::{self, Level, Map};
 use crate::library::{Library, Live};
@@ -95,7 +94,7 @@ pub(crate) struct Routed {
     /// Index of the environment of the last attempt that ran in this VM; the inner `None` is an unknown one.
     pub(crate) attempted: Option<Option<usize>>,
     /// The last attempt, where it has ended without an answer and nothing has followed yet.
-    pub(crate) unanswered: Option<Box<(Tried, Outcome)>>,
+    pub(crate) unanswered: Option<Box<Ended>>,
     /// When the request came, in nanoseconds since 1970.
     pub(crate) started: u64,
     /// Whether it counts for the guard: a request that needs no key does not.
@@ -319,8 +318,7 @@ impl Vm {
                 routed.respond(meters);
             }
             Business::Tried(tried) => {
-                let outcome = tried.outcome(status(Map::Response));
-                tried.count(&outcome, meters);
+                tried.end(status(Map::Response)).count(meters);
                 stream.business = Business::None;
             }
         }
@@ -372,7 +370,7 @@ impl Vm {
                 if worker == self.shared.worker
                     && let Some(Business::Routed(routed)) = origin.map(|own| &mut own.business)
                 {
-                    routed.go_unanswered(tried);
+                    routed.go_unanswered(tried.end(None));
                 }
             }
         }

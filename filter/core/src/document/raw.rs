@@ -306,7 +306,7 @@ choice! {
 object! {
     /// The tripwire: when the environment crosses a limit within the window, all traffic goes to stable, until the rollout
     /// gets another id or `resume` is raised. Failures are answers of 500 and above, and attempts without an answer; a
-    /// client that goes away is none. At least one limit is needed.
+    /// client that goes away, or whose request turns out to be invalid, is none. At least one limit is needed.
     struct Guard {
         /// The environment that is watched; it cannot be stable.
         environment: Name [required],
