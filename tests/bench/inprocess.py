@@ -21,8 +21,8 @@ def run(switchover, module, folder):
         command = [switchover, "bench", module, "--configuration", str(file), "--root-id", "switchover.route",
                    "--requests", str(REQUESTS), "--json"]
         # The last consumer's key: the farthest for whoever would search in order.
-        for name, value in {**workload.HEADERS, "api-key": workload.key(consumers - 1)}.items():
-            command += ["--header", f"{name}: {value}"]
+        for header, value in {**workload.HEADERS, "api-key": workload.key(consumers - 1)}.items():
+            command += ["--header", f"{header}: {value}"]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
         if done.returncode != 0:
             raise processes.Failure(f"switchover bench with {name} consumers: {done.stderr}")
