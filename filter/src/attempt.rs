@@ -46,6 +46,8 @@ pub(crate) struct Tried {
     environment: usize,
     /// In nanoseconds since 1970.
     started: u64,
+    /// The request has no body.
+    is_whole: bool,
 }
 
 /// An attempt that has ended.
@@ -64,7 +66,12 @@ impl AttemptRoot {
     }
 
     /// Gives an attempt its credential. Without the route role's mark it is left as it is.
-    pub(crate) fn request(&self, library: &mut Library, shared: &mut Shared) -> Option<Begun> {
+    pub(crate) fn request(
+        &self,
+        end_of_stream: bool,
+        library: &mut Library,
+        shared: &mut Shared,
+    ) -> Option<Begun> {
         let mark = ffi::property(MARK_PROPERTY)?;
         let mark = Mark::parse(&mark)?;
         let wanted = self.route_plugin.as_ref();
@@ -94,6 +101,7 @@ impl AttemptRoot {
                 rollout: index,
                 environment,
                 started: ffi::now(),
+                is_whole: end_of_stream,
                 live,
             });
         }
@@ -122,28 +130,34 @@ impl Begun {
 // === impl Tried ===
 
 impl Tried {
-    /// The attempt ends now: with this status, or without an answer.
-    pub(crate) fn end(&self, status: Option<u16>) -> Ended {
+    /// The attempt ends now: with this status, or without an answer. `sent` is when the whole request was there, in
+    /// nanoseconds since 1970; `None` where it was not.
+    pub(crate) fn end(&self, status: Option<u16>, sent: Option<u64>) -> Ended {
         let now = ffi::now();
+        let waited = sent.map_or(0, |sent| now.saturating_sub(sent.max(self.started)));
         Ended {
             live: Rc::clone(&self.live),
             rollout: self.rollout,
             outcome: Outcome {
                 environment: self.environment,
                 status,
-                millis: now.saturating_sub(self.started) / 1_000_000,
+                millis: waited / 1_000_000,
             },
             at: Timestamp::from_nanos(now),
         }
+    }
+
+    /// When the request was there, as far as an attempt role in a VM of its own can tell: at once, where it has no body.
+    pub(crate) fn sent(&self) -> Option<u64> {
+        self.is_whole.then_some(self.started)
     }
 }
 
 // === impl Ended ===
 
 impl Ended {
-    pub(crate) fn count(&self, meters: &mut Meters) {
-        self.live
-            .record(self.rollout, &self.outcome, self.at, meters);
+    pub(crate) fn count(&self, library: &Library, meters: &mut Meters) {
+        library.record(&self.live, self.rollout, self.outcome, self.at, meters);
     }
 }
 

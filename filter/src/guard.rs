@@ -1,11 +1,12 @@
 //! The tripwire: what outcomes do in this worker, and what workers tell each other through shared data on the tick.
 
 use switchover_core::Timestamp;
-use switchover_core::control::{is_latched, write_latch};
+use switchover_core::control::{Trip, is_latched, write_latch};
+use switchover_core::document::Rollout;
 use switchover_core::guard::{Both, Outcome, fleet};
 
 use crate::ffi::{self, Level};
-use crate::library::Live;
+use crate::library::{Live, key};
 use crate::meters::Meters;
 
 /// Another worker may write the table at the same moment; after so many times the next tick will do.
@@ -38,8 +39,7 @@ impl Live {
         let Some(trip) = control.record(rollout, outcome, now) else {
             return;
         };
-        let latch = latch_key(&self.plugin, rollout.id().as_str());
-        ffi::set_shared_data(&latch, &write_latch(rollout, &trip));
+        latch(&self.plugin, rollout, &trip);
         own.count_trip(trip.cause, meters);
         ffi::log(
             Level::Warn,
@@ -60,17 +60,10 @@ impl Live {
             return;
         };
         let own = control.figures().copied().unwrap_or_default();
-        let resume = rollout.resume().to_string();
-        let key = [
-            "switchover.guard.",
-            &self.plugin,
-            ".",
-            rollout.id().as_str(),
-            ".",
-            &resume,
-        ]
-        .concat();
-        control.set_others(exchange(&key, worker, &own, now));
+        let Some(table) = self.table(index) else {
+            return;
+        };
+        control.set_others(exchange(table, worker, &own, now));
     }
 
     /// Follows a latch that another worker, or this one before its VM was rebuilt, has left.
@@ -110,6 +103,32 @@ fn exchange(key: &str, worker: u64, own: &Both, now: Timestamp) -> Both {
     others
 }
 
+/// Leaves a latch for the other workers, unless there is one of a later resume.
+fn latch(plugin: &str, rollout: &Rollout, trip: &Trip) {
+    let key = latch_key(plugin, rollout.id().as_str());
+    for _ in 0..SWAPS_TRIED {
+        let found = ffi::shared_data(&key);
+        let (before, version) = match &found {
+            Some((before, version)) => (Some(&**before), Some(*version)),
+            None => (None, None),
+        };
+        let Some(latch) = write_latch(rollout, trip, before) else {
+            return;
+        };
+        if ffi::swap_shared_data(&key, &latch, version) {
+            return;
+        }
+    }
+}
+
+/// The key of the workers' figures. Those of another guard, and those from before a resume, are in another place.
+pub(crate) fn table_key(plugin: &str, rollout: &Rollout) -> Option<String> {
+    let fingerprint = rollout.guard()?.fingerprint(rollout).to_string();
+    let resume = rollout.resume().to_string();
+    let id = [rollout.id().as_str(), &resume, &fingerprint].join("\0");
+    Some(key("guard", plugin, &id))
+}
+
 fn latch_key(plugin: &str, rollout: &str) -> String {
-    ["switchover.trip.", plugin, ".", rollout].concat()
+    key("trip", plugin, rollout)
 }

@@ -90,6 +90,13 @@ pub mod exports {
         Action::Continue as u32
     }
 
+    /// A request's trailers are there, its end.
+    #[cfg_attr(target_arch = "wasm32", unsafe(no_mangle))]
+    pub extern "C" fn proxy_on_request_trailers(context: u32, _count: usize) -> u32 {
+        with((), |vm| vm.request_body(context, 0, true));
+        Action::Continue as u32
+    }
+
     /// A response's headers are there.
     #[cfg_attr(target_arch = "wasm32", unsafe(no_mangle))]
     pub extern "C" fn proxy_on_response_headers(
@@ -104,13 +111,13 @@ pub mod exports {
     /// The answer to a callout, or that none comes: then there are no headers.
     #[cfg_attr(target_arch = "wasm32", unsafe(no_mangle))]
     pub extern "C" fn proxy_on_http_call_response(
-        context: u32,
+        _context: u32,
         token: u32,
         headers: usize,
         _body_size: usize,
         _trailers: usize,
     ) {
-        with((), |vm| vm.answer(context, token, headers > 0));
+        with((), |vm| vm.answer(token, headers > 0));
     }
 
     /// A context ends.

@@ -9,9 +9,12 @@ use std::rc::Rc;
 use switchover_core::Timestamp;
 use switchover_core::control::Control;
 use switchover_core::document::{self, Document, Rollout};
+use switchover_core::guard::Outcome;
 
 use crate::ffi::{self, Level};
+use crate::guard::table_key;
 use crate::meters::{Meters, RolloutMeters};
+use crate::probes::Prober;
 
 /// Documents kept beside the newest for streams that began under an older one with another rollout id.
 const OLDER_KEPT: usize = 3;
@@ -25,6 +28,10 @@ pub(crate) struct Live {
     pub(crate) meters: Vec<RolloutMeters>,
     /// One for each rollout.
     controls: Vec<RefCell<Control>>,
+    /// One for each rollout.
+    probers: Vec<RefCell<Prober>>,
+    /// Where the workers' figures are in shared data, for each rollout; `None` without a guard.
+    tables: Vec<Option<String>>,
 }
 
 /// The documents of all route plugins.
@@ -61,13 +68,27 @@ impl Live {
             });
             RefCell::new(old.unwrap_or_else(|| Control::new(rollout, now)))
         };
-        let controls = document.rollouts().iter().map(control).collect();
+        let prober = |rollout: &Rollout| {
+            let old = before.and_then(|before| {
+                let (index, old) = before.document.rollout(rollout.id().as_str())?;
+                Some(before.prober_mut(index)?.succeed(old, rollout))
+            });
+            RefCell::new(old.unwrap_or_else(Prober::new))
+        };
+        let rollouts = document.rollouts().iter();
         let live = Self {
             plugin: plugin.to_owned(),
+            controls: rollouts.clone().map(control).collect(),
+            probers: rollouts.clone().map(prober).collect(),
+            tables: rollouts.map(|rollout| table_key(plugin, rollout)).collect(),
             meters: meters.of(&document),
             document,
-            controls,
         };
+        let is_over = |old: &&Rollout| live.document.rollout(old.id().as_str()).is_none();
+        let olds = before.map_or(&[][..], |before| before.document.rollouts());
+        for old in olds.iter().filter(is_over) {
+            meters.retire(old.id().as_str());
+        }
         for (index, rollout) in live.document.rollouts().iter().enumerate() {
             live.look_at_latch(index);
             live.meet_others(index, worker, now);
@@ -84,6 +105,16 @@ impl Live {
     /// The state of a rollout.
     pub(crate) fn control(&self, index: usize) -> Option<Ref<'_, Control>> {
         self.controls.get(index)?.try_borrow().ok()
+    }
+
+    /// The probes of a rollout, to be gone on with.
+    pub(crate) fn prober_mut(&self, index: usize) -> Option<RefMut<'_, Prober>> {
+        self.probers.get(index)?.try_borrow_mut().ok()
+    }
+
+    /// Where the workers' figures are in shared data.
+    pub(crate) fn table(&self, index: usize) -> Option<&str> {
+        self.tables.get(index)?.as_deref()
     }
 
     /// The weights of a rollout that are in force.
@@ -156,6 +187,51 @@ impl Library {
                     }
                 }
             }
+        }
+    }
+
+    /// The plugin's newest document, if it is of this text and looked after here: two listeners may run the same.
+    pub(crate) fn same(&self, plugin: &str, text: &[u8]) -> Option<Rc<Live>> {
+        let shelf = self.0.iter().find(|shelf| shelf.plugin == plugin)?;
+        let is_same = !shelf.is_followed && *shelf.version == switchover_core::sha256(text);
+        shelf.documents.first().filter(|_| is_same).map(Rc::clone)
+    }
+
+    /// The environment of an older document's rollout in the newest that has this rollout: document, rollout, environment.
+    pub(crate) fn today(
+        &self,
+        live: &Rc<Live>,
+        rollout: usize,
+        environment: usize,
+    ) -> Option<(Rc<Live>, usize, usize)> {
+        let old = live.document.rollouts().get(rollout)?;
+        let shelf = self.0.iter().find(|shelf| shelf.plugin == live.plugin)?;
+        let (newest, index) = shelf.find(old.id().as_str())?;
+        if Rc::ptr_eq(&newest, live) {
+            return Some((newest, rollout, environment));
+        }
+        let name = old.environments().get(environment)?.name();
+        let own = newest.document.rollouts().get(index)?;
+        let environment = own.environment(name.as_str().as_bytes())?;
+        Some((newest, index, environment))
+    }
+
+    /// Counts how an attempt or a request ended that began under this document: under the newest, whose limits are in force.
+    pub(crate) fn record(
+        &self,
+        live: &Rc<Live>,
+        rollout: usize,
+        outcome: Outcome,
+        now: Timestamp,
+        meters: &mut Meters,
+    ) {
+        if let Some((newest, rollout, environment)) = self.today(live, rollout, outcome.environment)
+        {
+            let outcome = Outcome {
+                environment,
+                ..outcome
+            };
+            newest.record(rollout, &outcome, now, meters);
         }
     }
 
@@ -266,9 +342,14 @@ pub(crate) fn read(text: &[u8]) -> Result<Document, Vec<document::Problem>> {
 }
 
 fn text_key(plugin: &str) -> String {
-    ["switchover.document.", plugin].concat()
+    key("document", plugin, "")
 }
 
 fn version_key(plugin: &str) -> String {
-    ["switchover.version.", plugin].concat()
+    key("version", plugin, "")
+}
+
+/// A key of shared data; zero bytes are in no plugin's name and no rollout's id.
+pub(crate) fn key(what: &str, plugin: &str, rollout: &str) -> String {
+    ["switchover", what, plugin, rollout].join("\0")
 }

@@ -109,6 +109,21 @@ impl Meters {
         self.0.len() - 1
     }
 
+    /// Sets the gauges of a rollout that is over to 0, so that no alarm goes on for it.
+    pub(crate) fn retire(&mut self, rollout: &str) {
+        // Labels are in order of their names, and none comes after `rollout`.
+        let ending = metrics::name("", &[("rollout", rollout)]);
+        let ending = ending.trim_start_matches("switchover.");
+        for index in 0..self.0.len() {
+            let gauge = self.0.get(index).filter(|meter| {
+                matches!(meter.kind, MetricKind::Gauge) && meter.name.ends_with(ending)
+            });
+            if gauge.is_some_and(|meter| meter.id.is_some()) {
+                self.set(index, 0);
+            }
+        }
+    }
+
     /// Sets a gauge, where the host was told something else before.
     fn set(&mut self, index: usize, value: u64) {
         let Some(meter) = self.0.get_mut(index) else {
@@ -233,14 +248,8 @@ impl RolloutMeters {
         }
     }
 
-    /// A probe was answered well or not, after so long.
-    pub(crate) fn record_probe(
-        &self,
-        environment: usize,
-        succeeded: bool,
-        millis: u64,
-        meters: &mut Meters,
-    ) {
+    /// A probe has succeeded or failed.
+    pub(crate) fn count_probe(&self, environment: usize, succeeded: bool, meters: &mut Meters) {
         let own = self.environments.get(environment);
         if let Some(probes) = own.and_then(|own| own.probes.as_ref()) {
             meters.count(if succeeded {
@@ -248,6 +257,13 @@ impl RolloutMeters {
             } else {
                 probes.failed
             });
+        }
+    }
+
+    /// A probe took so long.
+    pub(crate) fn record_probe(&self, environment: usize, millis: u64, meters: &mut Meters) {
+        let own = self.environments.get(environment);
+        if let Some(probes) = own.and_then(|own| own.probes.as_ref()) {
             meters.record(probes.duration, millis);
         }
     }

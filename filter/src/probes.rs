@@ -8,7 +8,8 @@ use switchover_core::serialise;
 
 use crate::callouts::{Callout, Callouts, Message, Purpose};
 use crate::ffi::{self, Level};
-use crate::library::Live;
+use crate::library::{Live, key};
+use crate::meters::Meters;
 
 /// The probes of one rollout, as far as this worker sends them.
 pub(crate) struct Prober {
@@ -23,6 +24,8 @@ pub(crate) struct Tick<'a> {
     pub(crate) live: &'a Rc<Live>,
     /// Index of the rollout.
     pub(crate) index: usize,
+    /// The root context that ticks.
+    pub(crate) root: u32,
     pub(crate) worker: u64,
     /// Whether this VM has ever served a request: those of Envoy's main thread, and canaries, never do.
     pub(crate) serves: bool,
@@ -40,12 +43,28 @@ impl Prober {
         }
     }
 
-    /// Sends what is due where this worker leads; else takes in what the one that does has found.
-    pub(crate) fn tick(&mut self, tick: &Tick<'_>, callouts: &mut Callouts) {
-        let Some(rollout) = tick.live.document.rollouts().get(tick.index) else {
-            return;
+    /// Goes on under another document with the same rollout id.
+    pub(crate) fn succeed(&self, old: &Rollout, new: &Rollout) -> Self {
+        if self.probes.is_empty() {
+            return Self::new();
+        }
+        let of_old = |environment: &Environment| {
+            let index = old.environment(environment.name().as_str().as_bytes())?;
+            self.probes.get(index).map(Probe::succeed)
         };
-        let Some(health) = rollout.health() else {
+        let probes = new.environments().iter();
+        Self {
+            probes: probes
+                .map(|environment| of_old(environment).unwrap_or_default())
+                .collect(),
+            leads: self.leads,
+        }
+    }
+
+    /// Sends what is due where this worker leads; else takes in what the one that does has found.
+    fn tick(&mut self, tick: &Tick<'_>, callouts: &mut Callouts, meters: &mut Meters) {
+        let rollout = tick.live.document.rollouts().get(tick.index);
+        let Some((rollout, health)) = rollout.and_then(|own| Some((own, own.health()?))) else {
             return;
         };
         let led = self.leads;
@@ -60,37 +79,40 @@ impl Prober {
             let states = control.map(|control| control.health().to_vec());
             self.probes = states.into_iter().flatten().map(Probe::new).collect();
         }
-        for (environment, probe) in self.probes.iter_mut().enumerate() {
-            if probe.begin(health, tick.now / 1_000_000)
-                && !send(tick, environment, health, callouts)
-            {
-                probe.end(health, None);
+        for environment in 0..self.probes.len() {
+            let probe = self.probes.get_mut(environment);
+            let is_due = probe.is_some_and(|probe| probe.begin(health, tick.now / 1_000_000));
+            if is_due && !send(tick, environment, health, callouts) {
+                self.end(tick.live, tick.index, environment, None, meters);
             }
         }
         self.share(tick.live, tick.index);
     }
 
-    /// Takes the answer to a probe in: its status, or none.
-    pub(crate) fn answer(&mut self, callout: &Callout, status: Option<u16>) {
-        let rollout = callout.live.document.rollouts().get(callout.rollout);
-        let (Some(rollout), Some(probe)) = (rollout, self.probes.get_mut(callout.environment))
-        else {
+    /// A probe has ended: with this status, or without an answer.
+    fn end(
+        &mut self,
+        live: &Live,
+        index: usize,
+        environment: usize,
+        status: Option<u16>,
+        meters: &mut Meters,
+    ) {
+        let rollout = live.document.rollouts().get(index);
+        let (Some(rollout), Some(probe)) = (rollout, self.probes.get_mut(environment)) else {
             return;
         };
         let Some(health) = rollout.health() else {
             return;
         };
+        if let Some(own) = live.meters.get(index) {
+            own.count_probe(environment, matches!(status, Some(200..=299)), meters);
+        }
         let before = probe.state();
         probe.end(health, status);
         if probe.state() != before {
-            tell(
-                &callout.live.plugin,
-                rollout,
-                callout.environment,
-                probe.state(),
-            );
+            tell(&live.plugin, rollout, environment, probe.state());
         }
-        self.share(&callout.live, callout.rollout);
     }
 
     /// Puts the states in force here, and where the other workers look.
@@ -110,6 +132,30 @@ impl Prober {
 }
 
 impl Live {
+    /// Sends the probes of a rollout that are due.
+    pub(crate) fn probe(&self, tick: &Tick<'_>, callouts: &mut Callouts, meters: &mut Meters) {
+        if let Some(mut prober) = self.prober_mut(tick.index) {
+            prober.tick(tick, callouts, meters);
+        }
+    }
+
+    /// Takes the answer to a probe in: its status, or none, after so long.
+    pub(crate) fn probed(
+        &self,
+        index: usize,
+        environment: usize,
+        (status, millis): (Option<u16>, u64),
+        meters: &mut Meters,
+    ) {
+        if let Some(own) = self.meters.get(index) {
+            own.record_probe(environment, millis, meters);
+        }
+        if let Some(mut prober) = self.prober_mut(index) {
+            prober.end(self, index, environment, status, meters);
+            prober.share(self, index);
+        }
+    }
+
     /// Takes in what the worker that probes has found.
     pub(crate) fn learn_health(&self, index: usize) {
         let Some(rollout) = self.document.rollouts().get(index) else {
@@ -123,13 +169,7 @@ impl Live {
 }
 
 fn take_lease(tick: &Tick<'_>, rollout: &Rollout) -> bool {
-    let key = [
-        "switchover.prober.",
-        &tick.live.plugin,
-        ".",
-        rollout.id().as_str(),
-    ]
-    .concat();
+    let key = key("prober", &tick.live.plugin, rollout.id().as_str());
     let held = ffi::shared_data(&key);
     let (held, version) = match &held {
         Some((held, version)) => (Some(&**held), Some(*version)),
@@ -153,15 +193,16 @@ fn send(tick: &Tick<'_>, environment: usize, health: &Health, callouts: &mut Cal
     ];
     let callout = Callout {
         purpose: Purpose::Probe,
+        root: tick.root,
         live: Rc::clone(tick.live),
         rollout: tick.index,
         environment,
         started: tick.now,
+        timeout: health.timeout(),
     };
     let message = Message {
         head: &serialise(&head),
         body: &[],
-        timeout: health.timeout(),
     };
     callouts.send(callout, &message)
 }
@@ -189,5 +230,5 @@ fn tell(plugin: &str, rollout: &Rollout, environment: usize, state: State) {
 }
 
 fn health_key(plugin: &str, rollout: &Rollout) -> String {
-    ["switchover.health.", plugin, ".", rollout.id().as_str()].concat()
+    key("health", plugin, rollout.id().as_str())
 }

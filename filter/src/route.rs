@@ -9,11 +9,11 @@ use switchover_core::route::{Edit, Route, Surroundings};
 use switchover_core::{Headers, Random, Recent, Reply, RoundRobin, Timestamp};
 
 use crate::attempt::{Ended, HOST_ENVIRONMENT};
-use crate::callouts::{Callout, status};
+use crate::callouts::status;
 use crate::ffi::{self, Level, Map};
-use crate::library::Live;
+use crate::library::{Library, Live};
 use crate::meters::Meters;
-use crate::probes::{Prober, Tick};
+use crate::probes::Tick;
 use crate::vm::{Action, Routed, Shared};
 
 /// Enough for any usual sum of weights, and done within a millisecond.
@@ -26,8 +26,6 @@ pub(crate) struct RouteRoot {
     balancers: Vec<RoundRobin>,
     /// What was worked out about recent requests, one for each rollout.
     recent: Vec<Recent>,
-    /// One for each rollout.
-    probers: Vec<Prober>,
 }
 
 // === impl RouteRoot ===
@@ -47,15 +45,12 @@ impl RouteRoot {
             .collect();
         let rollouts = live.document.rollouts().iter();
         let recent = rollouts
-            .clone()
             .map(|_| Recent::new((ffi::random(), ffi::random())))
             .collect();
-        let probers = rollouts.map(|_| Prober::new()).collect();
         Self {
             live,
             recent,
             balancers,
-            probers,
         }
     }
 
@@ -74,21 +69,27 @@ impl RouteRoot {
         &self.live
     }
 
-    /// Looks at the clock, the other workers and the environments, and puts the weights that follow in force.
-    pub(crate) fn tick(&mut self, shared: &mut Shared) {
+    /// Looks at the clock, the other workers and the environments, and puts the weights that follow in force. Where another
+    /// document has taken over, it only follows: it has clients whose connections are older.
+    pub(crate) fn tick(&mut self, root: u32, is_newest: bool, shared: &mut Shared) {
         let nanos = ffi::now();
         let now = Timestamp::from_nanos(nanos);
         for (index, rollout) in self.live.document.rollouts().iter().enumerate() {
-            self.live.meet_others(index, shared.worker, now);
-            if let Some(prober) = self.probers.get_mut(index) {
+            if is_newest {
+                self.live.meet_others(index, shared.worker, now);
                 let tick = Tick {
                     live: &self.live,
                     index,
+                    root,
                     worker: shared.worker,
                     serves: shared.serves,
                     now: nanos,
                 };
-                prober.tick(&tick, &mut shared.callouts);
+                self.live
+                    .probe(&tick, &mut shared.callouts, &mut shared.meters);
+            } else {
+                self.live.look_at_latch(index);
+                self.live.learn_health(index);
             }
             let Some(mut control) = self.live.control_mut(index) else {
                 continue;
@@ -101,24 +102,19 @@ impl RouteRoot {
                 let recent = self.recent.get_mut(index);
                 recent.into_iter().for_each(Recent::forget_environments);
             }
-            if let Some(own) = self.live.meters.get(index) {
+            if let Some(own) = self.live.meters.get(index).filter(|_| is_newest) {
                 own.show(rollout, &control, now, &mut shared.meters);
             }
         }
     }
 
-    /// Takes the answer to a probe in.
-    pub(crate) fn probed(&mut self, callout: &Callout, status: Option<u16>) {
-        // An older document's probes say nothing about this one's environments.
-        if Rc::ptr_eq(&callout.live, &self.live)
-            && let Some(prober) = self.probers.get_mut(callout.rollout)
-        {
-            prober.answer(callout, status);
-        }
-    }
-
     /// Decides about a request, and carries it out.
-    pub(crate) fn request(&mut self, stream: u32, shared: &mut Shared) -> (Action, Option<Routed>) {
+    pub(crate) fn request(
+        &mut self,
+        stream: u32,
+        end_of_stream: bool,
+        shared: &mut Shared,
+    ) -> (Action, Option<Routed>) {
         let live = Rc::clone(&self.live);
         let pairs = ffi::header_pairs(Map::Request);
         let Some(headers) = pairs
@@ -183,6 +179,7 @@ impl RouteRoot {
             route.trusted,
             &headers,
             &live.document,
+            &control,
             &mut shared.random,
         );
         let origin = Origin {
@@ -197,6 +194,7 @@ impl RouteRoot {
             attempted: None,
             unanswered: None,
             started,
+            sent: end_of_stream.then_some(started),
             trusted: route.trusted,
             is_copied,
             copied: None,
@@ -249,9 +247,17 @@ fn fresh(weights: Vec<u32>, random: &mut Random) -> RoundRobin {
 // === impl Routed ===
 
 impl Routed {
+    /// The whole request is there.
+    pub(crate) fn complete(&mut self) {
+        let rollout = self.live.document.rollouts().get(self.rollout);
+        if rollout.is_some_and(|rollout| rollout.guard().is_some()) {
+            self.sent = Some(ffi::now());
+        }
+    }
+
     /// An attempt begins in the environment of this name.
-    pub(crate) fn begin_attempt(&mut self, name: &str, meters: &mut Meters) {
-        self.count_unanswered(meters);
+    pub(crate) fn begin_attempt(&mut self, name: &str, library: &Library, meters: &mut Meters) {
+        self.count_unanswered(library, meters);
         let rollout = self.live.document.rollouts().get(self.rollout);
         let environment = rollout.map(|rollout| rollout.environment(name.as_bytes()));
         self.attempted = environment;
@@ -263,18 +269,18 @@ impl Routed {
         self.unanswered = Some(Box::new(ended));
     }
 
-    fn count_unanswered(&mut self, meters: &mut Meters) {
+    fn count_unanswered(&mut self, library: &Library, meters: &mut Meters) {
         if let Some(ended) = self.unanswered.take() {
-            ended.count(meters);
+            ended.count(library, meters);
         }
     }
 
     /// Tells the client who answered.
-    pub(crate) fn respond(&mut self, meters: &mut Meters) {
+    pub(crate) fn respond(&mut self, library: &Library, meters: &mut Meters) {
         if self.unanswered.is_some() {
             match status(Map::Response) {
                 Some(400..=499) => self.unanswered = None,
-                _ => self.count_unanswered(meters),
+                _ => self.count_unanswered(library, meters),
             }
         }
         let Some(rollout) = self.live.document.rollouts().get(self.rollout) else {
@@ -301,10 +307,10 @@ impl Routed {
             let outcome = Outcome {
                 environment: self.environment,
                 status: status(Map::Response),
-                millis: now.saturating_sub(self.started) / 1_000_000,
+                millis: self.sent.map_or(0, |sent| now.saturating_sub(sent)) / 1_000_000,
             };
             let now = Timestamp::from_nanos(now);
-            self.live.record(self.rollout, &outcome, now, meters);
+            library.record(&self.live, self.rollout, outcome, now, meters);
         }
     }
 

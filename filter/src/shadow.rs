@@ -52,6 +52,12 @@ impl ShadowOutcome {
     }
 }
 
+impl Copy {
+    fn len(&self) -> usize {
+        self.head.len().saturating_add(self.body.len())
+    }
+}
+
 impl Routed {
     /// Begins a copy of the request as it goes on; it is sent at once where there is no body.
     pub(crate) fn copy(
@@ -69,6 +75,10 @@ impl Routed {
         else {
             return;
         };
+        if !callouts.hold(head.len()) {
+            self.count_copy(ShadowOutcome::NotSent, meters);
+            return;
+        }
         let body = Vec::new();
         self.copied = Some(Box::new(Copy { head, body }));
         if end_of_stream {
@@ -76,57 +86,63 @@ impl Routed {
         }
     }
 
-    /// Takes in a part of the request's body, and sends the copy with the last one.
-    pub(crate) fn copy_body(
-        &mut self,
-        root: u32,
-        size: usize,
-        end_of_stream: bool,
-        callouts: &mut Callouts,
-        meters: &mut Meters,
-    ) {
-        let Some(copy) = &mut self.copied else {
+    /// Takes in a part of the request's body.
+    pub(crate) fn copy_body(&mut self, size: usize, callouts: &mut Callouts, meters: &mut Meters) {
+        let Some(copy) = self.copied.as_mut().filter(|_| size > 0) else {
             return;
         };
         let rollout = self.live.document.rollouts().get(self.rollout);
-        let Some(shadow) = rollout.and_then(|rollout| rollout.shadow()) else {
-            return;
-        };
-        if copy.body.len().saturating_add(size) > shadow.max_body() {
-            self.copied = None;
-            self.count_copy(ShadowOutcome::TooLarge, meters);
+        let shadow = rollout.and_then(|rollout| rollout.shadow());
+        let longest = shadow.map_or(0, |shadow| shadow.max_body());
+        if copy.body.len().saturating_add(size) > longest {
+            self.drop_copy(ShadowOutcome::TooLarge, callouts, meters);
             return;
         }
-        if let Some(part) = Some(size)
-            .filter(|size| *size > 0)
-            .and_then(ffi::request_body)
-        {
-            copy.body.extend_from_slice(&part);
-        }
-        if end_of_stream {
-            self.send_copy(root, callouts, meters);
+        let has_room = copy.body.try_reserve(size).is_ok() && callouts.hold(size);
+        match ffi::request_body(size).filter(|part| has_room && part.len() == size) {
+            Some(part) => copy.body.extend_from_slice(&part),
+            None => {
+                callouts.release(if has_room { size } else { 0 });
+                self.drop_copy(ShadowOutcome::NotSent, callouts, meters);
+            }
         }
     }
 
-    fn send_copy(&mut self, root: u32, callouts: &mut Callouts, meters: &mut Meters) {
+    /// Lets a copy go that was not sent.
+    pub(crate) fn drop_copy(
+        &mut self,
+        outcome: ShadowOutcome,
+        callouts: &mut Callouts,
+        meters: &mut Meters,
+    ) {
+        if let Some(copy) = self.copied.take() {
+            callouts.release(copy.len());
+            self.count_copy(outcome, meters);
+        }
+    }
+
+    /// The request has come to its end: sends the copy.
+    pub(crate) fn send_copy(&mut self, root: u32, callouts: &mut Callouts, meters: &mut Meters) {
         let Some(copy) = self.copied.take() else {
             return;
         };
+        callouts.release(copy.len());
         let rollout = self.live.document.rollouts().get(self.rollout);
         let Some(shadow) = rollout.and_then(|rollout| rollout.shadow()) else {
             return;
         };
         let callout = Callout {
             purpose: Purpose::Shadow,
+            root,
             live: Rc::clone(&self.live),
             rollout: self.rollout,
             environment: shadow.environment(),
             started: ffi::now(),
+            timeout: shadow.timeout(),
         };
         let message = Message {
             head: &copy.head,
             body: &copy.body,
-            timeout: shadow.timeout(),
         };
         // What a stream sends ends with the stream; the client may have its answer long before the copy has.
         ffi::set_effective_context(root);

@@ -97,6 +97,8 @@ pub(crate) struct Routed {
     pub(crate) unanswered: Option<Box<Ended>>,
     /// When the request came, in nanoseconds since 1970.
     pub(crate) started: u64,
+    /// When all of it was there, where a guard is to know; `None` before that.
+    pub(crate) sent: Option<u64>,
     /// Whether it counts for the guard: a request that needs no key does not.
     pub(crate) trusted: bool,
     /// Whether a copy is to be made.
@@ -201,6 +203,10 @@ impl Vm {
         plugin: &str,
         text: &[u8],
     ) -> Result<RouteRoot, Vec<switchover_core::document::Problem>> {
+        if let Some(live) = self.library.same(plugin, text) {
+            let root = RouteRoot::new(live, None, &mut self.shared.random);
+            return Ok(root);
+        }
         let document = crate::library::read(text)?;
         // The turns of the document that this one replaces go on.
         let before = self
@@ -237,11 +243,10 @@ impl Vm {
                 self.library
                     .follow(self.shared.worker, &mut self.shared.meters);
             }
-            // An older one only lives on for the streams that it has.
             Some(Role::Route(route)) => {
-                if self.library.is_newest(route.live()) {
-                    route.tick(&mut self.shared);
-                }
+                let is_newest = self.library.is_newest(route.live());
+                route.tick(id, is_newest, &mut self.shared);
+                self.shared.callouts.forget_lost(ffi::now());
             }
             Some(Role::Idle) | None => {}
         }
@@ -259,13 +264,13 @@ impl Vm {
         match &mut root.role {
             Role::Idle => Action::Continue,
             Role::Attempt(attempt) => {
-                let begun = attempt.request(&mut self.library, shared);
+                let begun = attempt.request(end_of_stream, &mut self.library, shared);
                 self.begin_attempt(id, begun);
                 Action::Continue
             }
             Role::Route(route) => {
                 shared.serves = true;
-                let (action, mut routed) = route.request(id, shared);
+                let (action, mut routed) = route.request(id, end_of_stream, shared);
                 if let Some(routed) = routed.as_mut().filter(|routed| routed.is_copied) {
                     let (callouts, meters) = (&mut shared.callouts, &mut shared.meters);
                     routed.copy(root.id, end_of_stream, callouts, meters);
@@ -285,7 +290,7 @@ impl Vm {
         match self.streams.get_mut(begun.origin.stream) {
             Some(stream) if is_here => {
                 if let Business::Routed(routed) = &mut stream.business {
-                    routed.begin_attempt(begun.name(), &mut self.shared.meters);
+                    routed.begin_attempt(begun.name(), &self.library, &mut self.shared.meters);
                 }
             }
             _ => begun.tell(),
@@ -302,7 +307,11 @@ impl Vm {
         };
         if let Business::Routed(routed) = &mut stream.business {
             let (callouts, meters) = (&mut self.shared.callouts, &mut self.shared.meters);
-            routed.copy_body(stream.root, size, end_of_stream, callouts, meters);
+            routed.copy_body(size, callouts, meters);
+            if end_of_stream {
+                routed.complete();
+                routed.send_copy(stream.root, callouts, meters);
+            }
         }
     }
 
@@ -314,38 +323,51 @@ impl Vm {
         let meters = &mut self.shared.meters;
         match &mut stream.business {
             Business::None => {}
-            Business::Routed(routed) => {
-                routed.respond(meters);
-            }
-            Business::Tried(tried) => {
-                tried.end(status(Map::Response)).count(meters);
-                stream.business = Business::None;
+            Business::Routed(routed) => routed.respond(&self.library, meters),
+            Business::Tried(_) => {
+                let business = std::mem::replace(&mut stream.business, Business::None);
+                if let Business::Tried(tried) = business {
+                    let sent = match self.origin(tried.origin) {
+                        Some(routed) => routed.sent,
+                        None => tried.sent(),
+                    };
+                    let ended = tried.end(status(Map::Response), sent);
+                    ended.count(&self.library, &mut self.shared.meters);
+                }
             }
         }
     }
 
+    /// What the route role knows of an attempt's request, where it is in this VM and the client has not left.
+    fn origin(&mut self, origin: Origin) -> Option<&mut Routed> {
+        let stream = self.streams.get_mut(origin.stream);
+        match &mut stream
+            .filter(|_| origin.worker == self.shared.worker)?
+            .business
+        {
+            Business::Routed(routed) => Some(routed),
+            Business::None | Business::Tried(_) => None,
+        }
+    }
+
     /// `proxy_on_http_call_response`; without headers, no answer has come.
-    pub(crate) fn answer(&mut self, root: u32, token: u32, has_headers: bool) {
+    pub(crate) fn answer(&mut self, token: u32, has_headers: bool) {
         let Some(callout) = self.shared.callouts.take(token) else {
             return;
         };
         let status = status(Map::CallResponse).filter(|_| has_headers);
         let millis = ffi::now().saturating_sub(callout.started) / 1_000_000;
         let meters = &mut self.shared.meters;
-        let own = callout.live.meters.get(callout.rollout);
+        let (live, rollout) = (&callout.live, callout.rollout);
         match callout.purpose {
             Purpose::Probe => {
-                let succeeded = matches!(status, Some(200..=299));
-                if let Some(own) = own {
-                    own.record_probe(callout.environment, succeeded, millis, meters);
-                }
-                let root = self.roots.iter_mut().find(|own| own.id == root);
-                if let Some(Role::Route(route)) = root.map(|root| &mut root.role) {
-                    route.probed(&callout, status);
+                let today = self.library.today(live, rollout, callout.environment);
+                if let Some((live, rollout, environment)) = today {
+                    live.probed(rollout, environment, (status, millis), meters);
                 }
             }
             Purpose::Shadow => {
-                if let Some(own) = own {
+                if let Some(own) = live.meters.get(rollout) {
                     own.count_copy(ShadowOutcome::of(status), meters);
                     own.record_copy(millis, meters);
                 }
@@ -357,20 +379,22 @@ impl Vm {
     pub(crate) fn delete(&mut self, id: u32) {
         let Some(stream) = self.streams.remove(id) else {
             self.shared.meters.flush();
+            self.shared.callouts.forget_root(id);
             self.roots.retain(|root| root.id != id);
             return;
         };
+        let (callouts, meters) = (&mut self.shared.callouts, &mut self.shared.meters);
         match stream.business {
             Business::None => {}
-            Business::Routed(routed) => routed.end(&mut self.shared.meters),
+            Business::Routed(mut routed) => {
+                // A request that never came to its end.
+                routed.drop_copy(ShadowOutcome::NotSent, callouts, meters);
+                routed.end(meters);
+            }
             // The host ends a request's own context before its attempts where the client has gone away: nobody's fault.
             Business::Tried(tried) => {
-                let Origin { worker, stream } = tried.origin;
-                let origin = self.streams.get_mut(stream);
-                if worker == self.shared.worker
-                    && let Some(Business::Routed(routed)) = origin.map(|own| &mut own.business)
-                {
-                    routed.go_unanswered(tried.end(None));
+                if let Some(routed) = self.origin(tried.origin) {
+                    routed.go_unanswered(tried.end(None, routed.sent));
                 }
             }
         }

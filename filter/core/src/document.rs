@@ -59,6 +59,7 @@ pub(crate) struct CommonSlots {
     pub(crate) authority: Slot,
     pub(crate) mode: Slot,
     pub(crate) cookie: Slot,
+    pub(crate) shadow: Slot,
 }
 
 /// A rollout.

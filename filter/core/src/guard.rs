@@ -7,6 +7,10 @@
 pub mod fleet;
 mod window;
 
+use std::hash::Hasher;
+
+use siphasher::sip::SipHasher24;
+
 use crate::document::{Rate, Rollout};
 use crate::time::Duration;
 
@@ -43,7 +47,8 @@ pub struct Outcome {
     pub environment: usize,
     /// The status of the answer; `None` where none came.
     pub status: Option<u16>,
-    /// Until the answer's head, or until it was clear that none comes, in milliseconds.
+    /// From the end of the request to the answer's head, or until it was clear that none comes, in milliseconds; 0 where
+    /// that was before the request's end: what a client takes to send it is not the environment's time.
     pub millis: u64,
 }
 
@@ -204,6 +209,24 @@ impl Guard {
             Some(429) => self.count_429,
             Some(status) => status >= 500,
         }
+    }
+
+    /// A number that differs between guards that count differently, so that their figures are not added up.
+    #[must_use]
+    pub fn fingerprint(&self, rollout: &Rollout) -> u64 {
+        let mut hasher = SipHasher24::new();
+        for index in [self.environment, rollout.stable] {
+            let environment = rollout.environments.get(index);
+            let name = environment.map_or("", |environment| environment.name.as_str());
+            hasher.write(name.as_bytes());
+            hasher.write(&[0, u8::from(self.count_429)]);
+        }
+        hasher.write(&self.window.as_millis().to_le_bytes());
+        for limit in self.max_latency {
+            let millis = limit.map_or(0, Duration::as_millis);
+            hasher.write(&millis.to_le_bytes());
+        }
+        hasher.finish()
     }
 
     /// Whether two guards count the same, so that one's window serves the other.

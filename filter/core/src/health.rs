@@ -106,6 +106,15 @@ impl Probe {
         }
     }
 
+    /// Goes on under another document: what was on its way is no longer waited for.
+    #[must_use]
+    pub fn succeed(&self) -> Self {
+        Self {
+            pending: false,
+            ..self.clone()
+        }
+    }
+
     /// What is known.
     #[must_use]
     pub fn state(&self) -> State {

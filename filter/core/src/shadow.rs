@@ -1,8 +1,10 @@
 //! Copies of requests for an environment that is to be tried with real traffic before it serves any.
 
 use crate::auth::source::without_query;
+use crate::control::Control;
 use crate::document::{Document, MODE_HEADER, Rollout, Size, UrlPath};
 use crate::headers::{Headers, all, serialise};
+use crate::health::State;
 use crate::schedule::Share;
 use crate::strategy::Random;
 use crate::time::Duration;
@@ -69,6 +71,7 @@ impl Rollout {
         trusted: bool,
         headers: &Headers<'_>,
         document: &Document,
+        control: &Control,
         random: &mut Random,
     ) -> bool {
         let Some(shadow) = self
@@ -78,6 +81,11 @@ impl Rollout {
         else {
             return false;
         };
+        // What is to be left in peace gets no copies either.
+        let unhealthy = control.health().get(shadow.environment) == Some(&State::Unhealthy);
+        if self.rollback || control.is_tripped() || unhealthy {
+            return false;
+        }
         if random.below(Share::ALL.hundredths()) >= shadow.percent.hundredths() {
             return false;
         }

@@ -16,6 +16,7 @@ use crate::document::{
 use crate::headers::{Names, Slot};
 use crate::json::Node;
 use crate::secret::Secret;
+use crate::shadow::SHADOW_HEADER;
 use crate::strategy::Salt;
 
 const DEFAULT_ROLLOUT: &str = "default";
@@ -45,6 +46,7 @@ pub(super) fn document(
         authority: compiler.names.slot(":authority"),
         mode: compiler.names.slot(MODE_HEADER),
         cookie: compiler.names.slot("cookie"),
+        shadow: compiler.names.slot(SHADOW_HEADER),
     };
     let rollouts = match raw::Document::read(node, &root, problems)? {
         raw::Document::One(rollout) => vec![compiler.rollout(*rollout, &root, problems)?],

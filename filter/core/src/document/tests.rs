@@ -286,6 +286,11 @@ fn guards_probes_and_copies_that_make_no_sense() {
         ),
         (
             "guard",
+            r#"{"environment": "green", "max_p50": "2s", "max_p99": "100ms"}"#,
+            "guard.max_p99: is below `max_p50`, which then can never be crossed first",
+        ),
+        (
+            "guard",
             r#"{"environment": "green", "max_p99": "1h"}"#,
             "guard.max_p99: is out of range",
         ),

@@ -141,6 +141,28 @@ fn outcomes_leave_the_window() {
 }
 
 #[test]
+fn guards_that_count_differently_have_their_own_fingerprints() {
+    let fingerprint = |guard: &str| {
+        let document = document_with(guard);
+        let rollout = &document.rollouts()[0];
+        rollout.guard().unwrap().fingerprint(rollout)
+    };
+    let one = fingerprint(r#""max_p99": "1s""#);
+    assert_eq!(
+        fingerprint(r#""max_p99": "1s", "min_requests": 7, "max_error_rate": 0.1"#),
+        one
+    );
+    for other in [
+        r#""max_p99": "2s""#,
+        r#""max_p95": "1s""#,
+        r#""max_p99": "1s", "window": "5s""#,
+        r#""max_p99": "1s", "count_429": true"#,
+    ] {
+        assert_ne!(fingerprint(other), one, "{other}");
+    }
+}
+
+#[test]
 fn the_story_has_the_figures() {
     let document = document_with(r#""max_error_rate": 0.1"#);
     let rollout = &document.rollouts()[0];

@@ -4,6 +4,7 @@ use crate::auth::source::{Source, strip_query};
 use crate::document::{AuthMode, Document, MODE_HEADER, Rollout, VERSION_HEADER};
 use crate::headers::{Headers, Slot};
 use crate::route::{Apply, Edit, Route};
+use crate::shadow::SHADOW_HEADER;
 use crate::sticky::CookieId;
 
 impl Rollout {
@@ -33,6 +34,9 @@ impl Rollout {
             environment.name.as_str().as_bytes(),
             apply,
         );
+        if headers.count(slots.shadow) > 0 {
+            apply(Edit::Remove(SHADOW_HEADER));
+        }
         if let Some((name, slot)) = &self.auth.identity {
             match route
                 .consumer

@@ -3,6 +3,7 @@
 use super::*;
 use crate::document::parse;
 use crate::headers::Spans;
+use crate::time::Timestamp;
 
 fn document(shadow: &str) -> Document {
     let text = format!(
@@ -12,11 +13,22 @@ fn document(shadow: &str) -> Document {
     parse(text.as_bytes(), &|_| None).unwrap()
 }
 
+fn control(document: &Document) -> Control {
+    Control::new(&document.rollouts()[0], Timestamp::from_millis(0))
+}
+
 fn is_copied(document: &Document, method: &str, path: &str, goes_to: usize, trusted: bool) -> bool {
     let pairs = serialise(&[(b":method", method.as_bytes()), (b":path", path.as_bytes())]);
     let mut spans = Spans::new();
     let headers = document.index(&pairs, &mut spans).unwrap();
-    document.rollouts()[0].is_copied(goes_to, trusted, &headers, document, &mut Random::new(1))
+    document.rollouts()[0].is_copied(
+        goes_to,
+        trusted,
+        &headers,
+        document,
+        &control(document),
+        &mut Random::new(1),
+    )
 }
 
 #[test]
@@ -63,9 +75,10 @@ fn so_many_of_a_hundred() {
     let mut spans = Spans::new();
     let headers = document.index(&pairs, &mut spans).unwrap();
     let mut random = Random::new(7);
+    let control = control(&document);
     let rollout = &document.rollouts()[0];
-    let copied =
-        (0..100_000).filter(|_| rollout.is_copied(0, true, &headers, &document, &mut random));
+    let copied = (0..100_000)
+        .filter(|_| rollout.is_copied(0, true, &headers, &document, &control, &mut random));
     let copied = copied.count();
     // Nine standard deviations.
     assert!(copied.abs_diff(12_500) < 950, "{copied}");
@@ -97,4 +110,30 @@ fn a_copy_carries_its_own_credential_only() {
     ];
     assert_eq!(all(&head).unwrap(), expected);
     assert_eq!(document.rollouts()[0].copied_head(b"no map"), None);
+}
+
+#[test]
+fn what_is_to_be_left_in_peace_gets_no_copies() {
+    let copied = |document: &Document, change: &dyn Fn(&mut Control)| {
+        let pairs = serialise(&[(b":method", b"GET"), (b":path", b"/")]);
+        let mut spans = Spans::new();
+        let headers = document.index(&pairs, &mut spans).unwrap();
+        let mut control = control(document);
+        change(&mut control);
+        let rollout = &document.rollouts()[0];
+        rollout.is_copied(0, true, &headers, document, &control, &mut Random::new(1))
+    };
+    let all = document(r#""percent": 100"#);
+    assert!(copied(&all, &|_| ()));
+    assert!(!copied(&all, &Control::latch));
+    let healthy =
+        |green| move |control: &mut Control| control.set_health(vec![State::Healthy, green]);
+    assert!(copied(&all, &healthy(State::Unknown)));
+    assert!(!copied(&all, &healthy(State::Unhealthy)));
+    let text = r#"{"routing": {"blue": {"weight": 1}, "green": {"weight": 0}}, "rollback": true,
+        "shadow": {"environment": "green", "percent": 100}}"#;
+    assert!(!copied(
+        &parse(text.as_bytes(), &|_| None).unwrap(),
+        &|_| ()
+    ));
 }

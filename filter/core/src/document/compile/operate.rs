@@ -111,6 +111,21 @@ impl Among<'_> {
                 )
             })
         });
+        let fields = ["max_p50", "max_p95", "max_p99"];
+        let mut lower: Option<(Duration, &str)> = None;
+        for (limit, field) in max_latency.into_iter().zip(fields) {
+            if let (Some((before, name)), Some(limit)) = (lower, limit)
+                && limit < before
+            {
+                let message = [
+                    "is below `",
+                    name,
+                    "`, which then can never be crossed first",
+                ];
+                problems.push(&at.member(field), message.concat());
+            }
+            lower = limit.map(|limit| (limit, field)).or(lower);
+        }
         for (rate, field) in [
             (raw.max_error_rate, "max_error_rate"),
             (raw.worse_than_stable_by, "worse_than_stable_by"),
