@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::{Value, json};
+use switchover_tests::raw::Raw;
 use switchover_tests::upstream::text;
-use switchover_tests::{Gateway, Setup, Upstream, assert_eventually, cases};
+use switchover_tests::{Client, Gateway, Setup, Upstream, assert_eventually, cases};
 
 /// Blue and green by weights, with attempts and a guard on green.
 fn document(green: u32, guard: Value) -> Value {
@@ -188,5 +189,99 @@ cases! {
         }
         assert_eq!(answers.iter().filter(|answer| *answer == "green").count(), 10);
         gateway.metric("switchover_trips").label("cause", "max_p95").becomes(1.0).await;
+    }
+
+    /// What a client takes to send its request is not the environment's time.
+    async fn slow_clients_do_not_trip(engine: Engine) {
+        let (blue, green) = (Upstream::named("blue").await, Upstream::named("green").await);
+        let limits = json!({"min_requests": 5, "max_p50": "150ms", "max_p99": "150ms"});
+        let gateway = Setup::new(&[("blue", &blue), ("green", &green)])
+            .document(document(100, limits))
+            .start(engine)
+            .await;
+        let upload = async |end: &str| {
+            let mut client = Raw::connect(gateway.address()).await;
+            client.write("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n").await;
+            tokio::time::sleep(Duration::from_millis(250)).await;
+            client.write(end).await;
+            client.read_until("\r\n\r\n").await
+        };
+        for end in ["0\r\n\r\n", "0\r\nx-trailer: 1\r\n\r\n"].repeat(5) {
+            let head = upload(end).await;
+            assert!(head.starts_with("HTTP/1.1 200") && head.contains("green"), "{head}");
+        }
+        gateway.metric("switchover_attempts").label("environment", "green").becomes(10.0).await;
+        assert_eq!(tripped(&gateway).await, 0.0);
+    }
+
+    /// Both go by the clock, though they may be one plugin to one engine and two to the other.
+    async fn two_listeners_with_one_document(engine: Engine) {
+        let (blue, green) = (Upstream::named("blue").await, Upstream::named("green").await);
+        let mut document = document(0, json!({}));
+        let start = humantime::format_rfc3339_millis(std::time::SystemTime::now()).to_string();
+        document["schedule"] = json!({"environment": "green", "start": start, "steps": [{"at": "3s", "weight": 100}]});
+        let gateway = Setup::new(&[("blue", &blue), ("green", &green)])
+            .document(document)
+            .edit(|bootstrap| {
+                bootstrap.copy_listener("second");
+            })
+            .start(engine)
+            .await;
+        let mut clients = [gateway.client(), Client::new(gateway.listener("second"))];
+        for client in &mut clients {
+            assert_eq!(client.get("/").send().await.text(), "blue");
+        }
+        gateway.metric("switchover_weight").label("environment", "green").becomes(10_000.0).await;
+        for client in &mut clients {
+            assert_eventually!(client.get("/").send().await.text() == "green", "a listener stands still");
+        }
+    }
+
+    /// An alarm on `tripped` ends with the rollout.
+    async fn a_rollout_that_is_over_is_no_longer_tripped(engine: Engine) {
+        let blue = Upstream::named("blue").await;
+        let green = Upstream::failing("green", StatusCode::BAD_GATEWAY).await;
+        let gateway = Setup::new(&[("blue", &blue), ("green", &green)])
+            .document(document(50, json!({})))
+            .start(engine)
+            .await;
+        let mut client = gateway.client();
+        for _ in 0..40 {
+            client.get("/").send().await;
+        }
+        gateway.metric("switchover_tripped").label("rollout", "r").becomes(1.0).await;
+        let mut next = document(50, json!({}));
+        next["rollout"] = "next".into();
+        gateway.replace_document(&next);
+        gateway.metric("switchover_tripped").label("rollout", "r").becomes(0.0).await;
+        gateway.metric("switchover_weight").label("rollout", "r").becomes(0.0).await;
+    }
+
+    /// Uploads that do not end fill no memory with their copies.
+    async fn copies_of_many_uploads_have_a_budget(engine: Engine) {
+        const UPLOADS: usize = 40;
+        const PART: usize = 900 * 1024;
+        let (blue, green) = (Upstream::named("blue").await, Upstream::named("green").await);
+        let mut document = document(0, json!({}));
+        document["shadow"] = json!({"environment": "green", "percent": 100, "max_body": "1MiB", "paths": ["/"]});
+        let gateway = Setup::new(&[("blue", &blue), ("green", &green)]).document(document).start(engine).await;
+        let mut uploads = Vec::new();
+        for _ in 0..UPLOADS {
+            let mut client = Raw::connect(gateway.address()).await;
+            let head = format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", PART + 1);
+            client.write(head).await;
+            client.write(vec![b'x'; PART]).await;
+            uploads.push(client);
+        }
+        let dropped = || async {
+            gateway.metric("switchover_shadows").label("outcome", "not_sent").value().await
+        };
+        assert_eventually!(dropped().await > 20.0, "{} were dropped", dropped().await);
+        for client in &mut uploads {
+            client.write("x").await;
+            client.read_until("HTTP/1.1 200 OK").await;
+        }
+        assert_eventually!(green.count() >= 5, "{} copies came", green.count());
+        gateway.metric("switchover_shadows").becomes(40.0).await;
     }
 }

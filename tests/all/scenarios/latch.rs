@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::{HeaderMap, StatusCode};
 use serde_json::json;
 use switchover_tests::story::{ROUTE, START, Story, TICK, and, get};
 
@@ -156,4 +157,28 @@ fn rollouts_trip_apart() {
     story.advance(TICK);
     assert_eq!(story.metric("tripped", &[("rollout", "r1")]), 1);
     assert_eq!(story.metric("tripped", &[("rollout", "r2")]), 0);
+}
+
+/// Whoever loosens a limit while slow attempts are under way is not tripped by them.
+#[test]
+fn attempts_under_way_count_by_the_new_limits() {
+    let limits = |p99: &str| document(json!({"min_requests": 5, "max_p99": p99, "window": "10m"}));
+    for (before, after, trips) in [("500ms", "1m", false), ("1m", "500ms", true)] {
+        let story = Story::new(1, &limits(before));
+        let mut under_way: Vec<_> = (0..10)
+            .map(|_| {
+                let mut exchange = story.simulation.request(0, get("/")).unwrap();
+                exchange.attempt("green", story.host("green"));
+                exchange
+            })
+            .collect();
+        story.replace(&limits(after)).unwrap();
+        story.advance(Duration::from_secs(1));
+        for mut exchange in under_way.drain(..) {
+            exchange.answer(StatusCode::OK, HeaderMap::new());
+            exchange.respond();
+            exchange.finish();
+        }
+        assert_eq!(is_tripped(&story), trips, "{before} to {after}");
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use serde_json::{Value, json};
-use switchover_host::simulation::Outgoing;
+use switchover_host::simulation::{Answer, Outgoing};
 use switchover_tests::keys::consumer;
 use switchover_tests::story::{Behaviour, Story, TICK, and, get, request, with};
 
@@ -245,4 +245,39 @@ fn a_copy_whose_document_is_replaced_meanwhile_hurts_nobody() {
     story.advance(Duration::from_secs(2));
     assert_eq!(story.send(0, keyed(get("/"))).status, StatusCode::OK);
     assert_eq!(copies(&story).len(), 1);
+}
+
+/// Copies that nobody answers keep neither probes nor later copies back.
+#[test]
+fn copies_under_way_are_bounded_and_forgotten_with_their_document() {
+    let with_probes = |rollout: &str| {
+        let mut document = and(
+            plain(),
+            json!({"health": {"interval": "1s", "timeout": "500ms"}}),
+        );
+        document["shadow"]["timeout"] = json!("10m");
+        document["rollout"] = json!(rollout);
+        document
+    };
+    let story = Story::new(1, &with_probes("r1"));
+    story.simulation.on_callout(|callout| {
+        if callout.callout.head.path.as_bytes() == b"/health" {
+            Answer::status(StatusCode::OK)
+        } else {
+            Answer::never()
+        }
+    });
+    let copied = || story.callouts("green", "/").len();
+    for _ in 0..1_100 {
+        story.send(0, keyed(get("/")));
+    }
+    assert_eq!(copied(), 1_024);
+    story.advance(TICK);
+    assert_eq!(story.metric("shadows", &[("outcome", "not_sent")]), 76);
+    story.advance(Duration::from_secs(5));
+    assert_eq!(story.metric("healthy", &[("environment", "green")]), 1);
+    story.replace(&with_probes("r2")).unwrap();
+    story.advance(TICK);
+    story.send(0, keyed(get("/")));
+    assert_eq!(copied(), 1_025);
 }
