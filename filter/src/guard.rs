@@ -39,7 +39,10 @@ impl Live {
         let Some(trip) = control.record(rollout, outcome, now) else {
             return;
         };
-        latch(&self.plugin, rollout, &trip);
+        if !latch(&self.plugin, rollout, &trip) {
+            // Another worker was first, and has told it.
+            return;
+        }
         own.count_trip(trip.cause, meters);
         ffi::log(
             Level::Warn,
@@ -103,22 +106,23 @@ fn exchange(key: &str, worker: u64, own: &Both, now: Timestamp) -> Both {
     others
 }
 
-/// Leaves a latch for the other workers, unless there is one of a later resume.
-fn latch(plugin: &str, rollout: &Rollout, trip: &Trip) {
+/// Leaves a latch for the other workers; false where there is one already.
+fn latch(plugin: &str, rollout: &Rollout, trip: &Trip) -> bool {
     let key = latch_key(plugin, rollout.id().as_str());
     for _ in 0..SWAPS_TRIED {
         let found = ffi::shared_data(&key);
-        let (before, version) = match &found {
-            Some((before, version)) => (Some(&**before), Some(*version)),
-            None => (None, None),
-        };
-        let Some(latch) = write_latch(rollout, trip, before) else {
-            return;
-        };
-        if ffi::swap_shared_data(&key, &latch, version) {
-            return;
+        if found
+            .as_ref()
+            .is_some_and(|(latch, _)| is_latched(rollout, latch))
+        {
+            return false;
+        }
+        let version = found.map(|(_, version)| version);
+        if ffi::swap_shared_data(&key, &write_latch(rollout, trip), version) {
+            return true;
         }
     }
+    true
 }
 
 /// The key of the workers' figures. Those of another guard, and those from before a resume, are in another place.

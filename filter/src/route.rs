@@ -344,5 +344,8 @@ fn log_in_force(plugin: &str, rollout: &Rollout, weights: &[u32]) {
     for (environment, weight) in rollout.environments().iter().zip(weights) {
         line.extend([" ", environment.name().as_str(), "=", &weight.to_string()]);
     }
+    if rollout.rollback() {
+        line.push_str(", rolled back");
+    }
     ffi::log(Level::Info, &line);
 }

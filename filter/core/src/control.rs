@@ -227,26 +227,20 @@ fn millis(now: Timestamp) -> u64 {
 
 // === the latch ===
 
-/// The latch as it stands in shared data: `RESUME;STORY`. `None` where the one that is there already holds for a later
-/// resume.
+/// The latch as it stands in shared data: `RESUME;STORY`.
 #[must_use]
-pub fn write_latch(rollout: &Rollout, trip: &Trip, before: Option<&[u8]>) -> Option<Vec<u8>> {
-    let later = before
-        .and_then(resume_of)
-        .is_some_and(|resume| resume > rollout.resume);
-    let text = || [&rollout.resume.to_string(), ";", &trip.story].concat();
-    (!later).then(|| text().into_bytes())
+pub fn write_latch(rollout: &Rollout, trip: &Trip) -> Vec<u8> {
+    [&rollout.resume.to_string(), ";", &trip.story]
+        .concat()
+        .into_bytes()
 }
 
 /// Whether a latch holds for this document: it has not been resumed since.
 #[must_use]
 pub fn is_latched(rollout: &Rollout, latch: &[u8]) -> bool {
-    resume_of(latch).is_some_and(|resume| resume >= rollout.resume)
-}
-
-fn resume_of(latch: &[u8]) -> Option<u32> {
-    let digits = latch.split(|byte| *byte == b';').next()?;
-    str::from_utf8(digits).ok()?.parse().ok()
+    let resume = latch.split(|byte| *byte == b';').next();
+    let resume = resume.and_then(|digits| str::from_utf8(digits).ok()?.parse::<u32>().ok());
+    resume.is_some_and(|resume| resume >= rollout.resume)
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use crate::document::read::{At, Problems, Read, choice, members, object};
 use crate::document::text::{
-    ClusterName, CookieName, Count, HeaderName, HostPattern, KeyDigest, Label, Method, Name,
-    NotYet, QueryName, Rate, RolloutId, Scheme, Size, UrlPath, VariableName, Weight,
+    ClusterName, CookieName, Count, HeaderName, HostPattern, InARow, KeyDigest, Label, Method,
+    Name, NotYet, QueryName, Rate, RolloutId, Scheme, Size, UrlPath, VariableName, Volume, Weight,
 };
 use crate::json::Node;
 use crate::schedule::Share;
@@ -312,8 +312,8 @@ object! {
         environment: Name [required],
         /// How far back outcomes count, from `1s` to `1h`. Default: `30s`.
         window: Duration,
-        /// How many outcomes there must be within the window before any limit counts, from 1 to 1,000,000. Default: 50.
-        min_requests: Count,
+        /// How many outcomes there must be within the window before any limit counts. Default: 50.
+        min_requests: Volume,
         /// The part of failures above which it trips, from 0 to below 1. Default: none.
         max_error_rate: Rate,
         /// The latency until the response's head that at most half of the attempts may exceed, up to `10m`. Default: none.
@@ -342,10 +342,10 @@ object! {
         interval: Duration,
         /// How long an answer may take, from `1ms` to `1m`. Default: `10s`.
         timeout: Duration,
-        /// So many failures in a row make it unhealthy, from 1 to 100. Default: 3.
-        unhealthy_after: Count,
-        /// So many successes in a row make it healthy again, from 1 to 100. Default: 2.
-        healthy_after: Count,
+        /// So many failures in a row make it unhealthy. Default: 3.
+        unhealthy_after: InARow,
+        /// So many successes in a row make it healthy again. Default: 2.
+        healthy_after: InARow,
         /// Whether an unhealthy stable's share goes to the other healthy environments. Default: false, for the data plane
         /// fails over.
         failover: bool,

@@ -302,7 +302,7 @@ fn guards_probes_and_copies_that_make_no_sense() {
         (
             "guard",
             r#"{"environment": "green", "max_p99": "1s", "min_requests": 0}"#,
-            "guard.min_requests: is out of range: expected from 1 to 1000000",
+            "guard.min_requests: is out of range: expected an integer from 1 to 1000000",
         ),
         (
             "health",
@@ -317,7 +317,7 @@ fn guards_probes_and_copies_that_make_no_sense() {
         (
             "health",
             r#"{"unhealthy_after": 0}"#,
-            "health.unhealthy_after: is out of range: expected from 1 to 100",
+            "health.unhealthy_after: is out of range: expected an integer from 1 to 100",
         ),
         (
             "health",

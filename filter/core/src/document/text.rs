@@ -375,10 +375,51 @@ impl Read for NotYet {
     }
 }
 
+/// How many outcomes a guard waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Volume(pub(crate) u32);
+
+/// How many probes in a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct InARow(pub(crate) u32);
+
+impl Read for Volume {
+    const EXPECTED: &'static str = "an integer from 1 to 1000000";
+
+    fn read(node: &Node, at: &At<'_>, problems: &mut Problems) -> Option<Self> {
+        positive(node, at, problems, Self::EXPECTED, 1_000_000).map(Self)
+    }
+}
+
+impl Read for InARow {
+    const EXPECTED: &'static str = "an integer from 1 to 100";
+
+    fn read(node: &Node, at: &At<'_>, problems: &mut Problems) -> Option<Self> {
+        positive(node, at, problems, Self::EXPECTED, 100).map(Self)
+    }
+}
+
+fn positive(
+    node: &Node,
+    at: &At<'_>,
+    problems: &mut Problems,
+    expected: &str,
+    largest: u32,
+) -> Option<u32> {
+    let integer = integer(node, at, problems, expected, largest)?;
+    if integer == 0 {
+        problems.push(at, ["is out of range: expected ", expected].concat());
+        return None;
+    }
+    Some(integer)
+}
+
+schema!(Volume, { "type": "integer", "minimum": 1, "maximum": 1_000_000 });
+schema!(InARow, { "type": "integer", "minimum": 1, "maximum": 100 });
 schema!(Weight, { "type": "integer", "minimum": 0, "maximum": 1_000_000 });
 schema!(Count, { "type": "integer", "minimum": 0, "maximum": 4_294_967_295_u32 });
-schema!(Rate, { "type": "number", "minimum": 0, "maximum": 1 });
-schema!(Share, { "type": "number", "minimum": 0, "maximum": 100 });
+schema!(Rate, { "type": "number", "minimum": 0, "maximum": 1 }, "a number from 0 to 1 with at most six decimals");
+schema!(Share, { "type": "number", "minimum": 0, "maximum": 100 }, "percent: a number from 0 to 100 with at most two decimals");
 schema!(NotYet, { "not": {} });
 
 /// Reads a number from 0 to `largest` as parts: `scale` times its value, which must be whole.

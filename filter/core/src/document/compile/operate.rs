@@ -4,7 +4,7 @@ use crate::document::Environment;
 use crate::document::compile::{named_environment, values};
 use crate::document::raw::{self, Items, Ramp};
 use crate::document::read::{At, Problems};
-use crate::document::text::{Count, Name, Size, UrlPath};
+use crate::document::text::{Name, Size, UrlPath};
 use crate::guard::Guard;
 use crate::health::Health;
 use crate::schedule::{Schedule, Step};
@@ -86,13 +86,7 @@ impl Among<'_> {
             &at.member("window"),
             problems,
         );
-        let min_requests = count(
-            raw.min_requests,
-            50,
-            1_000_000,
-            &at.member("min_requests"),
-            problems,
-        );
+        let min_requests = raw.min_requests.map_or(50, |count| count.0);
         let max_latency = [
             (raw.max_p50, "max_p50"),
             (raw.max_p95, "max_p95"),
@@ -183,20 +177,8 @@ impl Among<'_> {
             host: raw.host,
             interval,
             timeout,
-            unhealthy_after: count(
-                raw.unhealthy_after,
-                3,
-                100,
-                &at.member("unhealthy_after"),
-                problems,
-            ),
-            healthy_after: count(
-                raw.healthy_after,
-                2,
-                100,
-                &at.member("healthy_after"),
-                problems,
-            ),
+            unhealthy_after: raw.unhealthy_after.map_or(3, |count| count.0),
+            healthy_after: raw.healthy_after.map_or(2, |count| count.0),
             failover: raw.failover.unwrap_or(false),
         })
     }
@@ -311,22 +293,6 @@ fn within(
         problems.push(at, message.concat());
     }
     duration
-}
-
-/// A count from 1 on, or its default.
-fn count(
-    count: Option<Count>,
-    default: u32,
-    most: u32,
-    at: &At<'_>,
-    problems: &mut Problems,
-) -> u32 {
-    let count = count.map_or(default, |count| count.0);
-    if !(1..=most).contains(&count) {
-        let message = ["is out of range: expected from 1 to ", &most.to_string()];
-        problems.push(at, message.concat());
-    }
-    count
 }
 
 /// A duration in its largest whole unit.
