@@ -105,7 +105,7 @@ fn a_rollout_from_deploy_to_finish() {
         )
         .replace(
             "\"attempts\": true",
-            "\"attempts\": true,\n            \"resume\": 2,\n            \"rollback\": false",
+            "\"attempts\": true,\n            \"resume\": 3,\n            \"rollback\": false",
         )
         .replace(
             "\"guard\": {\"environment\": \"green\"",
