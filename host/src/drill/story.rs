@@ -64,13 +64,7 @@ pub async fn run(options: &Options, progress: &dyn Fn(Progress)) -> Result<Repor
         story.tell().await?;
         story.end().await
     });
-    told.await.unwrap_or_else(|_| {
-        Err(DrillError::Late {
-            what: "the end".to_owned(),
-            within: options.limit,
-            phase: "all of them",
-        })
-    })
+    told.await.unwrap_or(Err(DrillError::Limit(options.limit)))
 }
 
 // === impl Story ===
