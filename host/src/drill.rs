@@ -106,6 +106,9 @@ pub enum DrillError {
         /// When.
         phase: &'static str,
     },
+    /// All of it took too long.
+    #[error("the drill was not over within {0:?}")]
+    Limit(Duration),
     /// A verb.
     #[error("the document was not changed: {0}")]
     Rollout(#[from] RolloutError),

@@ -61,7 +61,10 @@ pub enum Verb {
     /// The schedule's clock stands still.
     Pause,
     /// The schedule goes on where it stood, a rollback ends, and a tripped latch opens.
-    Resume,
+    Resume {
+        /// The schedule goes on from its last step before its share exceeds this one; where it stood if `None`.
+        from: Option<Share>,
+    },
     /// Everything to stable.
     Rollback {
         /// What led to it, for the audit log; null where an operator asked for it.
@@ -150,7 +153,14 @@ pub fn change(path: &Path, request: &Request) -> Result<Outcome, RolloutError> {
     let loaded = Loaded::parse(path, file.text())?;
     let before = loaded.named(request.rollout.as_deref())?;
     let now = timestamp(request.now);
-    let plan = apply::plan(&request.verb, &before, loaded.document(), now)?;
+    let log = request.audit.clone();
+    let log = log.unwrap_or_else(|| audit::beside(path));
+    let history = audit::history(&log, file.metadata())?;
+    let known = apply::Known {
+        document: loaded.document(),
+        history: &history,
+    };
+    let plan = apply::plan(&request.verb, &before, known, now)?;
 
     let mut text = loaded.carrier.document().to_owned();
     let mut changes = Vec::new();
@@ -180,6 +190,7 @@ pub fn change(path: &Path, request: &Request) -> Result<Outcome, RolloutError> {
     if outcome.written {
         write(
             path,
+            &log,
             request,
             &file,
             &whole,
@@ -196,14 +207,14 @@ pub fn change(path: &Path, request: &Request) -> Result<Outcome, RolloutError> {
 /// Appends to the audit log, then replaces the file: a change that cannot be told is not made.
 fn write(
     path: &Path,
+    log: &Path,
     request: &Request,
     file: &DocumentFile,
     text: &str,
     outcome: &Outcome,
     [before, after]: [State; 2],
 ) -> Result<(), RolloutError> {
-    let log = request.audit.clone();
-    let mut log = AuditLog::open(&log.unwrap_or_else(|| audit::beside(path)))?;
+    let mut log = AuditLog::open(log)?;
     let staged = file.stage(text)?;
     let mut entry = Entry {
         time: audit::rfc3339(request.now),
@@ -324,7 +335,7 @@ impl Verb {
             Self::Set { .. } => "set",
             Self::Promote => "promote",
             Self::Pause => "pause",
-            Self::Resume => "resume",
+            Self::Resume { .. } => "resume",
             Self::Rollback { .. } => "rollback",
             Self::Finish { .. } => "finish",
         }
@@ -346,7 +357,8 @@ impl Verb {
             }
             Self::Finish { environment } => json!({"environment": environment}),
             Self::Rollback { reason } if !reason.is_null() => json!({"reason": reason}),
-            Self::Promote | Self::Pause | Self::Resume | Self::Rollback { .. } => json!({}),
+            Self::Resume { from: Some(from) } => json!({"from": shares::number(*from)}),
+            Self::Promote | Self::Pause | Self::Resume { .. } | Self::Rollback { .. } => json!({}),
         }
     }
 }

@@ -461,3 +461,37 @@ fn the_demo_runs_until_it_is_interrupted() {
         );
     });
 }
+
+/// A closed terminal ends no gateway, as in Envoy.
+#[tokio::test]
+async fn a_hangup_is_ignored() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("envoy.json");
+    let address = json!({"socket_address": {"address": "127.0.0.1", "port_value": 0}});
+    let bootstrap = json!({"node": {"id": "a", "cluster": "b"}, "admin": {"address": address},
+        "static_resources": {"listeners": []}});
+    std::fs::write(&file, bootstrap.to_string()).unwrap();
+    let mut serving = tokio::process::Command::new(programs::switchover())
+        .arg("serve")
+        .arg(&file)
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(serving.stderr.take().unwrap()).lines();
+    let mut told = async |word: &str| loop {
+        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await;
+        let line = line.expect("a line in time").unwrap().expect("a line");
+        if line.contains(word) {
+            break;
+        }
+    };
+    let pid = i32::try_from(serving.id().unwrap()).unwrap();
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    told("admin on").await;
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    told("SIGHUP is ignored").await;
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let ended = tokio::time::timeout(PATIENCE, serving.wait()).await;
+    assert_eq!(ended.expect("it ends").unwrap().code(), Some(0));
+}

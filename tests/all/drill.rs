@@ -69,9 +69,32 @@ async fn what_is_missing_is_named() {
     assert!(errors.contains("/no/envoy"), "{errors}");
 }
 
-/// Whoever interrupts it is left with no process of its.
+#[tokio::test]
+async fn its_time_is_limited() {
+    let output = drill(&["--limit", "1s"]).output().await.unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(
+        errors.contains("the drill was not over within 1s"),
+        "{errors}"
+    );
+}
+
+/// Whoever ends it is left with no process of its.
 #[tokio::test]
 async fn it_leaves_nothing_behind() {
+    use rustix::process::Signal;
+    for (signal, code) in [
+        (Signal::INT, Some(1)),
+        (Signal::HUP, Some(1)),
+        (Signal::QUIT, Some(1)),
+        (Signal::KILL, None),
+    ] {
+        leaves_nothing_behind(signal, code).await;
+    }
+}
+
+async fn leaves_nothing_behind(signal: rustix::process::Signal, code: Option<i32>) {
     let mut process = drill(&[]).stderr(Stdio::null()).spawn().unwrap();
     let pid = process.id().unwrap();
     let children = format!("/proc/{pid}/task/{pid}/children");
@@ -80,8 +103,8 @@ async fn it_leaves_nothing_behind() {
     assert_eventually!(running().split_whitespace().count() >= 3, "{}", running());
     let children: Vec<String> = running().split_whitespace().map(str::to_owned).collect();
     let own = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    rustix::process::kill_process(own, rustix::process::Signal::INT).unwrap();
-    assert_eq!(process.wait().await.unwrap().code(), Some(1));
+    rustix::process::kill_process(own, signal).unwrap();
+    assert_eq!(process.wait().await.unwrap().code(), code, "{signal:?}");
     for child in &children {
         let path = format!("/proc/{child}");
         assert_eventually!(!Path::new(&path).exists(), "{child} still runs");

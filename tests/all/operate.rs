@@ -165,7 +165,7 @@ cases! {
         let gateway = start(engine, document(20), &upstreams).await;
         assert_eventually!(status(&gateway).await["proxies"][0]["follows"] == true, "without traffic: {}", status(&gateway).await);
         greens(&gateway).await;
-        assert_eventually!(status(&gateway).await["proxies"][0]["environments"][1]["requests"] == 20.0, "{}", status(&gateway).await);
+        assert_eventually!(status(&gateway).await["proxies"][0]["environments"][1]["requests"] == 20, "{}", status(&gateway).await);
         let shown = status(&gateway).await;
         let proxy = &shown["proxies"][0];
         assert_eq!(proxy["follows"], true, "{shown}");
@@ -213,7 +213,7 @@ cases! {
         assert_eq!((&told["who"], &told["verb"]), (&json!("watch"), &json!("rollback")));
         let reason = &told["arguments"]["reason"]["tripped"];
         assert_eq!(reason["proxy"], admins[0].as_str());
-        assert!(reason["environments"][1]["failures"].as_f64().is_some_and(|n| n >= 1.0), "{reason}");
+        assert!(reason["environments"][1]["failures"].as_u64().is_some_and(|n| n >= 1), "{reason}");
 
         // Mended and resumed: the latch opens, and nobody rolls back on what was before.
         healthy.store(true, Ordering::SeqCst);
@@ -275,6 +275,96 @@ fn a_rollback_takes_a_moment_on_the_host() {
 #[test]
 fn a_rollback_takes_a_moment_on_envoy() {
     switchover_tests::run_alone(a_rollback_takes_a_moment(Engine::Envoy));
+}
+
+/// What an admin server says of two rollouts.
+fn tripped([first, second]: [bool; 2]) -> String {
+    let line = |id: &str, tripped: bool| {
+        format!(
+            "envoy_switchover_tripped{{rollout=\"{id}\"}} {}\n",
+            u8::from(tripped)
+        )
+    };
+    line("api-1", first) + &line("api-2", second)
+}
+
+/// A document that cannot be changed is told once, and that a trip waits for it; all guarded rollouts are waited for.
+#[test]
+fn watch_tells_what_it_waits_for() {
+    switchover_tests::run(async {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("rollouts.json");
+        let mut first = document(5);
+        first["guard"] = json!({"environment": "green", "max_error_rate": 0.2});
+        first["match"] = json!({"path_prefix": "/one"});
+        let mut second = first.clone();
+        second["rollout"] = "api-2".into();
+        second["match"] = json!({"path_prefix": "/two"});
+        let good = json!({"rollouts": [first, second]}).to_string();
+        std::fs::write(&path, &good).unwrap();
+
+        let figures = Arc::new(Mutex::new(tripped([false, false])));
+        let shown = Arc::clone(&figures);
+        let admin = Upstream::start(move |_| {
+            let shown = shown.lock().unwrap().clone();
+            async move { text(StatusCode::OK, &shown) }
+        })
+        .await;
+        let mut command = Command::new(programs::switchover());
+        command
+            .args([
+                "rollout",
+                "watch",
+                "--json",
+                "--interval",
+                "50ms",
+                "--admin",
+            ])
+            .arg(admin.address().to_string())
+            .arg(&path);
+        let mut watcher = command
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(
+            watcher.stdout.take().unwrap(),
+        ));
+        let mut event = async || -> Value {
+            let line = tokio::time::timeout(switchover_tests::PATIENCE, lines.next_line());
+            let line = line.await.expect("an event").unwrap().expect("a line");
+            serde_json::from_str(&line).unwrap()
+        };
+        assert_eq!(event().await["event"], "found");
+        let looks = async |count: u64| {
+            let before = admin.count();
+            assert_eventually!(admin.count() >= before + count, "it does not look");
+        };
+        looks(2).await;
+        std::fs::write(&path, "{").unwrap();
+        assert_eq!(event().await["event"], "failed");
+        looks(3).await;
+        *figures.lock().unwrap() = tripped([true, false]);
+        let pending = event().await;
+        assert_eq!(
+            (&pending["event"], &pending["rollout"]),
+            (&json!("pending"), &json!("api-1"))
+        );
+        looks(3).await;
+        std::fs::write(&path, &good).unwrap();
+        let done = event().await;
+        assert_eq!(
+            (&done["event"], &done["rollout"]),
+            (&json!("rolled_back"), &json!("api-1"))
+        );
+        assert_eq!(event().await["rollouts"], json!(["api-2"]));
+        *figures.lock().unwrap() = tripped([true, true]);
+        assert_eq!(event().await["rollout"], "api-2");
+        let ended = tokio::time::timeout(switchover_tests::PATIENCE, watcher.wait())
+            .await
+            .expect("it ends");
+        assert_eq!(ended.unwrap().code(), Some(0));
+    });
 }
 
 /// Told to end, a watcher does.

@@ -49,8 +49,13 @@ fn read(path: &Path) -> String {
 
 /// The verb is refused with these words, and the file is as it was.
 fn refused(arguments: &[&str], document: &Path, expected: &str) {
+    refused_by(&[&["rollout"], arguments].concat(), document, expected);
+}
+
+/// The same for any command.
+fn refused_by(arguments: &[&str], document: &Path, expected: &str) {
     let before = std::fs::read(document).ok();
-    let output = rollout(arguments, document);
+    let output = switchover(arguments, Some(document));
     let shown = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{arguments:?}: {output:?}");
     assert!(
@@ -105,7 +110,7 @@ fn a_rollout_from_deploy_to_finish() {
         )
         .replace(
             "\"attempts\": true",
-            "\"attempts\": true,\n            \"resume\": 2,\n            \"rollback\": false",
+            "\"attempts\": true,\n            \"resume\": 3,\n            \"rollback\": false",
         )
         .replace(
             "\"guard\": {\"environment\": \"green\"",
@@ -236,6 +241,54 @@ fn an_audit_log_that_cannot_be_written_stops_the_verb() {
     let output = rollout(&["rollback", "--audit", elsewhere.to_str().unwrap()], &path);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert_eq!(read(&elsewhere).lines().count(), 1);
+}
+
+/// A pipe would be waited for until someone writes to it.
+#[test]
+fn a_pipe_is_no_document() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("pipe.json");
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let name = pipe.to_str().unwrap();
+    for arguments in [
+        &["rollout", "status", name][..],
+        &["rollout", "rollback", name],
+        &["plan", name],
+        &["check", name],
+        &["serve", name],
+    ] {
+        let output = Command::new("timeout")
+            .arg("10")
+            .arg(programs::switchover())
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {output:?}");
+        let shown = [output.stdout, output.stderr].concat();
+        let shown = String::from_utf8_lossy(&shown);
+        assert!(shown.contains("is not a file"), "{arguments:?}: {shown}");
+    }
+}
+
+/// What is written is not called unchanged where it cannot be told.
+#[test]
+fn a_change_that_cannot_be_printed_is_told_as_written() {
+    let (_directory, path) = desk();
+    let full = std::fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let output = Command::new(programs::switchover())
+        .args(["rollout", "rollback"])
+        .arg(&path)
+        .stdout(full)
+        .output()
+        .unwrap();
+    let shown = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{shown}");
+    assert!(shown.contains("rollback was written to"), "{shown}");
+    assert!(read(&path).contains("\"rollback\": true"));
 }
 
 #[test]
@@ -394,6 +447,18 @@ fn a_plan_of_the_five_phases() {
     assert_eq!(whats, ["start", "step 1", "step 2", "end"]);
     assert_eq!(plan["rows"][2]["shares"], json!([95, 5]));
     assert_eq!(plan["violations"], json!([]));
+
+    let printed = switchover(&["plan", file, "--svg", "-"], None);
+    assert_eq!(printed.status.code(), Some(0), "{printed:?}");
+    assert!(stdout(&printed).starts_with("<svg") && stdout(&printed).ends_with("</svg>\n"));
+    refused_by(
+        &["plan", file, "--svg", file],
+        &path,
+        "is the document itself",
+    );
+    std::fs::write(&keys, "\n").unwrap();
+    let empty = ["plan", file, "--keys", keys.to_str().unwrap()];
+    refused_by(&empty, &path, "has no keys");
 
     for (arguments, code) in [
         (&["plan", file, "--keys", "/nowhere"][..], 1),

@@ -22,7 +22,8 @@ Examples:
 Blue serves; green is deployed and gets its canary; it fails, the tripwire trips, the operator rolls back; a mended
 green gets everything, is rolled back and brought on again, has its process killed while it serves, comes back and
 becomes stable. The upstreams and the gateway, from envoy/demo.yaml, are processes of their own on ports of the
-kernel's choice on 127.0.0.1, with one worker; they end with the drill.
+kernel's choice on 127.0.0.1, with one worker; they end with the drill, however it ends. Its files, in the temporary directory, are left only
+where the drill itself was killed (SIGKILL).
 
 Exit codes: 0 if no request failed and no bound was missed, 1 if any did or was, 2 for wrong usage.")]
 pub(super) struct DrillArgs {
@@ -88,9 +89,13 @@ pub(super) fn run(args: &DrillArgs) -> Result<ExitCode> {
 async fn interruptible(options: &Options, progress: impl Fn(Progress)) -> Result<Report> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot take SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot take SIGINT")?;
+    let mut hangup = signal(SignalKind::hangup()).context("cannot take SIGHUP")?;
+    let mut quit = signal(SignalKind::quit()).context("cannot take SIGQUIT")?;
     tokio::select! {
         report = drill::run(options, &progress) => report.map_err(|e: DrillError| e.into()),
         _ = terminate.recv() => bail!("ended by SIGTERM"),
+        _ = hangup.recv() => bail!("ended by SIGHUP"),
+        _ = quit.recv() => bail!("ended by SIGQUIT"),
         _ = interrupt.recv() => bail!("interrupted"),
     }
 }

@@ -1,6 +1,7 @@
 //! `switchover plan`: a rollout's schedule, worked out in advance.
 
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
@@ -47,7 +48,7 @@ pub(super) struct PlanArgs {
     /// From this instant (RFC 3339) on; default: the schedule's start
     #[arg(long, value_name = "INSTANT", value_parser = instant)]
     from: Option<Timestamp>,
-    /// Draw a chart into this file
+    /// Draw a chart into this file; `-` prints it, and nothing else
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
     /// Print the plan as JSON
@@ -69,13 +70,19 @@ pub(super) fn run(args: &PlanArgs) -> Result<ExitCode> {
         now: timestamp(SystemTime::now()),
     };
     let plan = simulate(&named, &keys(&args.keys)?, span);
+    let mut out = anstream::stdout().lock();
+    let is_printed = args.svg.as_deref() == Some(Path::new("-"));
     if let Some(svg) = &args.svg {
         let drawn = chart::svg(&plan).map_err(anyhow::Error::msg)?;
-        std::fs::write(svg, drawn)
-            .with_context(|| format!("{} cannot be written", svg.display()))?;
+        if is_printed {
+            out.write_all(drawn.as_bytes())?;
+        } else {
+            draw(svg, &drawn, &path)?;
+        }
     }
-    let mut out = anstream::stdout().lock();
-    if args.json {
+    if is_printed {
+        // A program reads it.
+    } else if args.json {
         let mut value = json!(plan);
         value["document"] = path.to_string_lossy().into();
         writeln!(out, "{value:#}")?;
@@ -89,6 +96,18 @@ pub(super) fn run(args: &PlanArgs) -> Result<ExitCode> {
     } else {
         ExitCode::from(VIOLATED)
     })
+}
+
+/// Writes a chart, unless the file that it would replace is the document.
+fn draw(svg: &Path, drawn: &str, document: &Path) -> Result<()> {
+    let file = |path: &Path| std::fs::metadata(path).map(|m| (m.dev(), m.ino())).ok();
+    if file(svg).is_some_and(|svg| file(document) == Some(svg)) {
+        bail!(
+            "{} is the document itself: name another file for the chart",
+            svg.display()
+        );
+    }
+    std::fs::write(svg, drawn).with_context(|| format!("{} cannot be written", svg.display()))
 }
 
 /// Made-up keys, or the lines of a file.
@@ -108,6 +127,9 @@ fn keys(source: &str) -> Result<Vec<Vec<u8>>> {
         .filter(|line| !line.is_empty())
         .map(<[u8]>::to_vec)
         .collect();
+    if keys.is_empty() {
+        bail!("{source} has no keys: expected one on each line");
+    }
     if keys.len() > MOST_KEYS {
         bail!(
             "{source} has {} keys, which are too many: expected at most {MOST_KEYS}",

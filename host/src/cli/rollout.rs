@@ -4,6 +4,7 @@ mod show;
 mod status;
 mod watch;
 
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::SystemTime;
@@ -28,6 +29,7 @@ Examples:
   switchover rollout pause                  stays where it is
   switchover rollout promote                to the next step, now
   switchover rollout resume                 goes on where it stood
+  switchover rollout resume --from 5        after a trip: goes on from the step with at most 5 %
   switchover rollout rollback               all to stable, at once
   switchover rollout finish                 green becomes stable
   switchover rollout set green=12.5         a fixed share instead of a schedule
@@ -36,10 +38,11 @@ DOCUMENT is a rollout document in JSON, or the ECDS file (YAML or JSON) that hol
 the file stays byte for byte. It is named last, with --document, or by SWITCHOVER_DOCUMENT. A change \
 is checked, written beside the file and moved onto it, which is what the gateway notices; one that \
 `switchover check` refuses is not written. Each change is a line in DOCUMENT.audit.jsonl; \
-SWITCHOVER_OPERATOR says who made it, else the login name.
+SWITCHOVER_OPERATOR says who made it, else USER or LOGNAME, else the user's name in /etc/passwd or number.
 
 Exit code: 0 where the document says what was asked for, 1 where the verb was refused or failed and \
-the document is as it was, 2 for wrong arguments.";
+the document is as it was (or was changed, but that could not be printed; the message says so), 2 for \
+wrong arguments.";
 
 /// Arguments of `switchover rollout`.
 #[derive(Debug, Args)]
@@ -64,7 +67,7 @@ enum RolloutVerb {
     /// Let the schedule's clock stand still.
     Pause(ChangeArgs),
     /// Let the schedule go on where it stood, end a rollback, open a tripped latch.
-    Resume(ChangeArgs),
+    Resume(ResumeArgs),
     /// Send everything to stable at once, and pause the schedule.
     Rollback(ChangeArgs),
     /// Make the new version, which gets everything already, stable.
@@ -111,7 +114,7 @@ struct DeployArgs {
     /// The environment and its version, as in green=2.1.0
     #[arg(value_name = "ENVIRONMENT=VERSION", value_parser = assignment)]
     version: (String, String),
-    /// The new rollout's id; default: the old one with the new version in it
+    /// The new rollout's id, one that no rollout had before; default: the old one with the new version in it
     #[arg(long, value_name = "ID")]
     rollout_id: Option<String>,
     #[command(flatten)]
@@ -152,14 +155,34 @@ struct SetArgs {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The weights become 100 and 0, the schedule and shadow copies end, and the guard watches the \
-environment that was stable, where the next version goes.
+    after_help = "A schedule that was stopped by pause or rollback goes on where it stood. A trip stops it only once \
+`rollout watch` or an operator has written it down as a rollback. Until then the schedule's clock goes on, and where \
+there is a guard --from must say where the schedule is to be.
+
+Examples:
+  switchover rollout resume envoy/demo.ecds.yaml
+  switchover rollout resume --from 5      from the step with at most 5 %
+  switchover rollout resume --from 0      from the beginning"
+)]
+struct ResumeArgs {
+    /// Go on from the last step before the share exceeds this, in percent; 0: from the beginning
+    #[arg(long, value_name = "PERCENT", value_parser = shares::parse)]
+    from: Option<Share>,
+    #[command(flatten)]
+    change: ChangeArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The weights become 100 and 0 and the schedule ends. A guard that watches the environment watches the \
+one that was stable from then on, where the next version goes. Shadow copies to the environment end; copies to another \
+one go on. Where the environment is stable already and gets everything, there is nothing to change.
 
 Examples:
   switchover rollout finish envoy/demo.ecds.yaml"
 )]
 struct FinishArgs {
-    /// The environment; may be left out where there is only one beside stable
+    /// The environment; default: the one that gets everything
     #[arg(long, value_name = "NAME")]
     environment: Option<String>,
     #[command(flatten)]
@@ -169,7 +192,7 @@ struct FinishArgs {
 /// Runs a verb.
 ///
 /// # Errors
-/// The verb was refused or failed; the document is as it was.
+/// The verb was refused or failed, and the document is as it was; or it was changed and that cannot be printed.
 pub(super) fn run(args: RolloutArgs) -> Result<ExitCode> {
     let (verb, args) = match args.verb {
         RolloutVerb::Status(args) => return status::run(&args),
@@ -196,7 +219,7 @@ pub(super) fn run(args: RolloutArgs) -> Result<ExitCode> {
         }
         RolloutVerb::Promote(args) => (Verb::Promote, args),
         RolloutVerb::Pause(args) => (Verb::Pause, args),
-        RolloutVerb::Resume(args) => (Verb::Resume, args),
+        RolloutVerb::Resume(args) => (Verb::Resume { from: args.from }, args.change),
         RolloutVerb::Rollback(args) => {
             let reason = Value::Null;
             (Verb::Rollback { reason }, args)
@@ -217,7 +240,19 @@ pub(super) fn run(args: RolloutArgs) -> Result<ExitCode> {
     };
     let outcome = change(&path, &request)?;
     let mut out = anstream::stdout().lock();
-    show::outcome(&mut out, &path, &request, &outcome, args.json)?;
+    let shown = show::outcome(&mut out, &path, &request, &outcome, args.json)
+        .and_then(|()| io::Write::flush(&mut out));
+    if outcome.written {
+        let verb = request.verb.name();
+        shown.with_context(|| {
+            format!(
+                "{verb} was written to {}, but what has changed cannot be printed",
+                path.display()
+            )
+        })?;
+    } else {
+        shown?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -258,7 +293,7 @@ fn admin(text: &str) -> Result<Admin, String> {
 }
 
 /// The one thread on which proxies are asked.
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

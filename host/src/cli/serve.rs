@@ -23,7 +23,7 @@ use crate::process::GuestLimits;
   switchover serve envoy.yaml --workers 4 --access-log | jq .status
 
 The file's paths are relative to the working directory, as in Envoy.
-SIGTERM and Ctrl-C drain: no new connections, requests in progress are finished.")]
+SIGTERM and Ctrl-C drain: no new connections, requests in progress are finished. SIGHUP is ignored, as in Envoy.")]
 pub(super) struct ServeArgs {
     /// The Envoy bootstrap, YAML or JSON.
     file: PathBuf,
@@ -72,7 +72,23 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode> {
         drain: args.drain,
         ..options()
     };
-    serve(&args.file, options, async |_| Ok(()), |_, ()| Ok(()))
+    serve(
+        &args.file,
+        options,
+        async |_| ignore_hangups(),
+        |_, ()| Ok(()),
+    )
+}
+
+/// What watches files needs no signal to read them again, and a terminal that is closed ends no gateway.
+fn ignore_hangups() -> Result<()> {
+    let mut hangup = signal(SignalKind::hangup()).context("cannot take SIGHUP")?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            tracing::info!("SIGHUP is ignored: documents are read when they change");
+        }
+    });
+    Ok(())
 }
 
 /// What `serve` does without arguments.

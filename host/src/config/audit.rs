@@ -49,6 +49,8 @@ impl<'a> Audit<'a> {
             problems.extend(self.clusters(role));
             problems.extend(self.called(role));
             problems.extend(self.blind_guards(role));
+            problems.extend(self.last_routes(role));
+            problems.extend(self.no_failover(role));
             problems.extend(self.bypass(role));
             if role.attempts() {
                 problems.extend(self.attempt_filters(role));

@@ -20,7 +20,12 @@ pub(super) fn read_file(path: &Path) -> Result<String, Problem> {
         message,
         severity: Severity::Error,
     };
-    let bytes = std::fs::read(path).map_err(|e| error(format!("cannot be read: {e}")))?;
+    let failed = |e| error(format!("cannot be read: {e}"));
+    // A pipe would wait for its writer.
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(error("is not a file".to_owned()));
+    }
+    let bytes = std::fs::read(path).map_err(failed)?;
     String::from_utf8(bytes).map_err(|_| error("is not text in UTF-8".to_owned()))
 }
 

@@ -27,8 +27,12 @@ pub(super) struct Rollout {
     pub(super) attempts: bool,
     /// `auth.identity_header`.
     pub(super) identity_header: Option<String>,
+    /// The stable environment; `None` where the document is wrong.
+    pub(super) stable: Option<String>,
     /// Whether there is a `guard`.
     pub(super) guard: bool,
+    /// The environment that `guard` watches, else the one that `schedule` is about, and which of the two it is.
+    pub(super) watched: Option<(String, &'static str)>,
     /// The environments.
     pub(super) environments: Vec<Environment>,
 }
@@ -73,10 +77,20 @@ impl<'a> Document<'a> {
             Err(problems) => return self.placed(Some(problems)),
         };
         let rollouts = document.rollouts().iter().zip(self.rollouts());
-        let warnings = rollouts.filter_map(|(rollout, Rollout { prefix, .. })| {
-            let (at, message) = falls(rollout.schedule()?)?;
-            let path = format!("{prefix}schedule.steps[{at}]");
-            Some(self.problem(Severity::Warning, &path, message))
+        let warnings = rollouts.flat_map(|(rollout, Rollout { prefix, .. })| {
+            let falls = rollout.schedule().and_then(falls);
+            let falls =
+                falls.map(|(at, message)| (format!("{prefix}schedule.steps[{at}]"), message));
+            let unguarded = unguarded(rollout);
+            let unguarded =
+                unguarded.map(|message| (format!("{prefix}guard.environment"), message));
+            let warning =
+                |(path, message): (String, String)| self.problem(Severity::Warning, &path, message);
+            falls
+                .into_iter()
+                .chain(unguarded)
+                .map(warning)
+                .collect::<Vec<_>>()
         });
         warnings.collect()
     }
@@ -142,14 +156,22 @@ impl<'a> Document<'a> {
         let Some(root) = &self.root else {
             return Vec::new();
         };
-        match root.get("rollouts").map(|n| &n.value) {
+        let mut rollouts: Vec<_> = match root.get("rollouts").map(|n| &n.value) {
             Some(Value::List(items)) => items
                 .iter()
                 .enumerate()
                 .map(|(i, n)| Rollout::read(n, &format!("rollouts[{i}].")))
                 .collect(),
             _ => vec![Rollout::read(root, "")],
+        };
+        // A variable's value is of no matter here.
+        let unknown = |_: &str| Some("unknown".to_owned());
+        if let Ok(document) = document::parse(self.text.as_bytes(), &unknown) {
+            for (own, rollout) in rollouts.iter_mut().zip(document.rollouts()) {
+                own.understand(rollout);
+            }
         }
+        rollouts
     }
 }
 
@@ -167,7 +189,9 @@ impl Rollout {
                 .and_then(|n| text(n.get("identity_header")?))
                 .map(str::to_owned),
             prefix: prefix.to_owned(),
+            stable: None,
             guard: present(node, "guard").is_some(),
+            watched: None,
             environments: Vec::new(),
         };
         let health = present(node, "health").is_some();
@@ -189,6 +213,18 @@ impl Rollout {
             });
         }
         rollout
+    }
+
+    /// Takes over what the document's own rules say.
+    fn understand(&mut self, rollout: &document::Rollout) {
+        self.stable = Some(name(rollout, rollout.stable()).to_owned());
+        let guard = rollout.guard().map(|guard| (guard.environment(), "guard"));
+        let schedule = rollout
+            .schedule()
+            .map(|schedule| (schedule.environment(), "schedule"));
+        self.watched = guard
+            .or(schedule)
+            .map(|(environment, by)| (name(rollout, environment).to_owned(), by));
     }
 
     /// The environment whose cluster this is: one that names it, or names none and is called so itself.
@@ -213,6 +249,24 @@ fn clusters(environment: &Node, path: &str) -> Vec<Named> {
         })
     };
     items.iter().enumerate().filter_map(named).collect()
+}
+
+/// An environment's name.
+fn name(rollout: &document::Rollout, environment: usize) -> &str {
+    let environment = rollout.environments().get(environment);
+    environment.map_or("", |e| e.name().as_str())
+}
+
+/// Why a schedule goes on whatever its environment does.
+fn unguarded(rollout: &document::Rollout) -> Option<String> {
+    let (guarded, scheduled) = (
+        rollout.guard()?.environment(),
+        rollout.schedule()?.environment(),
+    );
+    (guarded != scheduled).then(|| {
+        let (guarded, scheduled) = (name(rollout, guarded), name(rollout, scheduled));
+        format!("watches {guarded}, while the schedule gives traffic to {scheduled}, which nothing watches; name {scheduled}")
+    })
 }
 
 /// Why a schedule ends where nobody may expect it, and at which of its steps.

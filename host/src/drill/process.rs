@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -56,6 +57,22 @@ pub(super) struct Gateway {
     pub(super) admin: SocketAddr,
 }
 
+/// Lets the kernel kill the process when the thread that starts it ends, for a drill that is killed drops nothing.
+/// That thread is the main one, which runs the drill from its begin to its end.
+fn ends_with_this_thread(command: &mut Command) {
+    let parent = Some(rustix::process::getpid());
+    let ask = move || {
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+        // It may have ended before.
+        match rustix::process::getppid() == parent {
+            true => Ok(()),
+            false => Err(io::ErrorKind::NotConnected.into()),
+        }
+    };
+    // SAFETY: between fork and exec the closure makes two system calls and allocates nothing.
+    unsafe { command.pre_exec(ask) };
+}
+
 // === impl Process ===
 
 impl Process {
@@ -70,6 +87,7 @@ impl Process {
             .open(&log)
             .map_err(failed)?;
         command.stdin(Stdio::null()).stderr(output);
+        ends_with_this_thread(command);
         let child = command.spawn().map_err(failed)?;
         Ok(Self { what, child, log })
     }

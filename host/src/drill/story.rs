@@ -64,13 +64,7 @@ pub async fn run(options: &Options, progress: &dyn Fn(Progress)) -> Result<Repor
         story.tell().await?;
         story.end().await
     });
-    told.await.unwrap_or_else(|_| {
-        Err(DrillError::Late {
-            what: "the end".to_owned(),
-            within: options.limit,
-            phase: "all of them",
-        })
-    })
+    told.await.unwrap_or(Err(DrillError::Limit(options.limit)))
 }
 
 // === impl Story ===
@@ -161,7 +155,7 @@ impl<'a> Story<'a> {
         self.enough().await?;
 
         self.enter(6);
-        let start = self.verb(Verb::Resume)?;
+        let start = self.verb(Verb::Resume { from: None })?;
         self.all_on_green().await?;
         self.measured.switchover = since(start, self.quiet(Side::Blue).await?);
         self.enough().await
@@ -180,7 +174,9 @@ impl<'a> Story<'a> {
     async fn finish(&mut self) -> Result<(), DrillError> {
         self.enter(8);
         self.green.restart().await?;
-        self.verb(Verb::Resume)?;
+        // Nobody wrote the trip down, so it must be said where the schedule goes on: at its end.
+        let from = Some(Share::ALL);
+        self.verb(Verb::Resume { from })?;
         self.all_on_green().await?;
         self.verb(Verb::Finish { environment: None })?;
         self.follows().await?;

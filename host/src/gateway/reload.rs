@@ -115,7 +115,13 @@ impl Source {
             return Ok(None);
         };
         // A file that is gone for a moment is between two moves.
-        let Ok(text) = std::fs::read(&discovery.path) else {
+        let path = &discovery.path;
+        let text = match std::fs::metadata(path) {
+            // A pipe would wait for its writer; it is refused below.
+            Ok(metadata) if !metadata.is_file() => Ok(Vec::new()),
+            _ => std::fs::read(path),
+        };
+        let Ok(text) = text else {
             return Ok(None);
         };
         if self.seen.as_ref() == Some(&text) {

@@ -10,6 +10,7 @@ use switchover_core::{Share, Timestamp};
 
 pub use nonsense::Nonsense;
 
+use super::audit::History;
 use super::edit::Edit;
 use super::{Named, Verb, shares};
 
@@ -24,6 +25,15 @@ pub(super) struct Plan {
     pub(super) notes: Vec<String>,
 }
 
+/// The ids that are or were some rollout's.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'a> {
+    /// The document, for the rollouts that are.
+    pub(super) document: &'a Document,
+    /// The audit log, for those that were.
+    pub(super) history: &'a History,
+}
+
 /// A rollout at an instant.
 struct Site<'a> {
     named: &'a Named<'a>,
@@ -35,7 +45,7 @@ struct Site<'a> {
 pub(super) fn plan(
     verb: &Verb,
     named: &Named<'_>,
-    document: &Document,
+    known: Known<'_>,
     now: Timestamp,
 ) -> Result<Plan, Nonsense> {
     let site = Site {
@@ -48,12 +58,12 @@ pub(super) fn plan(
             environment,
             version,
             rollout,
-        } => site.deploy(environment, version, rollout.as_deref(), document),
+        } => site.deploy(environment, version, rollout.as_deref(), known),
         Verb::Set { environment, share } => site.set(environment, *share),
         Verb::Start { environment, over } => site.start(environment.as_deref(), *over),
         Verb::Promote => site.promote(),
         Verb::Pause => site.pause(),
-        Verb::Resume => site.resume(),
+        Verb::Resume { from } => site.resume(*from),
         Verb::Rollback { .. } => Ok(site.rollback()),
         Verb::Finish { environment } => site.finish(environment.as_deref()),
     }
@@ -228,11 +238,30 @@ impl Site<'_> {
         self.plan(edits, notes)
     }
 
+    /// The environment that is to become stable: the named one, else the one that gets everything.
+    fn finished(&self, name: Option<&str>) -> Result<usize, Nonsense> {
+        let everything = self.shares().iter().position(|share| *share == Share::ALL);
+        let is_stable =
+            everything == Some(self.rollout.stable()) && self.rollout.schedule().is_none();
+        match (name, everything) {
+            (Some(name), _) if name == self.named.stable() && is_stable => {
+                Ok(self.rollout.stable())
+            }
+            (None, Some(all)) if is_stable || all != self.rollout.stable() => Ok(all),
+            _ => self.target(name),
+        }
+    }
+
     fn finish(&self, name: Option<&str>) -> Result<Plan, Nonsense> {
-        let environment = self.target(name)?;
-        let (new, old) = (self.named.name(environment), self.named.stable());
+        let old = self.named.stable();
         if self.rollout.rollback() {
             return Err(Nonsense::RolledBack(old.to_owned()));
+        }
+        let environment = self.finished(name)?;
+        let new = self.named.name(environment);
+        if environment == self.rollout.stable() {
+            let note = format!("{new} is stable already and gets everything");
+            return Ok(self.plan(Vec::new(), vec![note]));
         }
         let share = self.shares().get(environment).copied();
         let share = share.unwrap_or(Share::NONE);
@@ -268,6 +297,8 @@ impl Site<'_> {
             notes.push(format!(
                 "there are no shadow copies any more: {new} serves the requests themselves"
             ));
+        } else if let Some(Value::String(copies)) = self.named.member("/shadow/environment") {
+            notes.push(format!("shadow copies to {copies} go on"));
         }
         notes.push(format!(
             "if the gateway's last route, without a match, leads to {old}, let it lead to {new} before {old} is taken down"

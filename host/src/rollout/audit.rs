@@ -3,12 +3,14 @@
 //! It holds digests and the members that verbs change, never a credential or a consumer's digest. It may lie in the
 //! directory that a gateway watches: gateways look at moves there, and a line is appended.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
+use std::collections::BTreeSet;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::edit::Change;
@@ -56,13 +58,29 @@ pub(super) struct AuditLog {
     file: File,
 }
 
-/// The audit log cannot be written, so nothing was changed.
+/// The audit log cannot be kept, so nothing was changed.
 #[derive(Debug, thiserror::Error)]
-#[error("nothing was changed, for the audit log {} cannot be written: {error} (`--audit FILE` names another)", path.display())]
-pub struct AuditError {
-    path: PathBuf,
-    error: io::Error,
+pub enum AuditError {
+    /// It cannot be read or written.
+    #[error("nothing was changed, for the audit log {} cannot be {verb}: {error} (`--audit FILE` names another)", path.display())]
+    File {
+        /// The log.
+        path: PathBuf,
+        /// What cannot be done with it.
+        verb: &'static str,
+        /// Why.
+        error: io::Error,
+    },
+    /// It is the document.
+    #[error("nothing was changed, for {} is the document itself: name another file for the audit log", .0.display())]
+    Document(PathBuf),
+    /// It holds something else.
+    #[error("nothing was changed, for {} does not end with a line of an audit log: name another file for it", .0.display())]
+    Foreign(PathBuf),
 }
+
+/// The ids of rollouts that an audit log tells of; `None` where there is no log yet.
+pub(super) type History = Option<BTreeSet<String>>;
 
 /// The log of a document: `DOCUMENT.audit.jsonl` beside it.
 #[must_use]
@@ -72,13 +90,77 @@ pub fn beside(document: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Who runs this: `SWITCHOVER_OPERATOR`, else the login name, else the user's number.
+/// What an audit log has told so far, if it is one.
+///
+/// Only a file of lines is read: what else can be appended to, such as a terminal, has no past.
+pub(super) fn history(path: &Path, document: &Metadata) -> Result<History, AuditError> {
+    let failed = |error| AuditError::File {
+        path: path.to_owned(),
+        verb: "read",
+        error,
+    };
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    if (metadata.dev(), metadata.ino()) == (document.dev(), document.ino()) {
+        return Err(AuditError::Document(path.to_owned()));
+    }
+    if !metadata.is_file() {
+        return Ok(None);
+    }
+    let mut reader = BufReader::new(File::open(path).map_err(failed)?);
+    let (mut ids, mut is_ours) = (BTreeSet::new(), true);
+    let mut line = Vec::new();
+    while reader.read_until(b'\n', &mut line).map_err(failed)? > 0 {
+        let told = line.ends_with(b"\n").then(|| ids_of(&line)).flatten();
+        is_ours = told.is_some();
+        ids.extend(told.into_iter().flatten());
+        line.clear();
+    }
+    if is_ours {
+        Ok(Some(ids))
+    } else {
+        Err(AuditError::Foreign(path.to_owned()))
+    }
+}
+
+/// The rollout's ids before and after the change that a line tells; `None` for a line that tells none.
+fn ids_of(line: &[u8]) -> Option<[String; 2]> {
+    #[derive(Deserialize)]
+    struct Line {
+        before: Rollout,
+        after: Rollout,
+    }
+    #[derive(Deserialize)]
+    struct Rollout {
+        rollout: String,
+    }
+    let line: Line = serde_json::from_slice(line).ok()?;
+    Some([line.before.rollout, line.after.rollout])
+}
+
+/// Who runs this: `SWITCHOVER_OPERATOR`, else `USER` or `LOGNAME`, else the user's name in `/etc/passwd`, else the
+/// user's number.
 #[must_use]
 pub fn operator(env: &dyn Fn(&str) -> Option<String>) -> String {
+    let uid = rustix::process::getuid().as_raw();
+    let users = || fs::read_to_string("/etc/passwd").unwrap_or_default();
     [OPERATOR, "USER", "LOGNAME"]
         .iter()
         .find_map(|name| env(name).filter(|value| !value.trim().is_empty()))
-        .unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
+        .or_else(|| user(&users(), uid))
+        .unwrap_or_else(|| format!("uid {uid}"))
+}
+
+/// The name of a user in the text of `/etc/passwd`.
+fn user(passwd: &str, uid: u32) -> Option<String> {
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, number) = (fields.next()?, fields.nth(1)?);
+        (number.parse() == Ok(uid) && !name.is_empty()).then(|| name.to_owned())
+    })
 }
 
 /// An instant in RFC 3339.
@@ -109,8 +191,9 @@ impl AuditLog {
             path: path.to_owned(),
             file,
         })
-        .map_err(|error| AuditError {
+        .map_err(|error| AuditError::File {
             path: path.to_owned(),
+            verb: "written",
             error,
         })
     }
@@ -122,8 +205,9 @@ impl AuditLog {
             line.push(b'\n');
             self.file.write_all(&line)
         });
-        written.map_err(|error| AuditError {
+        written.map_err(|error| AuditError::File {
             path: self.path.clone(),
+            verb: "written",
             error,
         })
     }
@@ -153,7 +237,9 @@ mod tests {
         };
         assert_eq!(env(&[("USER", "b"), (OPERATOR, "a")]), "a");
         assert_eq!(env(&[("LOGNAME", "c"), ("USER", " ")]), "c");
-        assert!(env(&[]).starts_with("uid "));
+        let passwd = "root:x:0:0:root:/root:/bin/sh\nada:x:1000:1000::/home/ada:/bin/sh\n";
+        assert_eq!(user(passwd, 1000).as_deref(), Some("ada"));
+        assert_eq!(user(passwd, 10), None);
     }
 
     #[test]

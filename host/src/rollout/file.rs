@@ -89,10 +89,15 @@ fn read_with_metadata(path: &Path) -> Result<(String, Metadata), FileError> {
         path: path.to_owned(),
         message: message.to_owned(),
     };
+    let no_file = || unfit("is not a file; name the rollout document's file");
+    // Before it is opened: a pipe would wait for its writer.
+    if !fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(no_file());
+    }
     let file = File::open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     if !metadata.is_file() {
-        return Err(unfit("is not a file; name the rollout document's file"));
+        return Err(no_file());
     }
     let mut bytes = Vec::new();
     file.take(SIZE_LIMIT)
@@ -141,6 +146,11 @@ impl DocumentFile {
     /// The text.
     pub(super) fn text(&self) -> &str {
         &self.text
+    }
+
+    /// What the system knows of it.
+    pub(super) fn metadata(&self) -> &Metadata {
+        &self.metadata
     }
 
     /// Writes a new text beside the file, with its mode and owner.

@@ -54,11 +54,11 @@ pub struct EnvironmentFigures {
     /// Whether its probes succeed; `None` where there are none.
     pub healthy: Option<bool>,
     /// Requests that were sent there.
-    pub requests: f64,
+    pub requests: u64,
     /// Outcomes.
-    pub attempts: f64,
+    pub attempts: u64,
     /// Failures among the outcomes.
-    pub failures: f64,
+    pub failures: u64,
     /// Median latency of the guard's window, in milliseconds.
     pub p50_ms: Option<f64>,
     /// 95th percentile.
@@ -194,9 +194,9 @@ impl Figures {
                 name: environment.name.clone(),
                 in_force: of("weight").map(share),
                 healthy: of("healthy").map(|value| value > 0.0),
-                requests: of("requests").unwrap_or(0.0),
-                attempts: of("attempts").unwrap_or(0.0),
-                failures: of("failures").unwrap_or(0.0),
+                requests: count(of("requests")),
+                attempts: count(of("attempts")),
+                failures: count(of("failures")),
                 p50_ms: of("latency_p50_ms"),
                 p95_ms: of("latency_p95_ms"),
                 p99_ms: of("latency_p99_ms"),
@@ -220,6 +220,16 @@ impl Figures {
             environments: environments.collect(),
         }
     }
+}
+
+/// A counter; 0 where there is none yet.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the cast saturates"
+)]
+fn count(value: Option<f64>) -> u64 {
+    value.unwrap_or(0.0).round() as u64
 }
 
 /// A gauge in hundredths of a percent.

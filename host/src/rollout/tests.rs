@@ -130,6 +130,7 @@ fn deploy(environment: &str, version: &str) -> Verb {
     }
 }
 
+const RESUME: Verb = Verb::Resume { from: None };
 const FINISH: Verb = Verb::Finish { environment: None };
 const ROLLBACK: Verb = Verb::Rollback {
     reason: Value::Null,
@@ -157,7 +158,8 @@ fn verbs() -> impl Strategy<Value = Verb> {
         }),
         Just(Verb::Promote),
         Just(Verb::Pause),
-        Just(Verb::Resume),
+        proptest::option::of((0_u32..=10_000).prop_map(Share::from_hundredths))
+            .prop_map(|from| Verb::Resume { from }),
         Just(ROLLBACK),
         proptest::option::of(name()).prop_map(|environment| Verb::Finish { environment }),
     ]
@@ -283,6 +285,36 @@ fn without_an_audit_log_nothing_is_written() {
         "{refused}"
     );
     assert_eq!(desk.text(), DOCUMENT);
+}
+
+/// A log is never written into the document, nor into a file of another kind.
+#[test]
+fn a_file_of_another_kind_is_no_audit_log() {
+    let desk = Desk::new(DOCUMENT);
+    let other = desk.directory.path().join("notes.txt");
+    let refused = |audit: &Path| {
+        let request = Request {
+            audit: Some(audit.to_owned()),
+            ..desk.request(ROLLBACK)
+        };
+        let refused = change(&desk.path, &request).expect_err("refused");
+        assert_eq!(desk.text(), DOCUMENT);
+        refused.to_string()
+    };
+    assert!(refused(&desk.path).contains("is the document itself"));
+    let same = desk.directory.path().join("link.json");
+    fs::hard_link(&desk.path, &same).expect("a link");
+    assert!(refused(&same).contains("is the document itself"));
+    for text in [
+        "notes\n",
+        "{}\n",
+        "[1]\n",
+        "{\"before\": {\"rollout\": \"a\"}, ",
+    ] {
+        fs::write(&other, text).expect("written");
+        assert!(refused(&other).contains("does not end with a line of an audit log"));
+        assert_eq!(fs::read_to_string(&other).expect("read"), text);
+    }
 }
 
 #[test]

@@ -25,6 +25,12 @@ pub struct Watch {
     proxies: Vec<Admin>,
     seen: HashMap<Key, Tripwire>,
     reachable: HashMap<String, bool>,
+    /// The rollouts of the last document that could be read.
+    rollouts: Vec<Status>,
+    /// Why the document cannot be read, as it was told last.
+    unreadable: Option<String>,
+    /// Why a rollout that has tripped is not rolled back, as it was told last.
+    pending: HashMap<String, String>,
 }
 
 /// A tripwire of a proxy: a new rollout or a new count of resumes is another.
@@ -52,7 +58,19 @@ pub enum Event {
         /// The change.
         outcome: Outcome,
     },
-    /// The document cannot be read or changed; it is tried again.
+    /// A proxy's tripwire has tripped, and the document cannot be changed; told once for each reason, and tried again.
+    Pending {
+        /// The proxy.
+        proxy: String,
+        /// The rollout.
+        rollout: String,
+        /// Why not.
+        error: RolloutError,
+    },
+    /// Rollouts whose guards are watched further, after another was rolled back.
+    Remaining(Vec<String>),
+    /// The document cannot be read: proxies are watched for what it was before. Told once for each reason, and tried
+    /// again.
     Failed(RolloutError),
 }
 
@@ -74,19 +92,33 @@ impl Watch {
             proxies,
             seen: HashMap::new(),
             reachable: HashMap::new(),
+            rollouts: Vec::new(),
+            unreadable: None,
+            pending: HashMap::new(),
         }
     }
 
     /// Looks at every proxy once, and rolls back what has tripped.
     pub async fn look(&mut self) -> Vec<Event> {
-        let rollouts = match self.rollouts() {
-            Ok(rollouts) => rollouts,
-            Err(error) => return vec![Event::Failed(error)],
-        };
+        let mut events = Vec::new();
+        match self.read() {
+            Ok(rollouts) => {
+                self.rollouts = rollouts;
+                self.unreadable = None;
+            }
+            Err(error) => {
+                let message = Some(error.to_string());
+                if self.unreadable != message {
+                    self.unreadable = message;
+                    events.push(Event::Failed(error));
+                }
+            }
+        }
+        let rollouts = self.rollouts.clone();
         let asked = self.proxies.iter().map(|proxy| proxy.figures(&rollouts));
         let answers = futures_util::future::join_all(asked).await;
         let proxies: Vec<String> = self.proxies.iter().map(|p| p.name().to_owned()).collect();
-        let mut events = Vec::new();
+        let mut looked: Vec<&str> = Vec::new();
         let mut done: Vec<&str> = Vec::new();
         for (proxy, answer) in proxies.into_iter().zip(answers) {
             let before = self.reachable.insert(proxy.clone(), answer.is_ok());
@@ -101,16 +133,28 @@ impl Watch {
                 events.push(Event::Found(proxy));
             }
             for (status, figures) in rollouts.iter().zip(figures) {
-                if self.has_tripped(status, &figures) && !done.contains(&status.rollout.as_str()) {
-                    done.push(&status.rollout);
-                    events.push(self.roll_back(status, figures));
+                if self.has_tripped(status, &figures) && !looked.contains(&status.rollout.as_str())
+                {
+                    looked.push(&status.rollout);
+                    let event = self.roll_back(status, figures);
+                    if matches!(event, Some(Event::RolledBack { .. })) {
+                        done.push(&status.rollout);
+                    }
+                    events.extend(event);
                 }
             }
+        }
+        let is_watched =
+            |s: &&Status| s.guard && !s.rollback && !done.contains(&s.rollout.as_str());
+        let watched = rollouts.iter().filter(is_watched);
+        let remaining: Vec<_> = watched.map(|s| s.rollout.clone()).collect();
+        if !done.is_empty() && !remaining.is_empty() {
+            events.push(Event::Remaining(remaining));
         }
         events
     }
 
-    fn rollouts(&self) -> Result<Vec<Status>, RolloutError> {
+    fn read(&self) -> Result<Vec<Status>, RolloutError> {
         let loaded = Loaded::read(&self.document)?;
         let now = timestamp(SystemTime::now());
         let ids = match &self.rollout {
@@ -145,7 +189,8 @@ impl Watch {
         }
     }
 
-    fn roll_back(&self, status: &Status, figures: Figures) -> Event {
+    /// `None` where it fails as it did before.
+    fn roll_back(&mut self, status: &Status, figures: Figures) -> Option<Event> {
         let proxy = figures.proxy.clone();
         let request = Request {
             rollout: Some(status.rollout.clone()),
@@ -158,8 +203,19 @@ impl Watch {
             dry_run: false,
         };
         match change(&self.document, &request) {
-            Ok(outcome) => Event::RolledBack { proxy, outcome },
-            Err(error) => Event::Failed(error),
+            Ok(outcome) => {
+                self.pending.remove(&status.rollout);
+                Some(Event::RolledBack { proxy, outcome })
+            }
+            Err(error) => {
+                let (rollout, message) = (status.rollout.clone(), error.to_string());
+                let before = self.pending.insert(rollout.clone(), message.clone());
+                (before != Some(message)).then_some(Event::Pending {
+                    proxy,
+                    rollout,
+                    error,
+                })
+            }
         }
     }
 }

@@ -19,13 +19,17 @@ use crate::rollout::{Loaded, rfc3339, timestamp};
 #[command(
     after_help = "A tripped proxy sends its own traffic to stable at once, by itself; what it saw is forgotten with \
 its process, and other proxies did not see it. The watcher writes `rollback` into the document, which makes it permanent \
-for all. A proxy that cannot be reached is told, and asked again.
+for all. A proxy that cannot be reached is told, and asked again; a document that cannot be read or changed is told once \
+for each reason, and tried again, and so is a trip that waits for it.
+
+A tripwire that had tripped before it was first looked at counts after a second: the proxy may not have taken up a \
+resume that has just been written. With several rollouts the watcher ends when all that have a guard are rolled back.
 
 Examples:
   switchover rollout watch --admin http://127.0.0.1:9901 envoy/demo.ecds.yaml
   switchover rollout watch --admin http://10.0.0.1:9901 --admin http://10.0.0.2:9901 --keep-watching
 
-Exit code: 0 after a rollback, after --for, or when interrupted (SIGINT, SIGTERM); 1 where there is no right \
+Exit code: 0 after the rollback, after --for, or when interrupted (SIGINT, SIGTERM); 1 where there is no right \
 document at the start; 2 for wrong arguments."
 )]
 pub(super) struct WatchArgs {
@@ -37,7 +41,7 @@ pub(super) struct WatchArgs {
     /// From one look to the next, at least 50ms
     #[arg(long, value_name = "DURATION", value_parser = interval, default_value = "1s")]
     interval: Duration,
-    /// Go on after a rollback, for the next rollout
+    /// Go on after the last rollback, for the next rollout
     #[arg(long)]
     keep_watching: bool,
     /// End after this time; default: never
@@ -81,7 +85,8 @@ pub(super) fn run(args: WatchArgs) -> Result<ExitCode> {
                     print(event, args.json)?;
                 }
                 let rolled_back = events.iter().any(|e| matches!(e, Event::RolledBack { .. }));
-                if rolled_back && !args.keep_watching {
+                let remain = events.iter().any(|e| matches!(e, Event::Remaining(_)));
+                if rolled_back && !remain && !args.keep_watching {
                     return Ok(());
                 }
             }
@@ -106,6 +111,14 @@ fn print(event: &Event, as_json: bool) -> io::Result<()> {
             Event::RolledBack { proxy, outcome } => {
                 json!({"event": "rolled_back", "proxy": proxy, "rollout": outcome.rollout, "notes": outcome.notes})
             }
+            Event::Pending {
+                proxy,
+                rollout,
+                error,
+            } => {
+                json!({"event": "pending", "proxy": proxy, "rollout": rollout, "error": error.to_string()})
+            }
+            Event::Remaining(rollouts) => json!({"event": "remaining", "rollouts": rollouts}),
             Event::Failed(error) => json!({"event": "failed", "error": error.to_string()}),
         };
         value["time"] = time.into();
@@ -124,6 +137,17 @@ fn print(event: &Event, as_json: bool) -> io::Result<()> {
                 .notes
                 .iter()
                 .try_for_each(|note| writeln!(out, "- {note}"))
+        }
+        Event::Pending {
+            proxy,
+            rollout,
+            error,
+        } => writeln!(
+            out,
+            "{time} {proxy} has tripped, but the rollback of {rollout} is not written yet: {error}; tried again"
+        ),
+        Event::Remaining(rollouts) => {
+            writeln!(out, "{time} still watched: {}", rollouts.join(", "))
         }
         Event::Failed(error) => writeln!(out, "{time} {error}"),
     }

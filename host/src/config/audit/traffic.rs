@@ -1,11 +1,14 @@
-//! Checks of the traffic that the filter watches or makes: attempts behind a guard, probes and shadow copies.
+//! Checks of the traffic that the filter watches or makes, and of where it goes without it: attempts behind a guard,
+//! failover, the last route, probes and shadow copies.
 
 use std::collections::BTreeSet;
 
 use super::{Audit, RouteRole, endpoints};
 use crate::config::cluster::{Cluster, ClusterKind};
 use crate::config::rollout::Rollout;
-use crate::config::route::{Forward, RetryPolicy, RouteAction, Target};
+use crate::config::route::{
+    Forward, PathMatch, RetryPolicy, Route, RouteAction, RouteMatch, Target, VirtualHost,
+};
 use crate::config::{Problem, Severity};
 
 impl<'a> Audit<'a> {
@@ -53,14 +56,92 @@ impl<'a> Audit<'a> {
         role.rollouts.iter().filter_map(blind).collect()
     }
 
+    /// Where nothing chose an environment, the last route decides: it should lead to stable.
+    pub(super) fn last_routes(&self, role: &RouteRole<'_>) -> Vec<Problem> {
+        let lasts: BTreeSet<&str> = self
+            .hosts()
+            .filter_map(|host| host.routes.last().filter(|route| takes_all(&route.matcher)))
+            .filter_map(|route| match &route.action {
+                RouteAction::Forward(forward) => Some(forward),
+                _ => None,
+            })
+            .flat_map(|forward| named(&forward.target))
+            .collect();
+        let problem = |rollout: &Rollout, cluster: &str| {
+            let (stable, first) = (rollout.stable.as_deref()?, self.first(cluster, rollout)?);
+            let known = rollout.environments.iter().any(|e| e.name == first);
+            (known && first != stable).then(|| {
+                let message = format!(
+                    "is {stable}, but the last route of {} leads to {cluster:?}, which is {first}: that is where requests go \
+                     for which nothing was chosen, also when the filter has failed; lead it to {stable}",
+                    self.file()
+                );
+                let path = format!("{}stable", rollout.prefix);
+                role.document.problem(Severity::Warning, &path, message)
+            })
+        };
+        let problems = role.rollouts.iter().flat_map(|rollout| {
+            let problems = lasts.iter().filter_map(|cluster| problem(rollout, cluster));
+            problems.collect::<Vec<_>>()
+        });
+        problems.collect()
+    }
+
+    /// Until a guard trips, and as long as an environment fails now and then, only failover keeps it from clients.
+    pub(super) fn no_failover(&self, role: &RouteRole<'_>) -> Vec<Problem> {
+        let problem = |rollout: &Rollout| {
+            let (watched, by) = rollout.watched.as_ref()?;
+            let mut forwards = self.hosts().flat_map(|host| {
+                let forward = move |route: &'a Route| match &route.action {
+                    RouteAction::Forward(forward) => Some((&**forward, host)),
+                    _ => None,
+                };
+                host.routes.iter().filter_map(forward)
+            });
+            let steps = |forward: &Forward, host: &VirtualHost| {
+                let policy = forward.retry.as_ref().or(host.retry.as_ref());
+                let steps = policy.is_some_and(|policy| policy.previous_priorities.is_some());
+                let leads = named(&forward.target).into_iter().any(|cluster| {
+                    self.first(cluster, rollout) == Some(watched.as_str())
+                        && self.environments(cluster, rollout) > 1
+                });
+                // Which cluster a header names, the file does not say.
+                let is_unknown = matches!(forward.target, Target::ClusterHeader(_));
+                steps && retries(policy) && (leads || is_unknown)
+            };
+            if forwards.any(|(forward, host)| steps(forward, host)) {
+                return None;
+            }
+            let message = format!(
+                "failures of {watched} reach clients: no route of {} that leads to it retries in another environment; lead \
+                 one to an aggregate with {watched} first, with a retry_policy whose retry_priority is previous_priorities",
+                self.file()
+            );
+            let path = format!("{}{by}.environment", rollout.prefix);
+            Some(role.document.problem(Severity::Warning, &path, message))
+        };
+        role.rollouts.iter().filter_map(problem).collect()
+    }
+
+    fn hosts(&self) -> impl Iterator<Item = &'a VirtualHost> {
+        let listeners = self.bootstrap.listeners.iter();
+        listeners.flat_map(|l| &l.http.routes.virtual_hosts)
+    }
+
+    /// The environment of a cluster's first leaf: where a first attempt goes.
+    fn first<'r>(&'r self, cluster: &str, rollout: &'r Rollout) -> Option<&'r str> {
+        let clusters = &self.bootstrap.clusters;
+        let cluster = clusters.get(cluster)?;
+        let leaf = match &cluster.kind {
+            ClusterKind::Aggregate(leaves) => clusters.get(leaves.first()?)?,
+            ClusterKind::Leaf { .. } => cluster,
+        };
+        members(leaf, rollout).next()
+    }
+
     /// The clusters in which a route retries across environments.
     fn failovers(&self, rollout: &Rollout) -> BTreeSet<&'a str> {
-        let hosts = self
-            .bootstrap
-            .listeners
-            .iter()
-            .flat_map(|l| &l.http.routes.virtual_hosts);
-        let forwards = hosts.flat_map(|host| {
+        let forwards = self.hosts().flat_map(|host| {
             let forward = |action: &'a RouteAction| match action {
                 RouteAction::Forward(forward) => Some(&**forward),
                 _ => None,
@@ -96,6 +177,12 @@ fn members<'a>(leaf: &'a Cluster, rollout: &'a Rollout) -> impl Iterator<Item = 
         own.and_then(|own| own.get("environment")?.as_str())
             .or(owner)
     })
+}
+
+/// Whether every request matches.
+fn takes_all(matcher: &RouteMatch) -> bool {
+    let any_path = matches!(&matcher.path, PathMatch::Prefix(prefix) if prefix == "/");
+    any_path && matcher.headers.is_empty() && matcher.query.is_empty()
 }
 
 /// Whether a policy sends anything twice.

@@ -56,7 +56,7 @@ static_resources:
     lb_policy: CLUSTER_PROVIDED
     cluster_type:
       name: aggregate
-      typed_config: {"@type": type.googleapis.com/envoy.extensions.clusters.aggregate.v3.ClusterConfig, clusters: [blue-only, green-only]}
+      typed_config: {"@type": type.googleapis.com/envoy.extensions.clusters.aggregate.v3.ClusterConfig, clusters: [{{leaves}}]}
     typed_extension_protocol_options:
       envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
         "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
@@ -82,7 +82,8 @@ static_resources:
 "#;
 
 /// What stands in the gateway where a test says nothing else.
-const USUAL: [(&str, &str); 10] = [
+const USUAL: [(&str, &str); 11] = [
+    ("leaves", "blue-only, green-only"),
     ("strip", "{remove: x-other}"),
     ("policy", "FAIL_RELOAD"),
     ("blue", "blue-only"),
@@ -196,6 +197,7 @@ fn attempts_need_both_sides() {
     gateway(
         &[("target", "green-only")],
         &[
+            "warning f.yaml:27: ROUTE.configuration.value > stable: is blue, but the last route of f.yaml leads to \"green-only\", which is green: …",
             "warning f.yaml:33: ROUTE.configuration.value > attempts: routes of f.yaml lead to clusters without the attempt role, which get no credential: green-only",
         ],
     );
@@ -232,16 +234,76 @@ const GUARD: &str = r#""guard": {"environment": "green", "max_error_rate": 0.1}"
 fn a_guard_sees_every_attempt() {
     let with = |attempts: &str| format!("{attempts}, {GUARD}");
     let (without, installed) = (with("false"), with("true"));
-    gateway(&[("attempts", &installed), RETRIES], &[]);
+    let exposed = "warning f.yaml:33: ROUTE.configuration.value > guard.environment: failures of green reach clients: no route …";
+    gateway(&[("attempts", &installed), RETRIES], &[exposed]);
     let unused = "warning f.yaml:55: ATTEMPT: no rollout document says …";
-    gateway(&[("attempts", &without)], &[unused]);
+    gateway(&[("attempts", &without)], &[exposed, unused]);
     let blind = "warning f.yaml:33: ROUTE.configuration.value > guard: is blind to what f.yaml retries in another environment (blue): without the attempt role there it sees the last answer only; install it, and say \"attempts\": true";
-    gateway(&[("attempts", &without), RETRIES], &[blind, unused]);
+    gateway(
+        &[("attempts", &without), RETRIES],
+        &[blind, exposed, unused],
+    );
     let leaf = (
         "target",
         r#"blue-only", retry_policy: {retry_on: reset}, timeout: "9s"#,
     );
-    gateway(&[("attempts", &without), leaf], &[unused]);
+    gateway(&[("attempts", &without), leaf], &[exposed, unused]);
+}
+
+/// Failures of what is tried out reach clients unless a route steps to another environment.
+#[test]
+fn a_canary_has_somewhere_to_fail_over_to() {
+    const SCHEDULE: &str = r#""schedule": {"environment": "green", "start": "2026-11-22T20:00:00Z", "steps": [{"at": "1m", "weight": 5}]}"#;
+    let schedule = format!("true, {SCHEDULE}");
+    let route = |retry: &str| {
+        let policy = format!("{{retry_on: 5xx{retry}}}");
+        let next = r#"}}, {match: {prefix: /x}, route: {cluster: "blue"#;
+        format!("blue\", timeout: 9s, retry_policy: {policy}{next}")
+    };
+    let green_first = ("leaves", "green-only, blue-only");
+    let exposed = "warning f.yaml:33: ROUTE.configuration.value > schedule.environment: failures of green reach clients: no route …";
+    let plain = route("");
+    gateway(
+        &[("attempts", &schedule), green_first, ("target", &plain)],
+        &[exposed],
+    );
+    let steps = route(
+        r#", retry_priority: {name: p, typed_config: {"@type": type.googleapis.com/envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig, update_frequency: 1}}"#,
+    );
+    gateway(&[("attempts", &schedule), ("target", &steps)], &[exposed]);
+    gateway(
+        &[("attempts", &schedule), green_first, ("target", &steps)],
+        &[],
+    );
+}
+
+/// Where nothing was chosen, or nothing can choose, stable answers.
+#[test]
+fn the_last_route_leads_to_stable() {
+    gateway(
+        &[("attempts", r#"true, "stable": "green""#)],
+        &[
+            "warning f.yaml:33: ROUTE.configuration.value > stable: is green, but the last route of f.yaml leads to \"blue\", which is blue: …",
+        ],
+    );
+}
+
+#[test]
+fn a_guard_watches_what_the_schedule_tries_out() {
+    let document = |watched: &str| {
+        format!(
+            r#"{{"routing": {{"blue": {{"weight": 1}}, "green": {{"weight": 0}}, "red": {{"weight": 0}}}},
+"schedule": {{"environment": "green", "start": "2026-11-22T20:00:00Z", "steps": [{{"at": "1m", "weight": 5}}]}},
+"guard": {{"environment": "{watched}", "max_error_rate": 0.1}}}}"#
+        )
+    };
+    same(&checked(&folder(), "r.json", &document("green")), &[]);
+    same(
+        &checked(&folder(), "r.json", &document("red")),
+        &[
+            "warning r.json:3: guard.environment: watches red, while the schedule gives traffic to green, which nothing watches; name green",
+        ],
+    );
 }
 
 #[test]

@@ -1,13 +1,23 @@
 //! A new version: a new rollout, without traffic.
 
 use switchover_core::Share;
-use switchover_core::document::{Document, Label, RolloutId};
+use switchover_core::document::{Label, RolloutId};
 
-use super::{Nonsense, Plan, Site};
+use super::{Known, Nonsense, Plan, Site};
 use crate::rollout::edit::Edit;
 
 /// The longest id of a rollout.
 const LONGEST_ID: usize = 64;
+
+// === impl Known ===
+
+impl Known<'_> {
+    /// Whether a rollout is called so, or was.
+    fn has(self, id: &str) -> bool {
+        let was = self.history.as_ref().is_some_and(|ids| ids.contains(id));
+        was || self.document.rollout(id).is_some()
+    }
+}
 
 // === impl Site ===
 
@@ -17,21 +27,23 @@ impl Site<'_> {
         name: &str,
         version: &str,
         id: Option<&str>,
-        document: &Document,
+        known: Known<'_>,
     ) -> Result<Plan, Nonsense> {
         let environment = self.environment(name)?;
         if Label::new(version).is_none() {
             return Err(Nonsense::Version(version.to_owned()));
         }
         let id = match id {
-            Some(id) => self.checked_id(id, document)?,
-            None => self.derived_id(version, document),
+            Some(id) => self.checked_id(id, known)?,
+            None => self.derived_id(version, known),
         };
         let shares = self.with_share(environment, Share::NONE)?;
         let mut edits = vec![
             Edit::set(&["routing", name, "version"], version),
             Edit::set(&["rollout"], id.as_str()),
         ];
+        // A latch is kept under its rollout's id with the count of resumes: with a higher one, none applies.
+        let resume = self.rollout.resume().saturating_add(1);
         edits.extend(self.weights(&shares));
         let old = self.version(environment);
         let was = old.map_or(String::new(), |old| format!(" (was {old})"));
@@ -40,11 +52,18 @@ impl Site<'_> {
                 "{name} is {version}{was}, without traffic; `start` or `set {name}=1` gives it some"
             ),
             format!(
-                "the rollout is {id} (was {}): new first users, and no latch is tripped",
+                "the rollout is {id} (was {}), its count of resumes {resume}: it picks new first users, and no latch that \
+                 tripped before applies",
                 self.named.id()
             ),
         ];
+        if known.history.is_none() {
+            notes.push(format!(
+                "there was no audit log that tells of earlier rollouts: if one was called {id}, its first users are the same"
+            ));
+        }
         self.end_schedule(&mut edits, &mut notes);
+        edits.push(Edit::set(&["resume"], resume));
         self.end_rollback(&mut edits);
         Ok(Plan {
             rollout: id,
@@ -53,7 +72,7 @@ impl Site<'_> {
         })
     }
 
-    fn checked_id(&self, id: &str, document: &Document) -> Result<String, Nonsense> {
+    fn checked_id(&self, id: &str, known: Known<'_>) -> Result<String, Nonsense> {
         let refuse = |why| {
             Err(Nonsense::Id {
                 id: id.to_owned(),
@@ -63,14 +82,19 @@ impl Site<'_> {
         if RolloutId::new(id).is_none() {
             return refuse("expected 1 to 64 of the characters A-Z, a-z, 0-9, `.`, `_` and `-`");
         }
-        if document.rollout(id).is_some() {
+        if known.document.rollout(id).is_some() {
             return refuse("a rollout of this document has it; a new one picks new first users");
+        }
+        if known.has(id) {
+            return refuse(
+                "an earlier rollout in the audit log had it; a new one picks new first users",
+            );
         }
         Ok(id.to_owned())
     }
 
-    /// The old id with the new version in the place of an old one, or behind it; with a number where that is taken.
-    fn derived_id(&self, version: &str, document: &Document) -> String {
+    /// The old id with the new version in the place of an old one, or behind it; with a number where that is or was taken.
+    fn derived_id(&self, version: &str, known: Known<'_>) -> String {
         let word = |text: &str| -> String {
             let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
             text.chars()
@@ -102,7 +126,6 @@ impl Site<'_> {
                 .to_owned()
         };
         let mut ids = (1..).map(numbered);
-        ids.find(|id| document.rollout(id).is_none())
-            .unwrap_or_default()
+        ids.find(|id| !known.has(id)).unwrap_or_default()
     }
 }

@@ -71,9 +71,15 @@ pub enum Nonsense {
         /// Its share now.
         share: Share,
     },
-    /// The schedule is paused.
-    #[error("the schedule is paused already, since {0}; `resume` lets it go on")]
-    Paused(String),
+    /// The schedule's clock runs, and nobody knows since when it should not have.
+    #[error("nothing in the document says when a tripwire tripped, and the schedule's clock went on: {environment} would get {} at once. \
+             `resume --from 5` goes on from the step with at most 5 %, `resume --from 0` from the beginning; or `set {environment}=5`, then `resume`", shares::percent(*share))]
+    ClockRuns {
+        /// The schedule's environment.
+        environment: String,
+        /// Its share by the clock.
+        share: Share,
+    },
     /// All goes to stable.
     #[error(
         "everything goes to {0} since a rollback; `resume` ends it, or `deploy` a version that is right"

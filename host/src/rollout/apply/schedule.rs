@@ -161,7 +161,11 @@ impl Site<'_> {
     pub(super) fn pause(&self) -> Result<Plan, Nonsense> {
         let schedule = self.running_schedule("pause")?;
         if let Some(since) = self.held_since(schedule) {
-            return Err(Nonsense::Paused(rfc3339(since)));
+            let note = format!(
+                "the schedule is paused already, since {}; `resume` lets it go on",
+                rfc3339(since)
+            );
+            return Ok(self.plan(Vec::new(), vec![note]));
         }
         let name = self.named.name(schedule.environment());
         let notes = vec![format!(
@@ -178,7 +182,7 @@ impl Site<'_> {
         runs.then(|| self.stop(schedule))
     }
 
-    pub(super) fn resume(&self) -> Result<Plan, Nonsense> {
+    pub(super) fn resume(&self, from: Option<Share>) -> Result<Plan, Nonsense> {
         let count = self.rollout.resume();
         let raised = count
             .checked_add(1)
@@ -189,16 +193,77 @@ impl Site<'_> {
             notes.push("the rollback is ended".to_owned());
         }
         self.end_rollback(&mut edits);
-        if let Some(schedule) = self.rollout.schedule() {
-            self.resume_schedule(schedule, &mut edits, &mut notes);
-        } else {
-            notes.push(format!(
+        match (self.rollout.schedule(), from) {
+            (Some(schedule), Some(from)) => {
+                self.resume_from(schedule, from, &mut edits, &mut notes);
+            }
+            (Some(schedule), None) => {
+                self.know_where_it_stood(schedule)?;
+                self.resume_schedule(schedule, &mut edits, &mut notes);
+            }
+            (None, Some(_)) => return Err(Nonsense::NoSchedule("resume `--from` a step of")),
+            (None, None) => notes.push(format!(
                 "shares: {}",
                 self.described(&shares::of_weights(self.rollout.weights()))
-            ));
+            )),
         }
         notes.push("where a proxy's tripwire had tripped, it is armed anew".to_owned());
         Ok(self.plan(edits, notes))
+    }
+
+    /// A trip leaves the schedule's clock running; only a `rollback` or a `pause` that is written stops it. After a
+    /// trip that nobody wrote down, the clock leads to a share that the environment never had.
+    fn know_where_it_stood(&self, schedule: &Schedule) -> Result<(), Nonsense> {
+        let stands = self.held_since(schedule).is_some() || schedule.start() > self.now;
+        let may_have_tripped = if self.rollout.rollback() {
+            !self.is_over(schedule)
+        } else {
+            self.rollout.guard().is_some()
+        };
+        if stands || !may_have_tripped {
+            return Ok(());
+        }
+        Err(Nonsense::ClockRuns {
+            environment: self.named.name(schedule.environment()).to_owned(),
+            share: schedule.share(self.now),
+        })
+    }
+
+    /// Sets the clock to the last step before the share exceeds `from`; for nothing, to the beginning.
+    fn resume_from(
+        &self,
+        schedule: &Schedule,
+        from: Share,
+        edits: &mut Vec<Edit>,
+        notes: &mut Vec<String>,
+    ) {
+        let steps = schedule.steps().iter().enumerate();
+        let reached = steps
+            .take_while(|(_, step)| step.weight <= from && from > Share::NONE)
+            .last();
+        let name = self.named.name(schedule.environment());
+        let (start, note) = match reached {
+            Some((index, step)) => (
+                earlier(self.now, step.at),
+                format!(
+                    "the schedule goes on from step {} of {}: {name} gets {}",
+                    index + 1,
+                    schedule.steps().len(),
+                    shares::percent(step.weight)
+                ),
+            ),
+            None => (
+                self.now,
+                format!(
+                    "the schedule goes on from the beginning: {name} gets nothing until the first step"
+                ),
+            ),
+        };
+        edits.push(Edit::set(&["schedule", "start"], rfc3339(start)));
+        if schedule.hold().is_some() {
+            edits.push(Edit::set(&["schedule", "hold"], Value::Null));
+        }
+        notes.push(note);
     }
 
     /// Shifts the start by the time for which the clock stood still.

@@ -50,7 +50,7 @@ fn figures_are_those_of_the_rollout() {
     };
     assert_eq!(blue.in_force, Some(Percent(Share::ALL)));
     assert_eq!(green.in_force, Some(Percent(Share::NONE)));
-    assert_eq!((green.requests, green.failures), (42.0, 41.0));
+    assert_eq!((green.requests, green.failures), (42, 41));
     assert_eq!(
         (green.p50_ms, green.p99_ms, green.healthy),
         (None, Some(120.5), None)

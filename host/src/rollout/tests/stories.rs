@@ -106,11 +106,13 @@ fn paused_and_resumed() {
     assert_eq!(desk.status().phase, status::Phase::Paused);
     desk.pass("5h");
     assert_eq!(desk.share("green"), 5.0);
+    let again = desk.verb(Verb::Pause);
+    assert!(again.changes.is_empty(), "{again:?}");
     assert!(
-        desk.refusal(Verb::Pause)
-            .contains("paused already, since 2026-11-22T20:20:00.000Z")
+        again.notes[0].contains("paused already, since 2026-11-22T20:20:00.000Z"),
+        "{again:?}"
     );
-    let outcome = desk.verb(Verb::Resume);
+    let outcome = desk.verb(RESUME);
     assert!(
         outcome
             .notes
@@ -163,7 +165,7 @@ fn promoted_step_by_step() {
     assert_eq!(desk.share("green"), 25.0);
     desk.pass("1h");
     assert_eq!(desk.share("green"), 25.0);
-    desk.verb(Verb::Resume);
+    desk.verb(RESUME);
     desk.pass("30m");
     assert_eq!(desk.share("green"), 50.0);
     desk.verb(Verb::Promote);
@@ -189,7 +191,7 @@ fn a_schedule_that_waits() {
     assert_eq!(desk.share("green"), 1.0);
     desk.pass("1h");
     assert_eq!(desk.share("green"), 1.0, "still paused");
-    desk.verb(Verb::Resume);
+    desk.verb(RESUME);
     desk.pass("10m");
     assert_eq!(desk.share("green"), 5.0);
 }
@@ -214,7 +216,7 @@ fn rolled_back_and_resumed() {
         );
     }
     desk.pass("3h");
-    desk.verb(Verb::Resume);
+    desk.verb(RESUME);
     assert_eq!(desk.json()["rollback"], false);
     assert_eq!(desk.share("green"), 25.0);
     desk.pass("29m");
@@ -239,7 +241,7 @@ fn a_share_set_while_rolled_back_waits() {
         outcome.notes
     );
     assert_eq!(desk.share("green"), 0.0);
-    desk.verb(Verb::Resume);
+    desk.verb(RESUME);
     assert_eq!(desk.share("green"), 25.0);
 }
 
@@ -259,9 +261,12 @@ fn a_new_rollout_gets_a_new_id() {
     );
     assert_eq!(
         id("2.1.0"),
-        "chat-api-2.1.0",
-        "the one before is not known any more"
+        "chat-api-2.1.0-r3",
+        "the audit log knows the ones before"
     );
+    assert_eq!(id("2.0.3"), "chat-api-2.0.3-r2", "the first one too");
+    assert_eq!(id("2.1.0"), "chat-api-2.1.0-r4");
+    assert_eq!(desk.json()["resume"], 5, "no latch is inherited");
     assert_eq!(id("3 (e)"), "chat-api-3--e-");
     assert_eq!(id("4"), "chat-api-4");
     let long = "v".repeat(64);
@@ -270,6 +275,11 @@ fn a_new_rollout_gets_a_new_id() {
         ("", None, "is no version"),
         ("ü", None, "is no version"),
         ("5", Some("a b"), "cannot be the new rollout's id: expected"),
+        (
+            "5",
+            Some("chat-api-2.1.0"),
+            "an earlier rollout in the audit log had it",
+        ),
     ] {
         let verb = Verb::Deploy {
             environment: "green".to_owned(),
@@ -280,10 +290,17 @@ fn a_new_rollout_gets_a_new_id() {
         assert!(refused.contains(expected), "{refused}");
     }
     let unnamed = Desk::new("{\"routing\":{\"blue\":{\"weight\":95},\"green\":{\"weight\":5}}}");
-    assert_eq!(unnamed.verb(deploy("green", "2")).rollout, "default-2");
+    let outcome = unnamed.verb(deploy("green", "2"));
+    assert_eq!(outcome.rollout, "default-2");
+    assert!(
+        outcome
+            .notes
+            .iter()
+            .any(|n| n.contains("there was no audit log"))
+    );
     assert_eq!(
         unnamed.text(),
-        "{\"routing\":{\"blue\":{\"weight\":100},\"green\":{\"weight\":0,\"version\":\"2\"}},\"rollout\":\"default-2\"}"
+        "{\"routing\":{\"blue\":{\"weight\":100},\"green\":{\"weight\":0,\"version\":\"2\"}},\"rollout\":\"default-2\",\"resume\":1}"
     );
 }
 
@@ -337,6 +354,9 @@ fn finish_leaves_a_sensible_document() {
     let desk = Desk::new(&text);
     desk.verb(set("green", 100));
     let outcome = desk.verb(FINISH);
+    let again = desk.verb(FINISH);
+    assert!(again.changes.is_empty() && !again.written, "{again:?}");
+    assert_eq!(again.notes, ["green is stable already and gets everything"]);
     let json = desk.json();
     assert_eq!(
         json["guard"],
@@ -355,6 +375,75 @@ fn finish_leaves_a_sensible_document() {
             outcome.notes
         );
     }
+}
+
+/// Of three environments the one that gets everything is meant; copies to a third go on.
+#[test]
+fn finish_of_three() {
+    let text = DOCUMENT
+        .replace(
+            "\"green\": {",
+            "\"amber\": {\"weight\": 0},\n    \"green\": {",
+        )
+        .replace(
+            "\"attempts\": true",
+            "\"shadow\": {\"environment\": \"amber\", \"percent\": 5},\n  \"attempts\": true",
+        );
+    let desk = Desk::new(&text);
+    desk.verb(set("green", 100));
+    let outcome = desk.verb(FINISH);
+    assert_eq!(desk.json()["stable"], "green");
+    assert!(
+        outcome
+            .notes
+            .iter()
+            .any(|n| n == "shadow copies to amber go on"),
+        "{:?}",
+        outcome.notes
+    );
+}
+
+/// A trip that nobody wrote down leaves the schedule's clock running: `resume` does not jump to where it leads.
+#[test]
+fn resumed_after_a_trip_that_nobody_wrote_down() {
+    let guarded = DOCUMENT.replace(
+        "\"attempts\": true",
+        "\"guard\": {\"environment\": \"green\", \"max_error_rate\": 0.05},\n  \"attempts\": true",
+    );
+    let mut desk = Desk::new(&guarded);
+    let from = |percent: u32| Verb::Resume {
+        from: Some(Share::from_hundredths(percent * 100)),
+    };
+    assert!(desk.refusal(from(5)).contains("there is no schedule"));
+    desk.verb(start(None));
+    desk.pass("65m");
+    let refused = desk.refusal(RESUME);
+    assert!(
+        refused.contains("green would get 50 % at once") && refused.contains("`resume --from 5`"),
+        "{refused}"
+    );
+    let outcome = desk.verb(from(7));
+    assert!(outcome.notes[0].contains("from step 2 of 5"), "{outcome:?}");
+    assert_eq!(
+        (desk.share("green"), &desk.json()["resume"]),
+        (5.0, &json!(1))
+    );
+    desk.pass("15m");
+    assert_eq!(desk.share("green"), 25.0);
+    desk.verb(from(0));
+    assert_eq!(desk.share("green"), 0.0);
+    desk.pass("5m");
+    assert_eq!(desk.share("green"), 1.0);
+    desk.verb(Verb::Pause);
+    desk.verb(from(100));
+    assert_eq!(desk.share("green"), 100.0);
+    assert!(desk.refusal(RESUME).contains("100 % at once"));
+    // What was written down says where it stood.
+    desk.verb(from(5));
+    desk.verb(ROLLBACK);
+    desk.pass("5h");
+    desk.verb(RESUME);
+    assert_eq!(desk.share("green"), 5.0);
 }
 
 /// The schedule of the document itself, if it waits, is started as it is written, or stretched.
