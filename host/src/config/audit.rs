@@ -276,8 +276,17 @@ impl<'a> Audit<'a> {
             .find(|(d, _)| d.is_empty())
             .or_else(|| differences.next())?;
         let message = if !difference.is_empty() {
+            let guarded = self
+                .routes
+                .iter()
+                .flat_map(|r| &r.rollouts)
+                .any(|r| r.guard);
+            let blind = match guarded {
+                true => ", and its attempts that end without an answer do not count for the guard",
+                false => "",
+            };
             format!(
-                "runs in a VM of its own, since its {} differs from the route role's; a document reaches it a tick later",
+                "runs in a VM of its own, since its {} differs from the route role's; a document reaches it a tick later{blind}",
                 difference.join(", ")
             )
         } else if other.vm.environment != at.plugin.vm.environment {
