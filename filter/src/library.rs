@@ -3,7 +3,7 @@
 //! Where both roles share a VM, the route role puts its document here. Its text also goes to shared data, where an attempt
 //! role in another VM (a new binary that reached one filter first) or a rebuilt one finds it and follows it.
 
-use std::cell::{Ref, RefCell, RefMut};
+use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::rc::Rc;
 
 use switchover_core::Timestamp;
@@ -32,6 +32,8 @@ pub(crate) struct Live {
     probers: Vec<RefCell<Prober>>,
     /// Where the workers' figures are in shared data, for each rollout; `None` without a guard.
     tables: Vec<Option<String>>,
+    /// A newer document of the plugin is in force.
+    is_superseded: Cell<bool>,
 }
 
 /// The documents of all route plugins.
@@ -83,6 +85,7 @@ impl Live {
             tables: rollouts.map(|rollout| table_key(plugin, rollout)).collect(),
             meters: meters.of(&document),
             document,
+            is_superseded: Cell::new(false),
         };
         let is_over = |old: &&Rollout| live.document.rollout(old.id().as_str()).is_none();
         let olds = before.map_or(&[][..], |before| before.document.rollouts());
@@ -225,7 +228,10 @@ impl Library {
         now: Timestamp,
         meters: &mut Meters,
     ) {
-        if let Some((newest, rollout, environment)) = self.today(live, rollout, outcome.environment)
+        if !live.is_superseded.get() {
+            live.record(rollout, &outcome, now, meters);
+        } else if let Some((newest, rollout, environment)) =
+            self.today(live, rollout, outcome.environment)
         {
             let outcome = Outcome {
                 environment,
@@ -280,6 +286,9 @@ impl Shelf {
                 .iter()
                 .all(|own| live.document.rollout(own.id().as_str()).is_some())
         };
+        for older in &self.documents {
+            older.is_superseded.set(!Rc::ptr_eq(older, &live));
+        }
         self.documents.retain(|older| !has_all(older));
         self.documents.truncate(OLDER_KEPT);
         self.documents.insert(0, live);
