@@ -203,11 +203,6 @@ impl Vm {
         plugin: &str,
         text: &[u8],
     ) -> Result<RouteRoot, Vec<switchover_core::document::Problem>> {
-        if let Some(live) = self.library.same(plugin, text) {
-            let root = RouteRoot::new(live, None, &mut self.shared.random);
-            return Ok(root);
-        }
-        let document = crate::library::read(text)?;
         // The turns of the document that this one replaces go on.
         let before = self
             .roots
@@ -218,6 +213,10 @@ impl Vm {
                 Role::Route(route) => Some(route),
                 _ => None,
             });
+        if let Some(live) = self.library.same(plugin, text) {
+            return Ok(RouteRoot::new(live, before, &mut self.shared.random));
+        }
+        let document = crate::library::read(text)?;
         let live = Live::new(
             plugin,
             document,
