@@ -35,6 +35,8 @@ pub struct State {
     pub hostcalls: u64,
     /// Callbacks so far.
     pub callbacks: u64,
+    /// Allocations in the guest so far, to hand values over.
+    pub allocations: u64,
     contexts: HashMap<u32, Context, FxBuildHasher>,
     last_id: u32,
     last_token: u32,
@@ -110,6 +112,7 @@ impl State {
             callout: None,
             hostcalls: 0,
             callbacks: 0,
+            allocations: 0,
             contexts: HashMap::default(),
             last_id: 0,
             last_token: 0,
