@@ -14,7 +14,7 @@ use http::HeaderValue;
 use super::growth::Watch;
 use super::spread::Samples;
 use super::{Exchange, Measured, Subject};
-use crate::abi::SharedData;
+use crate::abi::{self, SharedData};
 use crate::config::Node;
 use crate::process::{Clock, Clusters, GuestLimits, GuestLog, Process, Random};
 use crate::proxy::filters::{Active, Chain, Direction, Filter, Step};
@@ -386,6 +386,7 @@ fn process() -> Arc<Process> {
         stats: Registry::new(Vec::new()),
         shared_data: SharedData::default(),
         clusters: Clusters::Any,
+        abi: abi::Options::default(),
         limits: GuestLimits::default(),
         clock: Clock::default(),
         random: Random::default(),

@@ -9,7 +9,8 @@ use rustc_hash::FxBuildHasher;
 use wasmtime::ResourceLimiter;
 
 use crate::abi::memory::GuestMemory;
-use crate::abi::{Callout, CalloutResponse};
+use crate::abi::observe::Observer;
+use crate::abi::{Callout, CalloutResponse, Restriction};
 use crate::config::WasmPlugin;
 use crate::config::plugin::VmConfig;
 use crate::process::Process;
@@ -37,6 +38,12 @@ pub struct State {
     pub callbacks: u64,
     /// Allocations in the guest so far, to hand values over.
     pub allocations: u64,
+    /// Who watches the guest.
+    pub observer: Option<Box<dyn Observer>>,
+    /// What the guest may call now.
+    pub restriction: Restriction,
+    /// Whether hostcalls go the long way: somebody watches, or not all are allowed.
+    pub attended: bool,
     contexts: HashMap<u32, Context, FxBuildHasher>,
     last_id: u32,
     last_token: u32,
@@ -103,8 +110,12 @@ impl State {
         let limit = MemoryLimit {
             memory: process.limits.memory,
         };
+        let observer = process.abi.observers.as_ref().map(|o| o.make());
         Self {
             memory: GuestMemory::default(),
+            attended: observer.is_some(),
+            observer,
+            restriction: Restriction::None,
             process,
             vm,
             metrics: Vec::new(),
@@ -218,6 +229,18 @@ impl State {
     #[must_use]
     pub fn effective_plugin(&self) -> Option<&WasmPlugin> {
         self.effective.plugin.as_deref()
+    }
+
+    /// The context that hostcalls act on; 0 where there is none.
+    #[must_use]
+    pub fn effective_context(&self) -> u32 {
+        self.effective.id
+    }
+
+    /// Says what the guest may call from now on.
+    pub fn restrict(&mut self, restriction: Restriction) {
+        self.restriction = restriction;
+        self.attended = restriction != Restriction::None || self.observer.is_some();
     }
 
     /// The root of the effective context; 0 where there is none.
