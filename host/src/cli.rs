@@ -5,6 +5,7 @@ mod check;
 mod compile;
 mod demo;
 mod drill;
+mod exchange;
 mod plan;
 mod rollout;
 mod schema;
@@ -42,7 +43,7 @@ enum Verb {
     Rollout(rollout::RolloutArgs),
     /// Simulate a rollout's schedule over time: shares, and who moves when.
     Plan(plan::PlanArgs),
-    /// Measure what a filter costs by itself, in process.
+    /// Measure what filters cost by themselves, in process, and whether they leak.
     Bench(bench::BenchArgs),
     /// Run scenarios for Proxy-Wasm filters: YAML, in process, under a virtual clock.
     Test(test::TestArgs),
