@@ -459,35 +459,48 @@ fn shares(checks: &mut Checks, wanted: &Shares, records: &[Record]) {
         *counts.entry(kind(&wanted.by, record)).or_default() += 1;
     }
     let all = as_float(count(records.len()));
-    let tolerance = wanted.within.as_ref().map(|within| of(within.0, all));
-    let off = |share: Share, actual: u64| {
-        let distance = (as_float(actual) - of(share, all)).abs();
-        match (tolerance, share) {
-            (Some(tolerance), _) => distance > tolerance + 1e-9,
-            (None, Share::Count(_)) => distance > 0.0,
-            // There is no half of a request.
-            (None, Share::Percent(_)) => distance >= 1.0,
-        }
+    let of_all = |percent: f64| percent * all / 100.0;
+    let within = wanted.within.as_ref().and_then(|within| within.percent);
+    let within = within.map(of_all);
+    let fits = |share: &Share, actual: u64| {
+        let near = |percent| {
+            let distance = (as_float(actual) - of_all(percent)).abs();
+            match within {
+                Some(within) => distance <= within + 1e-9,
+                // There is no half of a request.
+                None => distance < 1.0,
+            }
+        };
+        share.percent.is_none_or(near)
+            && share.at_least.is_none_or(|least| actual >= least)
+            && share.at_most.is_none_or(|most| actual <= most)
     };
     let expected = wanted.expect.iter();
-    let wrong = expected
+    let right = expected
         .clone()
-        .any(|(name, share)| off(share.0, counts.get(name).copied().unwrap_or(0)))
-        || counts.keys().any(|name| !wanted.expect.contains_key(name));
-    if !wrong {
+        .all(|(name, share)| fits(share, counts.get(name).copied().unwrap_or(0)))
+        && counts.keys().all(|name| wanted.expect.contains_key(name));
+    if right {
         return;
     }
     let expected: Vec<_> = expected
-        .map(|(name, share)| match share.0 {
-            Share::Count(count) => format!("{name}: {count}"),
-            Share::Percent(percent) => format!("{name}: {percent}% = {}", of(share.0, all)),
-        })
+        .map(
+            |(name, share)| match (share.percent, share.at_least, share.at_most) {
+                (Some(percent), ..) => format!("{name}: {percent}% = {}", of_all(percent)),
+                (None, Some(least), Some(most)) if least == most => format!("{name}: {least}"),
+                (None, least, most) => {
+                    let least = least.unwrap_or(0);
+                    let most = most.map_or("all".to_owned(), |most| most.to_string());
+                    format!("{name}: {least} to {most}")
+                }
+            },
+        )
         .collect();
     let actual: Vec<_> = counts
         .iter()
         .map(|(name, count)| format!("{name}: {count}"))
         .collect();
-    let within = tolerance.map(|tolerance| format!(", each within {tolerance}"));
+    let within = within.map(|within| format!(", within {within}"));
     checks.fail(
         format!(
             "{}{} of {} requests",
@@ -522,13 +535,6 @@ fn kind(by: &By, record: &Record) -> String {
             .and_then(|sent| first(&sent.headers, name)),
     };
     kind.unwrap_or_default()
-}
-
-fn of(share: Share, all: f64) -> f64 {
-    match share {
-        Share::Count(count) => as_float(count),
-        Share::Percent(percent) => percent * all / 100.0,
-    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
