@@ -80,7 +80,7 @@ pub(in super::super) struct Amount<T> {
     pub(in super::super) at_most: Option<T>,
 }
 
-/// A body. A text by itself is one part.
+/// A body. A text by itself will do. Filters see parts of 16 KiB, as Envoy reads them, unless `parts` says otherwise.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(in super::super) enum Body {
