@@ -174,8 +174,8 @@ impl Drop for Upstream {
 /// An address on which nothing listens: connections are refused.
 ///
 /// The socket that reserves it is bound and never listens, so that nobody else gets the port meanwhile.
-pub fn refusing() -> (SocketAddr, tokio::net::TcpSocket) {
-    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+pub fn refusing() -> (SocketAddr, TcpSocket) {
+    let socket = TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     (socket.local_addr().unwrap(), socket)
 }
