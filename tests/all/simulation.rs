@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use http::StatusCode;
 use serde_json::json;
 use switchover_host::config::plugin::Code;
+use switchover_host::process::Clusters;
 use switchover_host::simulation::{
     self, Answer, Modules, Outcome, Outgoing, Reply, RetryOn, Route, Sent, Setup, Simulation, World,
 };
-use switchover_host::process::Clusters;
 use switchover_host::stream::RequestHead;
 use switchover_tests::programs;
 use switchover_tests::story::{self, START, Story, TICK, get, plugin, with};

@@ -13,10 +13,10 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use switchover_host::config::WasmPlugin;
 use switchover_host::config::plugin::{Code, FailurePolicy, VmConfig};
+use switchover_host::process::Clusters;
 use switchover_host::simulation::{
     self, Answer, Modules, Outgoing, Reply, Request, RetryOn, Route, Sent, Setup, Simulation, World,
 };
-use switchover_host::process::Clusters;
 use switchover_host::stream::RequestHead;
 
 use crate::programs;
@@ -58,6 +58,13 @@ pub fn plugin(root_id: &str, code: Code, document: &Value) -> WasmPlugin {
 /// When stories begin.
 pub fn start() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_377_600)
+}
+
+/// A document with other values for some of its fields.
+pub fn and(mut document: Value, fields: Value) -> Value {
+    let fields = fields.as_object().unwrap().clone();
+    document.as_object_mut().unwrap().extend(fields);
+    document
 }
 
 /// A GET request for this path.

@@ -269,7 +269,10 @@ fn responded(checks: &mut Checks, wanted: &Responded, record: &Record) {
             found.context = vec![format!("details: {}", record.details)];
             if !body.is_empty() {
                 let body: String = body.chars().take(300).collect();
-                found.context.push(format!("body: {body}"));
+                found.context.push("body:".to_owned());
+                found
+                    .context
+                    .extend(body.lines().map(|line| format!("  {line}")));
             }
         }
     }

@@ -273,16 +273,22 @@ impl Runner<'_> {
                 1 => title.clone(),
                 all => format!("{title}, request {} of {all}", number + 1),
             };
-            for found in found {
-                self.fail(&base, &title, found.with(self.log_since(before.logs)));
-            }
+            self.fail_all(&base, &title, found, before);
             // The others would most often fail in the same way.
             break;
         }
         let vm_id = &self.prepared.ready.under_test.plugin.vm.vm_id;
         let found = check::world(expect, &self.simulation, before, &done.records, vm_id);
-        for found in found {
-            self.fail(&base, &title, found.with(self.log_since(before.logs)));
+        self.fail_all(&base, &title, found, before);
+    }
+
+    /// Several failures of one step, the log behind the last of them.
+    fn fail_all(&mut self, base: &[Way], title: &str, found: Vec<Found>, before: &Moment) {
+        let log = self.log_since(before.logs);
+        let last = found.len().saturating_sub(1);
+        for (at, found) in found.into_iter().enumerate() {
+            let log = if at == last { log.clone() } else { Vec::new() };
+            self.fail(base, title, found.with(log));
         }
     }
 
