@@ -141,9 +141,8 @@ impl Run<'_> {
         let id = root
             .vm
             .run(|vm| {
-                let id = vm.add_stream(root.id, cell.clone())?;
-                vm.request_headers(id, fields, true)?;
-                Ok(id)
+                let (id, action) = vm.begin(root.id, cell.clone(), fields, true)?;
+                action.map(|_| id)
             })
             .map_err(trapped)?;
         {
@@ -164,7 +163,7 @@ impl Run<'_> {
         root.vm
             .run(|vm| vm.response_headers(id, fields, false))
             .map_err(trapped)?;
-        root.vm.run(|vm| vm.end(id, true));
+        root.vm.run(|vm| vm.end_stream(id, true));
         Ok(())
     }
 

@@ -59,8 +59,10 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
         "proxy_set_effective_context",
         |mut caller: Caller<'_, State>, id: u32| {
             count(&mut caller);
-            let state = caller.data_mut();
-            answer(if state.set_effective(id) {
+            if let Some(switched) = caller.data().switched {
+                switched.set(&mut caller, wasmtime::Val::I32(1))?;
+            }
+            answer(if caller.data_mut().set_effective(id) {
                 Ok(())
             } else {
                 Err(Status::BadArgument.into())

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use wasmtime::{Config, InstancePre, Linker, Module};
 
-use super::VmError;
 use super::state::State;
+use super::{VmError, entry};
 use crate::abi;
 use crate::config::plugin::Code;
 
@@ -69,7 +69,10 @@ fn configuration() -> Config {
 /// Where it is no module, or one that needs features that are off.
 pub fn precompile(module: &[u8]) -> Result<Vec<u8>, VmError> {
     let engine = wasmtime::Engine::new(&configuration()).map_err(VmError::engine)?;
-    engine.precompile_module(module).map_err(not_compiled)
+    match entry::add(module) {
+        Some(module) => engine.precompile_module(&module).map_err(not_compiled),
+        None => engine.precompile_module(module).map_err(not_compiled),
+    }
 }
 
 /// The compiler's message, which may have many lines, as one line of a log.
@@ -165,7 +168,9 @@ impl Engine {
 impl Engine {
     fn module(&self, bytes: &[u8]) -> Result<Module, VmError> {
         let Some(program) = &self.compiler else {
-            return Module::new(&self.engine, bytes).map_err(not_compiled);
+            let with_entries = entry::add(bytes);
+            return Module::new(&self.engine, with_entries.as_deref().unwrap_or(bytes))
+                .map_err(not_compiled);
         };
         let artefact = compile_apart(program, bytes)?;
         // SAFETY: the bytes come through a pipe from this very program, which has just made them with

@@ -145,8 +145,10 @@ impl VmCell {
         let result = callback(&mut vm);
         let effects = vm.effects();
         drop(vm);
-        for effect in effects {
-            (self.effects)(self, effect);
+        if let Some(effects) = effects {
+            for effect in effects {
+                (self.effects)(self, effect);
+            }
         }
         result
     }
