@@ -13,7 +13,7 @@ use std::time::{Instant, SystemTime};
 use hdrhistogram::Histogram;
 use http::HeaderMap;
 
-use crate::abi::SharedData;
+use crate::abi::{self, SharedData};
 use crate::config::{Node, WasmPlugin};
 use crate::process::{Clock, GuestLimits, GuestLog, Process, Random};
 use crate::stats::Registry;
@@ -73,6 +73,7 @@ pub fn run(workload: &Workload, mut progress: impl FnMut(u64)) -> Result<Measure
         stats: Registry::new(Vec::new()),
         shared_data: SharedData::default(),
         clusters: std::collections::BTreeSet::new(),
+        abi: abi::Options::default(),
         limits: GuestLimits::default(),
         clock: Clock::default(),
         random: Random::default(),

@@ -5,7 +5,7 @@ mod sources;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::abi::SharedData;
+use crate::abi::{self, SharedData};
 use crate::config::Node;
 use crate::stats::Registry;
 pub use sources::{Clock, GuestLog, LogLevel, LogLine, NoRandom, Random, VirtualClock};
@@ -21,6 +21,8 @@ pub struct Process {
     pub shared_data: SharedData,
     /// Names of the clusters that callouts may name.
     pub clusters: BTreeSet<String>,
+    /// How the ABI is carried out, and who watches.
+    pub abi: abi::Options,
     /// What a guest may take.
     pub limits: GuestLimits,
     /// What guests take for the time.

@@ -29,7 +29,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
-use crate::abi::{CalloutResponse, SharedData};
+use crate::abi::{self, CalloutResponse, SharedData};
 use crate::config::{Node, WasmPlugin};
 use crate::process::{Clock, GuestLimits, GuestLog, LogLine, Process, Random, VirtualClock};
 use crate::proxy::filters::{Chain, Filter};
@@ -116,6 +116,7 @@ impl Simulation {
             stats: Registry::new(Vec::new()),
             shared_data: SharedData::default(),
             clusters: setup.clusters,
+            abi: abi::Options::default(),
             limits,
             clock: Clock::Virtual(clock.clone()),
             random: Random::seeded(setup.seed),

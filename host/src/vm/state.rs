@@ -8,7 +8,8 @@ use wasmtime::ResourceLimiter;
 
 use super::contexts::{Context, Contexts};
 use crate::abi::memory::GuestMemory;
-use crate::abi::{Callout, CalloutResponse};
+use crate::abi::observe::Observer;
+use crate::abi::{Callout, CalloutResponse, Restriction};
 use crate::config::WasmPlugin;
 use crate::config::plugin::VmConfig;
 use crate::process::Process;
@@ -36,6 +37,12 @@ pub struct State {
     pub hostcalls: u64,
     /// Callbacks so far.
     pub callbacks: u64,
+    /// Who watches the guest.
+    pub observer: Option<Box<dyn Observer>>,
+    /// What the guest may call now.
+    pub restriction: Restriction,
+    /// Whether hostcalls go the long way: somebody watches, or not all are allowed.
+    pub attended: bool,
     contexts: Contexts,
     last_token: u32,
     effective: Effective,
@@ -95,8 +102,12 @@ impl State {
         let limit = MemoryLimit {
             memory: process.limits.memory,
         };
+        let observer = process.abi.observers.as_ref().map(|o| o.make());
         Self {
             memory: GuestMemory::default(),
+            attended: observer.is_some(),
+            observer,
+            restriction: Restriction::None,
             process,
             vm,
             metrics: Vec::new(),
@@ -197,6 +208,18 @@ impl State {
     #[must_use]
     pub fn effective_plugin(&self) -> Option<&WasmPlugin> {
         self.effective.plugin.as_deref()
+    }
+
+    /// The context that hostcalls act on; 0 where there is none.
+    #[must_use]
+    pub fn effective_context(&self) -> u32 {
+        self.effective.id
+    }
+
+    /// Says what the guest may call from now on.
+    pub fn restrict(&mut self, restriction: Restriction) {
+        self.restriction = restriction;
+        self.attended = restriction != Restriction::None || self.observer.is_some();
     }
 
     /// The root of the effective context; 0 where there is none.
