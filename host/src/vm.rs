@@ -41,6 +41,19 @@ pub enum Action {
     Pause,
 }
 
+/// What a guest has used since it was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Hostcalls it made.
+    pub hostcalls: u64,
+    /// Callbacks it got.
+    pub callbacks: u64,
+    /// Allocations that hostcalls asked of it, to hand values over.
+    pub allocations: u64,
+    /// Bytes of its memory now.
+    pub memory: usize,
+}
+
 /// The guest has trapped, now or before: its VM answers no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the filter's VM has failed")]
@@ -489,15 +502,16 @@ impl Vm {
         (!effects.is_empty()).then(|| std::mem::take(effects))
     }
 
-    /// Hostcalls and callbacks so far, and bytes of memory.
+    /// What the guest has used so far.
     #[must_use]
-    pub fn usage(&self) -> (u64, u64, usize) {
+    pub fn usage(&self) -> Usage {
         let state = self.store.data();
-        (
-            state.hostcalls,
-            state.callbacks,
-            state.memory.size(&self.store),
-        )
+        Usage {
+            hostcalls: state.hostcalls,
+            callbacks: state.callbacks,
+            allocations: state.allocations,
+            memory: state.memory.size(&self.store),
+        }
     }
 
     fn act<P: WasmParams + Words>(

@@ -111,11 +111,13 @@ mod tests {
     use super::*;
 
     fn root(contexts: &mut Contexts) -> u32 {
+        let nothing = bytes::Bytes::new;
         let plugin = crate::bench::plugin(
             "a.wasm".into(),
             String::new(),
-            Default::default(),
-            Default::default(),
+            nothing(),
+            nothing(),
+            std::collections::BTreeMap::new(),
         );
         contexts.add(Context::Root(Rc::new(plugin)))
     }

@@ -37,6 +37,8 @@ pub struct State {
     pub hostcalls: u64,
     /// Callbacks so far.
     pub callbacks: u64,
+    /// Allocations in the guest so far, to hand values over.
+    pub allocations: u64,
     /// Who watches the guest.
     pub observer: Option<Box<dyn Observer>>,
     /// What the guest may call now.
@@ -116,6 +118,7 @@ impl State {
             callout: None,
             hostcalls: 0,
             callbacks: 0,
+            allocations: 0,
             contexts: Contexts::default(),
             last_token: 0,
             effective: Effective::default(),

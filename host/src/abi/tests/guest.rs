@@ -105,7 +105,7 @@ pub(super) fn process(abi: Options) -> Arc<Process> {
         node: Node::default(),
         stats: Registry::new(Vec::new()),
         shared_data: SharedData::default(),
-        clusters: ["there".to_owned()].into(),
+        clusters: ["there".to_owned()].into_iter().collect(),
         abi,
         limits: GuestLimits::default(),
         clock: Clock::Virtual(Arc::new(VirtualClock::starting_at(start))),
