@@ -87,6 +87,9 @@ pub enum VmError {
     /// It trapped while it started.
     #[error("the filter trapped while it started: {0}")]
     Trap(String),
+    /// It trapped, and its `failure_policy` allows no other.
+    #[error("the filter's VM has failed and stays so until its configuration changes")]
+    Failed,
     /// It failed a moment ago.
     #[error("the filter's VM has failed and is rebuilt after a back-off")]
     BackOff,

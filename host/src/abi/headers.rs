@@ -111,7 +111,9 @@ fn get_value(caller: &mut Caller<'_, State>, map: u32, key: Span, out: Span) -> 
         if key.first() == Some(&b':') {
             with_fields(state, map, |fields| fields.pseudo(key))
         } else {
-            let name = state.editing().1.name(key).map_err(|_| Status::NotFound)?;
+            // standard names and those that are known are copied without an allocation
+            let name = state.editing().1.name(key).cloned();
+            let name = name.map_err(|_| Status::NotFound)?;
             with_fields(state, map, |fields| fields.get_named(&name))
         }
         .flatten()

@@ -295,7 +295,8 @@ impl FieldsMut<'_> {
                 Err(InvalidField)
             };
         }
-        let (name, value) = (known.name(name)?, known.value(value)?);
+        let value = known.value(value)?;
+        let name = known.name(name)?;
         self.map().insert(name, value);
         Ok(())
     }
@@ -313,7 +314,8 @@ impl FieldsMut<'_> {
         if name.first() == Some(&b':') {
             return self.replace(name, value, known);
         }
-        let (name, value) = (known.name(name)?, known.value(value)?);
+        let value = known.value(value)?;
+        let name = known.name(name)?;
         self.map().append(name, value);
         Ok(())
     }
