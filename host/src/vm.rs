@@ -3,6 +3,7 @@
 //! A VM lives on one worker. Imports are synchronous; a guest that pauses a stream returns here, and the data
 //! path waits in Rust.
 
+pub mod cache;
 mod contexts;
 pub mod engine;
 mod entry;

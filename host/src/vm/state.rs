@@ -299,4 +299,4 @@ impl ResourceLimiter for MemoryLimit {
 }
 
 /// Entries of a guest's table, at most: far more than any compiled filter has functions.
-const MAX_TABLE: usize = 1_000_000;
+pub(super) const MAX_TABLE: usize = 100_000;
