@@ -12,6 +12,7 @@ mod rollout;
 mod schema;
 mod serve;
 mod table;
+mod test;
 
 use std::io;
 use std::process::ExitCode;
@@ -47,7 +48,9 @@ enum Verb {
     Inspect(inspect::InspectArgs),
     /// Measure what filters cost by themselves, in process, and whether they leak.
     Bench(bench::BenchArgs),
-    /// Print the JSON Schema of the rollout document.
+    /// Run scenarios for Proxy-Wasm filters: YAML, in process, under a virtual clock.
+    Test(test::TestArgs),
+    /// Print the JSON Schema of the rollout document, or of scenarios.
     Schema(schema::SchemaArgs),
     /// Run two demo upstreams and a gateway in front of them.
     Demo(demo::DemoArgs),
@@ -70,6 +73,7 @@ pub fn run() -> ExitCode {
         Verb::Plan(args) => plan::run(&args),
         Verb::Inspect(args) => inspect::run(&args),
         Verb::Bench(args) => bench::run(&args),
+        Verb::Test(args) => test::run(&args),
         Verb::Compile => compile::run(),
         Verb::Schema(args) => schema::run(&args),
         Verb::Demo(args) => demo::run(&args),
