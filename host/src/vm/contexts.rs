@@ -112,7 +112,7 @@ mod tests {
 
     fn root(contexts: &mut Contexts) -> u32 {
         let nothing = bytes::Bytes::new;
-        let plugin = crate::bench::plugin(
+        let plugin = crate::rig::plugin(
             "a.wasm".into(),
             String::new(),
             nothing(),
