@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use serde_json::json;
+use switchover_host::abi::Mode;
 use switchover_host::config::plugin::Code;
 use switchover_host::process::Clusters;
 use switchover_host::simulation::{
@@ -54,6 +55,7 @@ fn simulation(guest: Code, outcome: Outcome) -> Simulation {
         start: story::start(),
         seed: 1,
         deadline: simulation::DEADLINE,
+        mode: Mode::Envoy,
     };
     Simulation::start(setup, Rc::new(RefCell::new(Single(outcome)))).unwrap()
 }

@@ -71,6 +71,7 @@ pub(super) fn run(prepared: &Prepared, modules: &Arc<Modules>, tell: bool) -> Ou
         start: ready.start,
         seed: ready.seed,
         deadline: ready.deadline,
+        mode: ready.mode,
     };
     let starts = setup.listener.clone().into_iter().enumerate();
     let starts = starts.map(|(at, plugin)| (Place::Listener(at), plugin));

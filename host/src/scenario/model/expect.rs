@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 
-use super::value::{Amount, Match, Short, Shorten, Span};
+use super::short::{Short, Shorten};
+use super::value::{Amount, Match, Span};
 
 /// What is expected after a step. Of a request that is sent several times, what is said of it holds for each of them.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
