@@ -26,6 +26,7 @@ mod sdk;
 mod secrets;
 mod simulation;
 mod sticky;
+mod trace;
 mod traffic;
 mod upstream_http2;
 mod upstream_tls;
