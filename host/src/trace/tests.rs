@@ -46,7 +46,7 @@ fn guest(body: &str) -> String {
             (func $write (param i32 i32 i32 i32) (result i32)))
         (memory (export "memory") 1)
         (data (i32.const 16) "x-mine") (data (i32.const 32) "x-new") (data (i32.const 48) "hello")
-        (data (i32.const 64) "\\30\\00\\00\\00\\05\\00\\00\\00")
+        (data (i32.const 64) "\30\00\00\00\05\00\00\00")
         (func (export "proxy_abi_version_0_2_1"))
         (func (export "malloc") (param i32) (result i32) (i32.const 4096))
         (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) {body}))"#

@@ -175,7 +175,13 @@ fn shown(argument: &Argument, width: usize) -> String {
 
 /// Text in quotes; what is no text as a number or as hexadecimal digits.
 fn quoted(bytes: &[u8], width: usize) -> String {
-    let is_text = |text: &str| !text.chars().any(|c| c.is_control() && !c.is_whitespace());
+    // Keys of several parts often have a NUL between them.
+    let is_text = |text: &str| {
+        let strange = text
+            .chars()
+            .filter(|c| c.is_control() && !c.is_whitespace());
+        strange.count() * 5 <= text.chars().count()
+    };
     match std::str::from_utf8(bytes) {
         Ok(text) if is_text(text) => format!("\"{}\"", escaped(&cut(text, width))),
         _ => {
