@@ -8,9 +8,10 @@ use std::time::Duration;
 use rustc_hash::FxBuildHasher;
 use wasmtime::ResourceLimiter;
 
+use super::grpc::Calls;
 use crate::abi::memory::GuestMemory;
 use crate::abi::observe::Observer;
-use crate::abi::{Callout, CalloutResponse, Restriction};
+use crate::abi::{Callout, CalloutResponse, GrpcEffect, Restriction};
 use crate::config::WasmPlugin;
 use crate::config::plugin::VmConfig;
 use crate::process::Process;
@@ -32,6 +33,8 @@ pub struct State {
     pub effects: Vec<Effect>,
     /// The answer whose callback runs now.
     pub callout: Option<CalloutResponse>,
+    /// gRPC callouts.
+    pub grpc: Calls,
     /// Hostcalls so far.
     pub hostcalls: u64,
     /// Callbacks so far.
@@ -73,6 +76,8 @@ struct Effective {
 pub enum Effect {
     /// Send a request.
     Call(Box<Callout>),
+    /// Begin or go on with a gRPC callout.
+    Grpc(Box<GrpcEffect>),
     /// Call `proxy_on_tick` of that root every `period`; zero stops it.
     Tick {
         /// The root context.
@@ -121,6 +126,7 @@ impl State {
             metrics: Vec::new(),
             effects: Vec::new(),
             callout: None,
+            grpc: Calls::default(),
             hostcalls: 0,
             callbacks: 0,
             allocations: 0,
@@ -161,7 +167,9 @@ impl State {
 
     /// Forgets a context.
     pub fn remove(&mut self, id: u32) {
-        self.contexts.remove(&id);
+        if let Some(Context::Root(_)) = self.contexts.remove(&id) {
+            self.grpc.forget_root(id);
+        }
         if self.effective.root == id {
             self.effective = Effective::default();
         }
