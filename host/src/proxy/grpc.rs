@@ -3,10 +3,13 @@
 pub(super) mod callout;
 mod frame;
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+use crate::stream::{LocalReply, RequestHead};
 
 /// The status of a call, in trailers, or in the head where nothing else comes.
 static STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -62,6 +65,46 @@ pub(super) fn of_http(status: StatusCode) -> u32 {
     }
 }
 
+/// An answer of the gateway's own, as a client of gRPC expects it: a head that is all, with status and words. One to
+/// another client stays as it is. As in Envoy.
+#[must_use]
+pub(crate) fn local_reply(request: &RequestHead, reply: LocalReply) -> LocalReply {
+    if !is_request(&request.headers) {
+        return reply;
+    }
+    let status = reply.grpc_status.unwrap_or_else(|| of_http(reply.status));
+    let mut headers = reply.headers;
+    let replaced = [&header::CONTENT_TYPE, &header::CONTENT_LENGTH, &STATUS];
+    headers.retain(|(name, _)| !replaced.contains(&name));
+    headers.push((header::CONTENT_TYPE, CONTENT_TYPE.clone()));
+    headers.push((STATUS.clone(), HeaderValue::from(status)));
+    if !reply.body.is_empty() && request.method != http::Method::HEAD {
+        headers.retain(|(name, _)| *name != MESSAGE);
+        headers.push((MESSAGE.clone(), encoded(&reply.body)));
+    }
+    LocalReply {
+        status: StatusCode::OK,
+        headers,
+        body: Bytes::new(),
+        details: reply.details,
+        grpc_status: None,
+    }
+}
+
+/// Words as `grpc-message` has them. Source: gRPC over HTTP/2, "Responses".
+fn encoded(message: &[u8]) -> HeaderValue {
+    let mut text = String::with_capacity(message.len());
+    for byte in message {
+        match byte {
+            b'%' | 0..=0x1f | 0x7f.. => {
+                let _ = write!(text, "%{byte:02X}");
+            }
+            _ => text.push(char::from(*byte)),
+        }
+    }
+    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
 /// `grpc-timeout` for a time: the smallest unit in which it has eight digits. Source: gRPC over HTTP/2, "Requests".
 fn timeout_value(timeout: Duration) -> HeaderValue {
     const MOST: u128 = 99_999_999;
@@ -91,6 +134,11 @@ mod tests {
         assert!(is("application/grpc") && is("application/grpc+proto"));
         assert!(!is("application/grpc-web") && !is("application/json"));
         assert!(!is_request(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn words_are_escaped() {
+        assert_eq!(encoded("100 % né\n".as_bytes()), "100 %25 n%C3%A9%0A");
     }
 
     #[test]

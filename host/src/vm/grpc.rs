@@ -1,6 +1,7 @@
 //! gRPC callouts as a VM sees them: which are open, what has just come, and the callbacks that tell.
 
 use std::cell::{Cell, RefCell};
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::task::{Context, Poll, Waker};
 
@@ -11,6 +12,9 @@ use rustc_hash::FxBuildHasher;
 use super::{Export, Exports, Failed, Vm, narrow};
 use crate::stream::ResponseHead;
 use crate::stream::head::Fields;
+
+/// A callback's root, token, and size or status.
+type Callback = Export<(u32, u32, u32), ()>;
 
 /// Calls of one VM.
 #[derive(Debug, Default)]
@@ -127,8 +131,8 @@ impl Calls {
         loop {
             self.opened = self.opened.wrapping_add(4);
             let token = self.opened | kind as u32;
-            if !self.open.contains_key(&token) {
-                self.open.insert(token, root);
+            if let Entry::Vacant(place) = self.open.entry(token) {
+                place.insert(root);
                 return token;
             }
         }
@@ -189,7 +193,7 @@ impl Vm {
             Received::Message(message) => message.len(),
             Received::Trailing(trailers) => trailers.len(),
         };
-        let callback: fn(&Exports) -> &Export<(u32, u32, u32), ()> = match &received {
+        let callback: fn(&Exports) -> &Callback = match &received {
             Received::Initial(_) => |e| &e.grpc_initial,
             Received::Message(_) => |e| &e.grpc_message,
             Received::Trailing(_) => |e| &e.grpc_trailing,
