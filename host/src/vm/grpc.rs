@@ -151,7 +151,9 @@ impl Calls {
 
     /// Forgets all calls of a root that ends.
     pub fn forget_root(&mut self, root: u32) {
-        self.open.retain(|_, owner| *owner != root);
+        if !self.open.is_empty() {
+            self.open.retain(|_, owner| *owner != root);
+        }
     }
 
     /// What the callback that runs is about.
