@@ -71,10 +71,10 @@ cases! {
         let refused = told(&gateway, "/call", &refusing).await;
         assert!(refused.starts_with("status 14 14 Some(\"upstream connect error"), "{refused}");
         let slow = [("x-upstream", "grpc"), ("x-method", "Slow"), ("x-message", "20000"), ("x-timeout", "200")];
-        assert_eq!(
-            told(&gateway, "/call", &slow).await,
-            "status 14 14 Some(\"upstream request timeout{response_timeout}\")"
-        );
+        // The server is told how long it has; whoever's clock is first says so.
+        let ends = ["status 14 14 Some(\"upstream request timeout{response_timeout}\")", "status 4 4 Some(\"Deadline Exceeded{via_upstream}\")"];
+        let slow = told(&gateway, "/call", &slow).await;
+        assert!(ends.contains(&&*slow), "{slow}");
     }
 
     async fn a_stream_goes_both_ways(engine: Engine) {
@@ -123,7 +123,7 @@ cases! {
         assert_eq!(
             told(&gateway, "/misuse", &[]).await,
             "Err(ParseFailure) Err(ParseFailure) \
-             [Err(NotFound), Err(BadArgument), Err(NotFound), Err(NotFound), Err(BadArgument)]"
+             [Err(NotFound), Err(BadArgument), Err(NotFound), Err(NotFound)]"
         );
     }
 }

@@ -101,7 +101,6 @@ impl Stream {
             hostcalls::send_grpc_stream_message(1_000_001, message, false),
             hostcalls::close_grpc_stream(1_000_002),
             hostcalls::cancel_grpc_call(1_000_001),
-            hostcalls::cancel_grpc_call(1_000_000),
         ];
         format!("{nowhere:?} {stream:?} {results:?}")
     }
