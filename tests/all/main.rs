@@ -12,6 +12,7 @@ mod drill;
 mod failover;
 mod failures;
 mod fleet;
+mod grpc;
 mod guard;
 mod guests;
 mod health;
