@@ -321,7 +321,11 @@ fn the_page_knows_every_field() {
         for object in variants.chain([definition]) {
             for (name, field) in object["properties"].as_object().into_iter().flatten() {
                 fields += 1;
-                let written = [format!("`{name}`"), format!("{name}: "), format!("{name}:\n")];
+                let written = [
+                    format!("`{name}`"),
+                    format!("{name}: "),
+                    format!("{name}:\n"),
+                ];
                 assert!(
                     written.iter().any(|written| page.contains(written)),
                     "{name} is not in host/SCENARIOS.md"
