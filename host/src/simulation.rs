@@ -15,6 +15,7 @@
 mod agenda;
 mod callouts;
 mod exchange;
+mod grpc;
 mod metrics;
 mod modules;
 mod world;
@@ -40,6 +41,7 @@ use exchange::{Around, Running};
 
 pub use callouts::{Answer, Outgoing};
 pub use exchange::{Exchange, Held, Record, Request};
+pub use grpc::{GrpcAnswer, GrpcCall, GrpcEvent, Sending};
 pub use metrics::Sample;
 pub use modules::Modules;
 pub use world::{Outcome, Reply, Response, RetryOn, Route, Sent, World, host};
@@ -63,6 +65,8 @@ pub struct Setup {
     pub seed: u64,
     /// How long a callback may run, by the real clock.
     pub deadline: Duration,
+    /// Whom the host follows where Envoy and the specification differ.
+    pub mode: abi::Mode,
 }
 
 /// A filter's place.
@@ -136,7 +140,10 @@ impl Simulation {
             stats: Registry::new(Vec::new()),
             shared_data: SharedData::default(),
             clusters: setup.clusters,
-            abi: abi::Options::default(),
+            abi: abi::Options {
+                mode: setup.mode,
+                observers: None,
+            },
             limits,
             clock: Clock::Virtual(clock.clone()),
             random: Random::seeded(setup.seed),
