@@ -6,6 +6,9 @@
 //! `@list`. Each callback of a context with a script, and each command, is one line of the log, with `|` between:
 //! `PROBE`, tag, callback, command (`begins` where the callback does), answer. A line named `first CALLBACK` is for the first of them only.
 
+// It is nothing anywhere else.
+#![cfg(target_arch = "wasm32")]
+
 mod abi;
 mod script;
 
