@@ -229,5 +229,5 @@ fn count(value: f64) -> String {
 
 #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
 fn mebibytes(bytes: usize) -> String {
-    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+    format!("{:.2} MiB", bytes as f64 / f64::from(1 << 20))
 }
