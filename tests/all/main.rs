@@ -26,6 +26,7 @@ mod scenarios;
 mod sdk;
 mod secrets;
 mod simulation;
+mod simulation_grpc;
 mod sticky;
 mod traffic;
 mod upstream_http2;
