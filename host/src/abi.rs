@@ -40,6 +40,7 @@ pub use callouts::{Callout, CalloutResponse};
 pub use grpc::{GrpcAction, GrpcEffect, GrpcStart, MAX_MESSAGE};
 pub use import::{ImportInfo, Kind, Parameter, Returns};
 pub use options::{Mode, Options};
+pub(crate) use pairs::read as read_pairs;
 pub use restriction::Restriction;
 pub use shared::SharedData;
 pub use status::Status;

@@ -28,6 +28,7 @@ mod secrets;
 mod simulation;
 mod simulation_grpc;
 mod sticky;
+mod trace;
 mod traffic;
 mod upstream_http2;
 mod upstream_tls;
