@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
 use serde_json::json;
+use switchover_host::abi::Mode;
 use switchover_host::config::plugin::Code;
 use switchover_host::simulation::{
     Answer, DEADLINE, GrpcAnswer, GrpcCall, GrpcEvent, Modules, Outgoing, Reply, Request, Route,
@@ -55,8 +56,8 @@ impl World for Echo {
 }
 
 fn simulation() -> Simulation {
-    let mut guest = plugin("switchover.route", &json!({}), &[]);
-    guest.vm.code = Code::File(programs::guest("grpc"));
+    let code = Code::File(programs::guest("grpc"));
+    let guest = plugin("grpc", code, &json!({}));
     let setup = Setup {
         modules: Modules::new().unwrap(),
         workers: 1,
@@ -66,6 +67,7 @@ fn simulation() -> Simulation {
         start: start(),
         seed: 1,
         deadline: DEADLINE,
+        mode: Mode::default(),
     };
     Simulation::start(setup, Rc::new(RefCell::new(Echo))).unwrap()
 }
