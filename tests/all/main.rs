@@ -29,6 +29,7 @@ mod scenarios;
 mod sdk;
 mod secrets;
 mod simulation;
+mod simulation_grpc;
 mod sticky;
 mod trace;
 mod traffic;
