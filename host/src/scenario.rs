@@ -41,12 +41,14 @@ pub struct Name {
 }
 
 /// How to run them.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// How many run at a time.
     pub jobs: usize,
     /// Keep all that happened.
     pub tell: bool,
+    /// Where compiled modules are kept from one run to the next.
+    pub module_cache: Option<PathBuf>,
 }
 
 /// What has become of a scenario.
@@ -174,10 +176,10 @@ impl Suite {
     /// Where this machine cannot run wasmtime.
     pub fn run(
         &self,
-        options: Options,
+        options: &Options,
         done: impl Fn(&Outcome) + Sync,
     ) -> Result<Vec<Outcome>, VmError> {
-        let modules = Modules::new()?;
+        let modules = Modules::kept_in(options.module_cache.clone())?;
         let next = AtomicUsize::new(0);
         let outcomes = Mutex::new(Vec::new());
         let work = || {

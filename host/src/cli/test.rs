@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use regex::Regex;
 
 use crate::scenario::{LoadError, Options, Suite, junit, report};
+use crate::vm::cache::ModuleCache;
 
 /// Arguments of `switchover test`.
 #[derive(clap::Args)]
@@ -79,9 +80,10 @@ pub(super) fn run(args: &TestArgs) -> Result<ExitCode> {
     let options = Options {
         jobs: jobs(args.jobs),
         tell: args.verbose,
+        module_cache: ModuleCache::default_folder(&|name| std::env::var(name).ok()),
     };
     let began = Instant::now();
-    let outcomes = suite.run(options, |_| progress.inc(1))?;
+    let outcomes = suite.run(&options, |_| progress.inc(1))?;
     let took = began.elapsed();
     progress.finish_and_clear();
     if let Some(file) = &args.junit {
