@@ -19,6 +19,7 @@ mod http;
 mod inspect;
 mod operate;
 mod overrides;
+mod recovery;
 mod reload;
 mod rollouts;
 mod scenarios;
