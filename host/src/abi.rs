@@ -15,6 +15,7 @@
 )]
 
 mod buffers;
+pub mod callbacks;
 mod callouts;
 mod clock;
 mod headers;
@@ -26,6 +27,7 @@ pub mod observe;
 mod options;
 mod pairs;
 mod properties;
+mod reach;
 mod restriction;
 mod shared;
 mod status;
@@ -33,14 +35,17 @@ mod streams;
 #[cfg(test)]
 mod tests;
 mod unsupported;
+mod version;
 mod wasi;
 
 pub use callouts::{Callout, CalloutResponse};
 pub use import::{ImportInfo, Kind, Parameter, Returns};
 pub use options::{Mode, Options};
+pub use reach::Reach;
 pub use restriction::Restriction;
 pub use shared::SharedData;
 pub use status::Status;
+pub use version::{Version, check};
 
 use wasmtime::Linker;
 

@@ -63,12 +63,15 @@ pub enum VmError {
     Compile(String),
     /// No or an unknown ABI marker.
     #[error(
-        "the module's Proxy-Wasm ABI marker is {0}; it must export proxy_abi_version_0_2_0 or proxy_abi_version_0_2_1"
+        "the module's Proxy-Wasm ABI marker is {0}; it must export proxy_abi_version_0_2_1, proxy_abi_version_0_2_0 or proxy_abi_version_0_1_0"
     )]
     Abi(String),
     /// Imports that the host does not have.
     #[error("the module imports what the host does not offer: {0}")]
     Imports(String),
+    /// Exports that are missing or of another shape.
+    #[error("the module exports {0}")]
+    Exports(String),
     /// It trapped while it started.
     #[error("the filter trapped while it started: {0}")]
     Trap(String),

@@ -10,7 +10,7 @@ use wasmtime::ResourceLimiter;
 
 use crate::abi::memory::GuestMemory;
 use crate::abi::observe::Observer;
-use crate::abi::{Callout, CalloutResponse, Restriction};
+use crate::abi::{Callout, CalloutResponse, Reach, Restriction, Version};
 use crate::config::WasmPlugin;
 use crate::config::plugin::VmConfig;
 use crate::process::Process;
@@ -26,12 +26,16 @@ pub struct State {
     pub process: Arc<Process>,
     /// The VM's configuration.
     pub vm: Arc<VmConfig>,
+    /// The ABI the guest was built for.
+    pub version: Version,
     /// Metrics the guest defined; a metric's number is its place.
     pub metrics: Vec<Metric>,
     /// What the guest asked for that happens when the callback has returned.
     pub effects: Vec<Effect>,
     /// The answer whose callback runs now.
     pub callout: Option<CalloutResponse>,
+    /// Whether the plugin's configuration can be read now.
+    pub configuring: bool,
     /// Hostcalls so far.
     pub hostcalls: u64,
     /// Callbacks so far.
@@ -54,7 +58,11 @@ pub struct State {
 /// A context of the guest.
 enum Context {
     Root(Rc<WasmPlugin>),
-    Stream { root: u32, cell: StreamCell },
+    Stream {
+        root: u32,
+        cell: StreamCell,
+        reach: Reach,
+    },
 }
 
 /// The context that hostcalls act on, resolved once for each callback.
@@ -64,6 +72,9 @@ struct Effective {
     root: u32,
     plugin: Option<Rc<WasmPlugin>>,
     stream: Option<StreamCell>,
+    /// What the stream's context reaches, and what its entry says of that: they differ until another context is entered.
+    reach: Reach,
+    kept: Reach,
 }
 
 /// What a guest asked for that the worker carries out after the callback.
@@ -99,7 +110,7 @@ struct Deadline {
 impl State {
     /// For a VM that has no contexts yet.
     #[must_use]
-    pub fn new(process: Arc<Process>, vm: Arc<VmConfig>) -> Self {
+    pub fn new(process: Arc<Process>, vm: Arc<VmConfig>, version: Version) -> Self {
         let ticks = process
             .limits
             .deadline
@@ -116,9 +127,11 @@ impl State {
             restriction: Restriction::None,
             process,
             vm,
+            version,
             metrics: Vec::new(),
             effects: Vec::new(),
             callout: None,
+            configuring: false,
             hostcalls: 0,
             callbacks: 0,
             contexts: HashMap::default(),
@@ -141,7 +154,11 @@ impl State {
 
     /// Adds a stream context of `root` and gives its number.
     pub fn add_stream(&mut self, root: u32, cell: StreamCell) -> u32 {
-        self.add(Context::Stream { root, cell })
+        self.add(Context::Stream {
+            root,
+            cell,
+            reach: Reach::NONE,
+        })
     }
 
     /// Numbers rise and are not used again while the number space lasts, as in Envoy: a callout's late answer
@@ -165,6 +182,8 @@ impl State {
         if self.effective.id == id {
             self.effective.id = 0;
             self.effective.stream = None;
+            self.effective.reach = Reach::NONE;
+            self.effective.kept = Reach::NONE;
         }
     }
 
@@ -186,17 +205,20 @@ impl State {
         if id != 0 && self.effective.id == id {
             return true;
         }
-        let (root, stream) = match self.contexts.get(&id) {
+        if self.effective.reach != self.effective.kept {
+            self.keep_reach();
+        }
+        let (root, stream, reach) = match self.contexts.get(&id) {
             Some(Context::Root(plugin)) => {
                 self.effective = Effective {
                     id,
                     root: id,
                     plugin: Some(plugin.clone()),
-                    stream: None,
+                    ..Effective::default()
                 };
                 return true;
             }
-            Some(Context::Stream { root, cell }) => (*root, cell.clone()),
+            Some(Context::Stream { root, cell, reach }) => (*root, cell.clone(), *reach),
             None => return false,
         };
         if self.effective.root != root {
@@ -208,7 +230,31 @@ impl State {
         }
         self.effective.stream = Some(stream);
         self.effective.id = id;
+        self.effective.reach = reach;
+        self.effective.kept = reach;
         true
+    }
+
+    /// Writes what the effective context reaches to its entry.
+    fn keep_reach(&mut self) {
+        let Effective { id, reach, .. } = self.effective;
+        if let Some(Context::Stream { reach: kept, .. }) = self.contexts.get_mut(&id) {
+            *kept = reach;
+        }
+        self.effective.kept = reach;
+    }
+
+    /// What the effective context reaches; nothing, where it is a root.
+    #[must_use]
+    #[inline]
+    pub fn reach(&self) -> Reach {
+        self.effective.reach
+    }
+
+    /// Changes what the effective context reaches.
+    #[inline]
+    pub fn set_reach(&mut self, reach: Reach) {
+        self.effective.reach = reach;
     }
 
     /// The stream of the effective context.
