@@ -20,6 +20,7 @@ mod callouts;
 mod clock;
 mod headers;
 mod import;
+pub mod lint;
 mod log;
 pub mod memory;
 mod metrics;

@@ -15,7 +15,7 @@ use wasmtime::{Instance, Store, TypedFunc, UpdateDeadline, Val, WasmParams, Wasm
 
 use crate::abi::memory::GuestMemory;
 use crate::abi::observe::{self, Words};
-use crate::abi::{CalloutResponse, Restriction};
+use crate::abi::{CalloutResponse, Reach, Restriction};
 use crate::config::WasmPlugin;
 use crate::config::plugin::VmConfig;
 use crate::process::Process;
@@ -92,6 +92,10 @@ struct Export<P, R> {
     function: Option<TypedFunc<P, R>>,
 }
 
+/// What a callback is about, and whether that is the end of its direction, where that can be said.
+#[derive(Clone, Copy)]
+struct Sees(Reach, Option<bool>);
+
 /// The callbacks a guest exports; absent ones are passed over.
 struct Exports {
     context_create: Export<(u32, u32), ()>,
@@ -99,9 +103,11 @@ struct Exports {
     configure: Export<(u32, u32), u32>,
     tick: Export<u32, ()>,
     request_headers: Export<(u32, u32, u32), u32>,
+    request_headers_0_1: Export<(u32, u32), u32>,
     request_body: Export<(u32, u32, u32), u32>,
     request_trailers: Export<(u32, u32), u32>,
     response_headers: Export<(u32, u32, u32), u32>,
+    response_headers_0_1: Export<(u32, u32), u32>,
     response_body: Export<(u32, u32, u32), u32>,
     response_trailers: Export<(u32, u32), u32>,
     http_call_response: Export<CalloutParams, ()>,
@@ -147,9 +153,11 @@ impl Exports {
             configure: get(store, instance, "proxy_on_configure"),
             tick: get(store, instance, "proxy_on_tick"),
             request_headers: get(store, instance, "proxy_on_request_headers"),
+            request_headers_0_1: get(store, instance, "proxy_on_request_headers"),
             request_body: get(store, instance, "proxy_on_request_body"),
             request_trailers: get(store, instance, "proxy_on_request_trailers"),
             response_headers: get(store, instance, "proxy_on_response_headers"),
+            response_headers_0_1: get(store, instance, "proxy_on_response_headers"),
             response_body: get(store, instance, "proxy_on_response_body"),
             response_trailers: get(store, instance, "proxy_on_response_trailers"),
             http_call_response: get(store, instance, "proxy_on_http_call_response"),
@@ -173,7 +181,10 @@ impl Vm {
         process: Arc<Process>,
     ) -> Result<Self, VmError> {
         let trapped = |error: wasmtime::Error| VmError::Trap(format!("{error:?}"));
-        let mut store = Store::new(compiled.pre.module().engine(), State::new(process, vm));
+        let mut store = Store::new(
+            compiled.pre.module().engine(),
+            State::new(process, vm, compiled.version),
+        );
         store.limiter(State::limiter);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|mut context| {
@@ -272,11 +283,12 @@ impl Vm {
         fields: usize,
         end_of_stream: bool,
     ) -> Result<Action, Failed> {
-        self.act(
-            id,
-            |e| &e.request_headers,
-            (id, narrow(fields), u32::from(end_of_stream)),
-        )
+        let (fields, end) = (narrow(fields), u32::from(end_of_stream));
+        let sees = Sees(Reach::REQUEST_HEADERS, Some(end_of_stream));
+        if self.exports.request_headers.function.is_none() {
+            return self.act(id, |e| &e.request_headers_0_1, (id, fields), sees);
+        }
+        self.act(id, |e| &e.request_headers, (id, fields, end), sees)
     }
 
     /// `proxy_on_request_body`; `size` is what the buffer holds.
@@ -293,6 +305,7 @@ impl Vm {
             id,
             |e| &e.request_body,
             (id, narrow(size), u32::from(end_of_stream)),
+            Sees(Reach::REQUEST_BODY, Some(end_of_stream)),
         )
     }
 
@@ -301,7 +314,12 @@ impl Vm {
     /// # Errors
     /// As [`Self::request_headers`].
     pub fn request_trailers(&mut self, id: u32, fields: usize) -> Result<Action, Failed> {
-        self.act(id, |e| &e.request_trailers, (id, narrow(fields)))
+        self.act(
+            id,
+            |e| &e.request_trailers,
+            (id, narrow(fields)),
+            Sees(Reach::REQUEST_TRAILERS, None),
+        )
     }
 
     /// `proxy_on_response_headers`.
@@ -314,11 +332,12 @@ impl Vm {
         fields: usize,
         end_of_stream: bool,
     ) -> Result<Action, Failed> {
-        self.act(
-            id,
-            |e| &e.response_headers,
-            (id, narrow(fields), u32::from(end_of_stream)),
-        )
+        let (fields, end) = (narrow(fields), u32::from(end_of_stream));
+        let sees = Sees(Reach::RESPONSE_HEADERS, Some(end_of_stream));
+        if self.exports.response_headers.function.is_none() {
+            return self.act(id, |e| &e.response_headers_0_1, (id, fields), sees);
+        }
+        self.act(id, |e| &e.response_headers, (id, fields, end), sees)
     }
 
     /// `proxy_on_response_body`.
@@ -335,6 +354,7 @@ impl Vm {
             id,
             |e| &e.response_body,
             (id, narrow(size), u32::from(end_of_stream)),
+            Sees(Reach::RESPONSE_BODY, Some(end_of_stream)),
         )
     }
 
@@ -343,7 +363,12 @@ impl Vm {
     /// # Errors
     /// As [`Self::request_headers`].
     pub fn response_trailers(&mut self, id: u32, fields: usize) -> Result<Action, Failed> {
-        self.act(id, |e| &e.response_trailers, (id, narrow(fields)))
+        self.act(
+            id,
+            |e| &e.response_trailers,
+            (id, narrow(fields)),
+            Sees(Reach::RESPONSE_TRAILERS, None),
+        )
     }
 
     /// `proxy_on_tick`.
@@ -441,9 +466,13 @@ impl Vm {
         id: u32,
         callback: impl FnOnce(&Exports) -> &Export<P, u32>,
         parameters: P,
+        sees: Sees,
     ) -> Result<Action, Failed> {
-        match self.call(id, callback, parameters, 0)? {
-            0 => Ok(Action::Continue),
+        match self.call_seeing(id, callback, parameters, 0, sees)? {
+            0 => {
+                self.store.data_mut().let_go(id, sees.0);
+                Ok(Action::Continue)
+            }
             _ => Ok(Action::Pause),
         }
     }
@@ -456,6 +485,18 @@ impl Vm {
         parameters: P,
         absent: R,
     ) -> Result<R, Failed> {
+        self.call_seeing(id, callback, parameters, absent, Sees(Reach::NONE, None))
+    }
+
+    /// The same, with maps and buffers of the stream that the callback is about.
+    fn call_seeing<P: WasmParams + Words, R: WasmResults + Words>(
+        &mut self,
+        id: u32,
+        callback: impl FnOnce(&Exports) -> &Export<P, R>,
+        parameters: P,
+        absent: R,
+        Sees(sees, end): Sees,
+    ) -> Result<R, Failed> {
         if self.failed {
             return Err(Failed);
         }
@@ -465,6 +506,7 @@ impl Vm {
         };
         let state = self.store.data_mut();
         state.enter(id);
+        state.see(sees, end);
         let result = if state.observer.is_some() {
             observe::callback(&mut self.store, export.name, parameters, |store, p| {
                 function.call(store, p)

@@ -80,7 +80,7 @@ fn local_response(
         .ok_or(Status::BadArgument)?;
     let body = Bytes::copy_from_slice(view.span(body)?);
     let mut fields = Vec::new();
-    for (name, value) in pairs::read(view.span(headers)?)? {
+    for (name, value) in pairs::read(state, view.span(headers)?) {
         let name = HeaderName::from_bytes(name).map_err(|_| Status::BadArgument)?;
         let value = HeaderValue::from_bytes(value).map_err(|_| Status::BadArgument)?;
         fields.push((name, value));

@@ -10,7 +10,7 @@ use wasmtime::ResourceLimiter;
 
 use crate::abi::memory::GuestMemory;
 use crate::abi::observe::Observer;
-use crate::abi::{Callout, CalloutResponse, Reach, Restriction, Version};
+use crate::abi::{Callout, CalloutResponse, Mode, Reach, Restriction, Version};
 use crate::config::WasmPlugin;
 use crate::config::plugin::VmConfig;
 use crate::process::Process;
@@ -46,7 +46,11 @@ pub struct State {
     pub restriction: Restriction,
     /// Whether hostcalls go the long way: somebody watches, or not all are allowed.
     pub attended: bool,
+    /// The guest answered its stream itself in this callback.
+    pub stopped: bool,
     contexts: HashMap<u32, Context, FxBuildHasher>,
+    /// The context that the callback began on.
+    current: u32,
     last_id: u32,
     last_token: u32,
     effective: Effective,
@@ -134,7 +138,9 @@ impl State {
             configuring: false,
             hostcalls: 0,
             callbacks: 0,
+            stopped: false,
             contexts: HashMap::default(),
+            current: 0,
             last_id: 0,
             last_token: 0,
             effective: Effective::default(),
@@ -196,6 +202,8 @@ impl State {
     /// Begins a callback on `id`.
     pub fn enter(&mut self, id: u32) {
         self.callbacks += 1;
+        self.current = id;
+        self.stopped = false;
         self.set_effective(id);
     }
 
@@ -251,10 +259,33 @@ impl State {
         self.effective.reach
     }
 
-    /// Changes what the effective context reaches.
+    /// Lets the effective context reach `sees` besides; `end` says whether that is the end of its direction.
     #[inline]
-    pub fn set_reach(&mut self, reach: Reach) {
-        self.effective.reach = reach;
+    pub fn see(&mut self, sees: Reach, end: Option<bool>) {
+        let reach = self.effective.reach.with(sees);
+        self.effective.reach = match end {
+            Some(true) => reach.with(Reach::END),
+            Some(false) => reach.without(Reach::END),
+            None => reach,
+        };
+    }
+
+    /// A context let its stream go on: it reaches `seen` no more, unless it has answered the stream itself.
+    #[inline]
+    pub(super) fn let_go(&mut self, id: u32, seen: Reach) {
+        if !self.stopped && self.set_effective(id) {
+            self.effective.reach = self.effective.reach.without(seen);
+        }
+    }
+
+    /// The effective context resumes its stream: of the request it reaches nothing more, as in Envoy.
+    pub fn resume(&mut self) {
+        self.effective.reach = self.effective.reach.without(Reach::REQUEST);
+    }
+
+    /// Makes the context that the callback began on effective again.
+    pub fn set_effective_back(&mut self) {
+        self.set_effective(self.current);
     }
 
     /// The stream of the effective context.
@@ -272,6 +303,12 @@ impl State {
     #[must_use]
     pub fn effective_plugin(&self) -> Option<&WasmPlugin> {
         self.effective.plugin.as_deref()
+    }
+
+    /// Whether the specification is followed where Envoy differs.
+    #[must_use]
+    pub fn strict(&self) -> bool {
+        self.process.abi.mode == Mode::Strict
     }
 
     /// The context that hostcalls act on; 0 where there is none.
