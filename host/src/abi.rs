@@ -28,6 +28,7 @@ pub mod observe;
 mod options;
 mod pairs;
 mod properties;
+pub mod queues;
 mod reach;
 mod restriction;
 mod shared;
@@ -42,6 +43,7 @@ mod wasi;
 pub use callouts::{Callout, CalloutResponse};
 pub use import::{ImportInfo, Kind, Parameter, Returns};
 pub use options::{Mode, Options};
+pub use queues::Queues;
 pub use reach::Reach;
 pub use restriction::Restriction;
 pub use shared::SharedData;
@@ -73,7 +75,7 @@ impl From<Status> for Failure {
 }
 
 /// All that the host offers.
-static FAMILIES: [&Family; 15] = [
+static FAMILIES: [&Family; 16] = [
     &log::FAMILY,
     &clock::FAMILY,
     &headers::FAMILY,
@@ -82,6 +84,7 @@ static FAMILIES: [&Family; 15] = [
     &properties::FAMILY,
     &metrics::FAMILY,
     &shared::FAMILY,
+    &queues::FAMILY,
     &callouts::FAMILY,
     &unsupported::FAMILY,
     &wasi::FAMILY,

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustc_hash::FxBuildHasher;
@@ -10,6 +11,7 @@ use wasmtime::ResourceLimiter;
 
 use crate::abi::memory::GuestMemory;
 use crate::abi::observe::Observer;
+use crate::abi::queues::Mailbox;
 use crate::abi::{Callout, CalloutResponse, Mode, Reach, Restriction, Version};
 use crate::config::WasmPlugin;
 use crate::config::plugin::VmConfig;
@@ -42,6 +44,10 @@ pub struct State {
     pub callbacks: u64,
     /// Who watches the guest.
     pub observer: Option<Box<dyn Observer>>,
+    /// Tells this VM apart from all others of the process.
+    pub serial: u64,
+    /// Where word of its queues goes.
+    pub mailbox: Mailbox,
     /// What the guest may call now.
     pub restriction: Restriction,
     /// Whether hostcalls go the long way: somebody watches, or not all are allowed.
@@ -58,6 +64,9 @@ pub struct State {
     limit: MemoryLimit,
     deadline: Deadline,
 }
+
+/// The next VM's serial number.
+static SERIAL: AtomicU64 = AtomicU64::new(1);
 
 /// A context of the guest.
 enum Context {
@@ -127,6 +136,8 @@ impl State {
         Self {
             memory: GuestMemory::default(),
             attended: observer.is_some(),
+            serial: SERIAL.fetch_add(1, Ordering::Relaxed),
+            mailbox: Mailbox::default(),
             observer,
             restriction: Restriction::None,
             process,
