@@ -30,6 +30,7 @@ mod pairs;
 mod properties;
 pub mod queues;
 mod reach;
+mod reply;
 mod restriction;
 mod shared;
 mod status;

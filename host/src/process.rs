@@ -21,8 +21,8 @@ pub struct Process {
     pub shared_data: SharedData,
     /// The guests' shared queues.
     pub queues: Queues,
-    /// Names of the clusters that callouts may name.
-    pub clusters: BTreeSet<String>,
+    /// What callouts may name.
+    pub clusters: Clusters,
     /// How the ABI is carried out, and who watches.
     pub abi: abi::Options,
     /// What a guest may take.
@@ -35,6 +35,15 @@ pub struct Process {
     pub guest_log: GuestLog,
 }
 
+/// The clusters that callouts may name.
+#[derive(Debug, Clone)]
+pub enum Clusters {
+    /// These.
+    Named(BTreeSet<String>),
+    /// Any: where one filter is looked at by itself, nothing else is known of its surroundings.
+    Any,
+}
+
 /// Limits of one guest VM.
 #[derive(Debug, Clone, Copy)]
 pub struct GuestLimits {
@@ -43,6 +52,27 @@ pub struct GuestLimits {
     /// How long one callback may run.
     pub deadline: Duration,
 }
+
+// === impl Clusters ===
+
+impl Clusters {
+    /// Whether there is one of that name.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        match self {
+            Self::Named(names) => names.contains(name),
+            Self::Any => true,
+        }
+    }
+}
+
+impl FromIterator<String> for Clusters {
+    fn from_iter<I: IntoIterator<Item = String>>(names: I) -> Self {
+        Self::Named(names.into_iter().collect())
+    }
+}
+
+// === impl GuestLimits ===
 
 impl Default for GuestLimits {
     /// 64 MiB, and one second a callback.

@@ -21,17 +21,20 @@ mod exchange;
 mod metrics;
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
+use crate::abi::queues::{Mailbox, Ready};
 use crate::abi::{self, CalloutResponse, SharedData};
 use crate::config::{Node, WasmPlugin};
-use crate::process::{Clock, GuestLimits, GuestLog, LogLine, Process, Random, VirtualClock};
+use crate::process::{
+    Clock, Clusters, GuestLimits, GuestLog, LogLine, Process, Random, VirtualClock,
+};
 use crate::proxy::filters::{Chain, Filter};
 use crate::stats::Registry;
 use crate::vm::VmError;
@@ -56,7 +59,7 @@ pub struct Setup {
     /// Upstream filters, in order: they run on each attempt, whatever its cluster.
     pub upstream: Vec<WasmPlugin>,
     /// Clusters that callouts may name.
-    pub clusters: BTreeSet<String>,
+    pub clusters: Clusters,
     /// What the wall clock shows at the start.
     pub start: SystemTime,
     /// What guests' random bytes follow from.
@@ -78,8 +81,12 @@ pub struct Simulation {
     engine: Arc<Engine>,
     clock: Arc<VirtualClock>,
     agenda: Rc<RefCell<Agenda>>,
+    inbox: Inbox,
     workers: Vec<Rc<Worker>>,
 }
+
+/// Word of queues that has not been delivered yet.
+type Inbox = Arc<Mutex<VecDeque<Ready>>>;
 
 /// One worker.
 struct Worker {
@@ -87,6 +94,9 @@ struct Worker {
     listener: Chain,
     upstream: Chain,
 }
+
+/// Guests that wake one another by queues without end do so no more often in one go.
+const MOST_ROUNDS: usize = 1_000;
 
 /// No callback of a simulation may take longer, by the real clock: far more than in a gateway, so that a busy machine
 /// changes nothing.
@@ -115,6 +125,7 @@ impl Simulation {
             node: Node::default(),
             stats: Registry::new(Vec::new()),
             shared_data: SharedData::default(),
+            queues: abi::Queues::default(),
             clusters: setup.clusters,
             abi: abi::Options::default(),
             limits,
@@ -123,6 +134,7 @@ impl Simulation {
             guest_log: GuestLog::kept(),
         });
         let agenda = Rc::new(RefCell::new(Agenda::new(clock.clone())));
+        let inbox = Inbox::default();
         let chain = |plugins: &[WasmPlugin]| Chain {
             filters: plugins
                 .iter()
@@ -134,8 +146,14 @@ impl Simulation {
                 let agenda = agenda.clone();
                 let sink =
                     Rc::new(move |vm: &Rc<_>, effect| agenda.borrow_mut().take(number, vm, effect));
+                let post = inbox.clone();
+                let mailbox = Mailbox::new(move |word| {
+                    post.lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push_back(word);
+                });
                 Rc::new(Worker {
-                    vms: Vms::new(process.clone(), sink),
+                    vms: Vms::new(process.clone(), sink, mailbox),
                     listener: chain(&setup.listener),
                     upstream: chain(&setup.upstream),
                 })
@@ -146,6 +164,7 @@ impl Simulation {
             engine: setup.engine,
             clock,
             agenda,
+            inbox,
             workers,
         };
         for (at, plugin) in setup.listener.into_iter().enumerate() {
@@ -178,7 +197,7 @@ impl Simulation {
 
     /// Starts a plugin in a VM that serves nothing.
     fn rehearse(&self, plugin: &WasmPlugin, compiled: &Arc<Compiled>) -> Result<(), VmError> {
-        let vms = Vms::new(self.process.clone(), Rc::new(|_, _| ()));
+        let vms = Vms::new(self.process.clone(), Rc::new(|_, _| ()), Mailbox::default());
         Plugin::start(plugin.clone(), compiled.clone(), vms).map(drop)
     }
 
@@ -224,6 +243,7 @@ impl Simulation {
     pub fn advance(&self, by: Duration) {
         let until = self.clock.elapsed().saturating_add(by);
         loop {
+            self.tell_of_queues();
             // The guest may ask for more while it runs: the agenda is free then.
             let due = self.agenda.borrow_mut().next(until);
             let Some(due) = due else { break };
@@ -233,6 +253,20 @@ impl Simulation {
             }
         }
         self.clock.turn_to(until);
+    }
+
+    /// Delivers word of queues; what that has guests add to queues is told too, once each.
+    fn tell_of_queues(&self) {
+        let waiting = || self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rounds = waiting().len() + MOST_ROUNDS;
+        while rounds > 0
+            && let Some(word) = { waiting().pop_front() }
+        {
+            for worker in &self.workers {
+                worker.vms.queue_ready(word);
+            }
+            rounds -= 1;
+        }
     }
 
     /// Sets the wall clock, as an operator or NTP does. Ticks and time-outs go on by the time that passes.

@@ -6,6 +6,7 @@
 pub mod head;
 pub mod intern;
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -76,7 +77,7 @@ pub struct StreamInfo {
     /// Attempts begun.
     pub attempts: u32,
     /// Why the response is what it is, in Envoy's words; empty while unknown.
-    pub details: &'static str,
+    pub details: Cow<'static, str>,
     /// Body bytes received from the client.
     pub request_bytes: u64,
     /// Body bytes sent to the client.
@@ -105,8 +106,10 @@ pub struct LocalReply {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The body.
     pub body: Bytes,
-    /// Response code details, in Envoy's words.
-    pub details: &'static str,
+    /// Response code details: a filter's own, or in Envoy's words.
+    pub details: Cow<'static, str>,
+    /// A filter answers, not the router: the route's edits are not for it.
+    pub of_filter: bool,
 }
 
 // === impl Stream ===
@@ -176,7 +179,8 @@ impl LocalReply {
             status,
             headers,
             body: Bytes::from_static(body.as_bytes()),
-            details,
+            details: Cow::Borrowed(details),
+            of_filter: false,
         }
     }
 }

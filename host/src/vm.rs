@@ -13,8 +13,10 @@ use std::sync::Arc;
 
 use wasmtime::{Instance, Store, TypedFunc, UpdateDeadline, Val, WasmParams, WasmResults};
 
+use crate::abi::lint::{Rule, lint};
 use crate::abi::memory::GuestMemory;
 use crate::abi::observe::{self, Words};
+use crate::abi::queues::Mailbox;
 use crate::abi::{CalloutResponse, Reach, Restriction};
 use crate::config::WasmPlugin;
 use crate::config::plugin::VmConfig;
@@ -37,6 +39,19 @@ pub enum Action {
     Continue,
     /// Wait for `continue_stream` (headers), or for more of the body.
     Pause,
+}
+
+/// What a guest has used since it was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Hostcalls it made.
+    pub hostcalls: u64,
+    /// Callbacks it got.
+    pub callbacks: u64,
+    /// Allocations that hostcalls asked of it, to hand values over.
+    pub allocations: u64,
+    /// Bytes of its memory now.
+    pub memory: usize,
 }
 
 /// The guest has trapped, now or before: its VM answers no more.
@@ -102,6 +117,7 @@ struct Exports {
     vm_start: Export<(u32, u32), u32>,
     configure: Export<(u32, u32), u32>,
     tick: Export<u32, ()>,
+    queue_ready: Export<(u32, u32), ()>,
     request_headers: Export<(u32, u32, u32), u32>,
     request_headers_0_1: Export<(u32, u32), u32>,
     request_body: Export<(u32, u32, u32), u32>,
@@ -152,6 +168,7 @@ impl Exports {
             vm_start: get(store, instance, "proxy_on_vm_start"),
             configure: get(store, instance, "proxy_on_configure"),
             tick: get(store, instance, "proxy_on_tick"),
+            queue_ready: get(store, instance, "proxy_on_queue_ready"),
             request_headers: get(store, instance, "proxy_on_request_headers"),
             request_headers_0_1: get(store, instance, "proxy_on_request_headers"),
             request_body: get(store, instance, "proxy_on_request_body"),
@@ -224,8 +241,10 @@ impl Vm {
 
     fn configure(&mut self, root: u32, vm_size: u32, plugin_size: u32) -> Result<(), VmError> {
         let trapped = |_: Failed| VmError::Trap("see the log".to_owned());
-        self.call(root, |e| &e.context_create, (root, 0), ())
-            .map_err(trapped)?;
+        self.store.data_mut().configuring = true;
+        let created = self.call(root, |e| &e.context_create, (root, 0), ());
+        self.store.data_mut().configuring = false;
+        created.map_err(trapped)?;
         if self
             .call(root, |e| &e.vm_start, (root, vm_size), 1)
             .map_err(trapped)?
@@ -233,14 +252,20 @@ impl Vm {
         {
             return Err(VmError::Refused("proxy_on_vm_start"));
         }
-        if self
+        self.store.data_mut().configuring = true;
+        let accepted = self.accept(root, plugin_size);
+        self.store.data_mut().configuring = false;
+        accepted
+    }
+
+    fn accept(&mut self, root: u32, plugin_size: u32) -> Result<(), VmError> {
+        let accepted = self
             .call(root, |e| &e.configure, (root, plugin_size), 1)
-            .map_err(trapped)?
-            == 0
-        {
-            return Err(VmError::Refused("proxy_on_configure"));
+            .map_err(|Failed| VmError::Trap("see the log".to_owned()))?;
+        match accepted {
+            0 => Err(VmError::Refused("proxy_on_configure")),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Creates a stream context of `root`.
@@ -258,13 +283,49 @@ impl Vm {
         }
     }
 
-    /// Ends a context: done, log (of streams), delete.
+    /// Ends a stream's context: log, done, delete, in Envoy's order; by the specification log comes after done, and a
+    /// context that is still busy stays until it says that it has finished.
     pub fn end(&mut self, id: u32, log: bool) {
-        // A guest that fails here is failed for the next call; there is nobody to tell.
-        let _ = self.call(id, |e| &e.done, id, 1);
-        if log {
-            let _ = self.call(id, |e| &e.log, id, ());
+        let strict = self.store.data().strict();
+        if log && !strict {
+            self.log(id);
         }
+        // A guest that fails here is failed for the next call; there is nobody to tell.
+        let done = self.call(id, |e| &e.done, id, 1).unwrap_or(1) != 0;
+        if !done {
+            lint(self.store.data(), Rule::DoneLater);
+        }
+        if strict && !done {
+            return self.store.data_mut().put_off(id);
+        }
+        if log && strict {
+            self.log(id);
+        }
+        self.remove(id);
+    }
+
+    fn log(&mut self, id: u32) {
+        let _ = self.call_seeing(id, |e| &e.log, id, (), Sees(Reach::LOG, None));
+        self.store.data_mut().let_go(id, Reach::LOG);
+    }
+
+    /// Ends a root context: done and delete; false where it is still busy, and stays.
+    pub fn end_root(&mut self, id: u32) -> bool {
+        let done = self.call(id, |e| &e.done, id, 1).unwrap_or(1) != 0;
+        if done {
+            self.remove(id);
+        } else {
+            self.store.data_mut().put_off(id);
+        }
+        done
+    }
+
+    /// Deletes a context that was put off; by the specification its log comes first, where it is a stream's.
+    pub fn delete(&mut self, id: u32) {
+        if self.store.data().strict() && self.store.data().is_stream(id) {
+            self.log(id);
+        }
+        self.store.data_mut().finish(id);
         self.remove(id);
     }
 
@@ -379,6 +440,24 @@ impl Vm {
         self.call(root, |e| &e.tick, root, ())
     }
 
+    /// `proxy_on_queue_ready`. A root that has ended meanwhile gets none.
+    ///
+    /// # Errors
+    /// As [`Self::request_headers`].
+    pub fn queue_ready(&mut self, root: u32, queue: u32) -> Result<(), Failed> {
+        if !self.has(root) {
+            return Ok(());
+        }
+        self.call(root, |e| &e.queue_ready, (root, queue), ())
+    }
+
+    /// Has word of queues sent to `mailbox`, and gives the number by which that names the VM.
+    pub fn receive_by(&mut self, mailbox: Mailbox) -> u64 {
+        let state = self.store.data_mut();
+        state.mailbox = mailbox;
+        state.serial
+    }
+
     /// `proxy_on_http_call_response`; `None` is a failed callout, which guests see as an answer of nothing.
     /// A root that has ended meanwhile gets none, as in Envoy.
     ///
@@ -450,15 +529,16 @@ impl Vm {
         }
     }
 
-    /// Hostcalls and callbacks so far, and bytes of memory.
+    /// What the guest has used so far.
     #[must_use]
-    pub fn usage(&self) -> (u64, u64, usize) {
+    pub fn usage(&self) -> Usage {
         let state = self.store.data();
-        (
-            state.hostcalls,
-            state.callbacks,
-            state.memory.size(&self.store),
-        )
+        Usage {
+            hostcalls: state.hostcalls,
+            callbacks: state.callbacks,
+            allocations: state.allocations,
+            memory: state.memory.size(&self.store),
+        }
     }
 
     fn act<P: WasmParams + Words>(

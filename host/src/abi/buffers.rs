@@ -4,8 +4,8 @@ use bytes::BytesMut;
 use wasmtime::Caller;
 
 use super::import::family;
-use super::memory::{Span, give, split};
 use super::lint::{Rule, lint};
+use super::memory::{Span, give, split};
 use super::{Failure, Outcome, Reach, Status};
 use crate::vm::state::State;
 

@@ -5,8 +5,8 @@ use std::cell::RefMut;
 use wasmtime::Caller;
 
 use super::import::family;
-use super::memory::{Span, give, give_bytes, split};
 use super::lint::{Rule, lint};
+use super::memory::{Span, give, give_bytes, split};
 use super::{Failure, Outcome, Reach, Status, Version, pairs};
 use crate::stream::Stream;
 use crate::stream::head::{Fields, FieldsMut, InvalidField};

@@ -99,6 +99,9 @@ rules! {
          or drops it"
     GrpcStatus "grpc-status-out-of-range"
         "sent a local response with a gRPC status above 16 (other than -1, which means none): it is left out"
+    InvalidStatus "reply-without-status"
+        "sent a local response with a number that is no status (below 100 or above 999): this host sends 500, Envoy a \
+         broken response"
     BareProperty "bare-property"
         "read a property by a name that Envoy has not had since 1.33: there it is under `xds`"
     LateProperty "request-property-later"

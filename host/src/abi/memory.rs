@@ -177,6 +177,7 @@ pub(crate) fn give_bytes(caller: &mut Caller<'_, State>, value: &[u8], out: Span
 }
 
 fn allocate(caller: &mut Caller<'_, State>, len: u32) -> Result<u32, Failure> {
+    caller.data_mut().allocations += 1;
     let allocate = caller
         .data()
         .memory

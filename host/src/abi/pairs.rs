@@ -160,10 +160,16 @@ mod tests {
     #[test]
     fn what_is_malformed_is_no_map() {
         for (why, bytes) in [
-            ("a length leaves it", &[1, 0, 0, 0, 255, 255, 255, 255, 0, 0, 0, 0][..]),
+            (
+                "a length leaves it",
+                &[1, 0, 0, 0, 255, 255, 255, 255, 0, 0, 0, 0][..],
+            ),
             ("too many", &[255, 255, 255, 255]),
             ("bytes are left over", &[0, 0, 0, 0, 9]),
-            ("no NUL behind the name", &[1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, b'a', b'b', 0]),
+            (
+                "no NUL behind the name",
+                &[1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, b'a', b'b', 0],
+            ),
             ("shorter than its count", &[1, 0, 0]),
         ] {
             assert_eq!(parse(bytes), None, "{why}");

@@ -148,7 +148,7 @@ fn response(stream: &Stream, name: &[u8]) -> Option<Bytes> {
     match name {
         b"code" => Some(number(u64::from(head.status.as_u16()))),
         b"code_details" if !stream.info.details.is_empty() => {
-            Some(Bytes::from_static(stream.info.details.as_bytes()))
+            Some(Bytes::copy_from_slice(stream.info.details.as_bytes()))
         }
         b"size" => Some(number(stream.info.response_bytes)),
         b"headers" => Some(map(&Fields::Response(head))),

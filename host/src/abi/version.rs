@@ -112,7 +112,11 @@ fn signature(module: &Module, callback: &CallbackInfo) -> Result<(), VmError> {
         callback.name,
         shown(&kind),
         callback.parameters.len(),
-        if callback.returns.is_some() { "one" } else { "nothing" },
+        if callback.returns.is_some() {
+            "one"
+        } else {
+            "nothing"
+        },
     )))
 }
 
@@ -125,5 +129,9 @@ fn shown(kind: &FuncType) -> String {
         let types: Vec<_> = types.map(|kind| kind.to_string()).collect();
         types.join(", ")
     };
-    format!("({}) -> ({})", list(&mut kind.params()), list(&mut kind.results()))
+    format!(
+        "({}) -> ({})",
+        list(&mut kind.params()),
+        list(&mut kind.results())
+    )
 }

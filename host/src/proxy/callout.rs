@@ -20,6 +20,9 @@ use crate::vm::state::Effect;
 /// No longer answer to a callout is kept.
 const MAX_RESPONSE: usize = 16 * 1024 * 1024;
 
+/// How long a root context that answered false to `proxy_on_done` may go on, if it does not finish before.
+const LINGER: Duration = Duration::from_secs(10);
+
 /// Carries out what a guest asked for.
 pub(super) fn effect(worker: &Rc<Worker>, vm: &Rc<VmCell>, effect: Effect) {
     match effect {
@@ -35,6 +38,15 @@ pub(super) fn effect(worker: &Rc<Worker>, vm: &Rc<VmCell>, effect: Effect) {
             });
         }
         Effect::Tick { root, period } => set_tick(vm, root, period),
+        Effect::Linger { root } => {
+            let vm = vm.clone();
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(LINGER).await;
+                vm.delete(root);
+            });
+        }
+        // The VM carries it out itself.
+        Effect::Delete { .. } => {}
     }
 }
 
@@ -85,7 +97,7 @@ pub(super) fn detached(worker: &Worker, request: RequestHead) -> StreamCell {
         cluster: None,
         upstream: None,
         attempts: 0,
-        details: "",
+        details: "".into(),
         request_bytes: 0,
         response_bytes: 0,
     };

@@ -143,7 +143,7 @@ impl Exchange {
             cluster: None,
             upstream: None,
             attempts: 0,
-            details: "",
+            details: "".into(),
             request_bytes: 0,
             response_bytes: 0,
         };

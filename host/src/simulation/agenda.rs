@@ -13,6 +13,9 @@ use crate::vm::state::Effect;
 /// Decides about a callout when it is made.
 type Decide = Box<dyn FnMut(&Outgoing) -> Answer>;
 
+/// How long a root context that answered false to `proxy_on_done` may go on.
+const LINGER: Duration = Duration::from_secs(10);
+
 /// What is to happen, and what callouts were made.
 pub(super) struct Agenda {
     clock: Arc<VirtualClock>,
@@ -34,6 +37,11 @@ pub(super) struct Entry {
 }
 
 enum What {
+    /// The end of a root context that lingers, and until then its VM.
+    Delete {
+        root: u32,
+        vm: Rc<VmCell>,
+    },
     Tick {
         root: u32,
         period: Duration,
@@ -72,6 +80,14 @@ impl Agenda {
                     self.put(at, vm, What::Tick { root, period });
                 }
             }
+            Effect::Linger { root } => {
+                if let Some(vm) = vm.upgrade() {
+                    let at = self.clock.elapsed().saturating_add(LINGER);
+                    self.put(at, Rc::downgrade(&vm), What::Delete { root, vm });
+                }
+            }
+            // The VM carries it out itself.
+            Effect::Delete { .. } => {}
             Effect::Call(callout) => {
                 let callout = Rc::new(Outgoing {
                     worker,
@@ -141,6 +157,10 @@ impl Entry {
     pub(super) fn carry_out(self) -> Option<Self> {
         let vm = self.vm.upgrade()?;
         match self.what {
+            What::Delete { root, vm } => {
+                vm.delete(root);
+                None
+            }
             What::Tick { root, .. } => vm
                 .run(|guest| guest.has(root) && guest.tick(root).is_ok())
                 .then_some(self),

@@ -371,7 +371,7 @@ fn info(client: SocketAddr, start: SystemTime) -> StreamInfo {
         cluster: None,
         upstream: None,
         attempts: 0,
-        details: "",
+        details: "".into(),
         request_bytes: 0,
         response_bytes: 0,
     }

@@ -42,6 +42,8 @@ pub struct State {
     pub hostcalls: u64,
     /// Callbacks so far.
     pub callbacks: u64,
+    /// Allocations in the guest so far, to hand values over.
+    pub allocations: u64,
     /// Who watches the guest.
     pub observer: Option<Box<dyn Observer>>,
     /// Tells this VM apart from all others of the process.
@@ -52,6 +54,8 @@ pub struct State {
     pub restriction: Restriction,
     /// Whether hostcalls go the long way: somebody watches, or not all are allowed.
     pub attended: bool,
+    /// Contexts that answered false to `proxy_on_done`.
+    put_off: Vec<u32>,
     /// The guest answered its stream itself in this callback.
     pub stopped: bool,
     contexts: HashMap<u32, Context, FxBuildHasher>,
@@ -102,6 +106,16 @@ pub enum Effect {
         /// From the return of one to the start of the next.
         period: Duration,
     },
+    /// Delete a context that was put off and has finished. The VM's own.
+    Delete {
+        /// The context.
+        context: u32,
+    },
+    /// Keep the VM for a while: a root context that nobody holds any more is still busy.
+    Linger {
+        /// The root context.
+        root: u32,
+    },
 }
 
 /// Stops a guest's memory from growing past the limit.
@@ -149,7 +163,9 @@ impl State {
             configuring: false,
             hostcalls: 0,
             callbacks: 0,
+            put_off: Vec::new(),
             stopped: false,
+            allocations: 0,
             contexts: HashMap::default(),
             current: 0,
             last_id: 0,
@@ -204,10 +220,28 @@ impl State {
         }
     }
 
+    /// Notes that a context is still busy after its end.
+    pub(super) fn put_off(&mut self, id: u32) {
+        self.put_off.push(id);
+    }
+
+    /// Notes that a context that was put off has finished; false where it was not.
+    pub fn finish(&mut self, id: u32) -> bool {
+        let before = self.put_off.len();
+        self.put_off.retain(|other| *other != id);
+        self.put_off.len() < before
+    }
+
     /// Whether there is a context of that number.
     #[must_use]
     pub fn has(&self, id: u32) -> bool {
         self.contexts.contains_key(&id)
+    }
+
+    /// Whether there is a stream's context of that number.
+    #[must_use]
+    pub fn is_stream(&self, id: u32) -> bool {
+        matches!(self.contexts.get(&id), Some(Context::Stream { .. }))
     }
 
     /// Begins a callback on `id`.
