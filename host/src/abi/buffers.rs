@@ -122,6 +122,9 @@ fn set_bytes(
     let (needed, request) = match buffer {
         Buffer::RequestBody => (Reach::REQUEST_BODY, true),
         Buffer::ResponseBody => (Reach::RESPONSE_BODY, false),
+        // What is there otherwise is not to be changed.
+        Buffer::CalloutBody if state.callout.is_none() => return Err(Status::NotFound.into()),
+        Buffer::PluginConfiguration if !state.configuring => return Err(Status::NotFound.into()),
         _ => return Err(Status::BadArgument.into()),
     };
     if !state.reach().has(needed) {

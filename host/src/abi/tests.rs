@@ -2,4 +2,5 @@
 
 mod guest;
 mod observed;
+mod phases;
 mod start;
