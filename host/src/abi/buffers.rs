@@ -125,6 +125,9 @@ fn set_bytes(
         // What is there otherwise is not to be changed.
         Buffer::CalloutBody if state.callout.is_none() => return Err(Status::NotFound.into()),
         Buffer::PluginConfiguration if !state.configuring => return Err(Status::NotFound.into()),
+        Buffer::Data | Buffer::GrpcMessage | Buffer::CallData if state.strict() => {
+            return Err(Status::NotFound.into());
+        }
         _ => return Err(Status::BadArgument.into()),
     };
     if !state.reach().has(needed) {

@@ -94,7 +94,12 @@ fn with_fields<T>(state: &State, map: Map, look: impl FnOnce(&Fields<'_>) -> T) 
         return with_answer(state, map, look);
     };
     let reach = state.reach();
-    if !reach.has(needed) && !logged(state, map) {
+    let reached = match reach.has(Reach::LOG) {
+        // Envoy's access log knows nothing of request trailers.
+        true => map != Map::RequestTrailers || state.strict(),
+        false => reach.has(needed),
+    };
+    if !reached {
         return None;
     }
     let stream = state.effective_stream()?.borrow();
@@ -104,12 +109,6 @@ fn with_fields<T>(state: &State, map: Map, look: impl FnOnce(&Fields<'_>) -> T) 
         Map::RequestTrailers => Some(look(&Fields::Plain(stream.request_trailers.as_ref()?))),
         _ => Some(look(&Fields::Plain(stream.response_trailers.as_ref()?))),
     }
-}
-
-/// Whether `proxy_on_log` runs and shows the map. Envoy's access log knows nothing of request trailers.
-#[inline]
-fn logged(state: &State, map: Map) -> bool {
-    state.reach().has(Reach::LOG) && (map != Map::RequestTrailers || state.strict())
 }
 
 /// The same for the maps of a callout's answer.
