@@ -15,4 +15,5 @@ pub mod scenario;
 pub mod simulation;
 pub mod stats;
 pub mod stream;
+pub mod tls;
 pub mod vm;

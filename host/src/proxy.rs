@@ -16,6 +16,7 @@ pub mod reply;
 pub mod response;
 pub mod retry;
 pub mod router;
+pub mod socket;
 mod target;
 pub mod upstream;
 pub mod worker;

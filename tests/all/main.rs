@@ -26,4 +26,6 @@ mod secrets;
 mod simulation;
 mod sticky;
 mod traffic;
+mod upstream_http2;
+mod upstream_tls;
 mod verbs;

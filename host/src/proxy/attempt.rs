@@ -2,10 +2,12 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::task::Context;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode, Version};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 
 use super::body::{RequestSource, UpstreamRequestBody};
@@ -13,8 +15,9 @@ use super::deadline::{self, Limits, Received};
 use super::filters::{Active, Direction, Step};
 use super::upstream::Leaf;
 use super::upstream::balancer::Choice;
-use super::upstream::connection::{self, AttemptError, Connection};
+use super::upstream::connection::{AttemptError, Connection};
 use super::worker::WorkerCluster;
+use crate::config::cluster::Protocol;
 use crate::stream::head::{RequestHead, Target};
 use crate::stream::{LocalReply, ResponseHead, StreamCell};
 
@@ -58,7 +61,7 @@ impl Attempt {
     /// Lets a response go unread. Its connection is kept only where the whole body has come already.
     pub fn discard(mut self) {
         use http_body::Body as _;
-        let mut quiet = std::task::Context::from_waker(std::task::Waker::noop());
+        let mut quiet = Context::from_waker(std::task::Waker::noop());
         while !self.body.is_end_stream() {
             match std::pin::Pin::new(&mut self.body).poll_frame(&mut quiet) {
                 std::task::Poll::Ready(Some(Ok(_))) => {}
@@ -66,9 +69,7 @@ impl Attempt {
                 std::task::Poll::Ready(Some(Err(_))) | std::task::Poll::Pending => return,
             }
         }
-        if self.connection.finish() {
-            self.leaf.give_back(self.connection);
-        }
+        self.leaf.give_back(self.connection);
     }
 }
 
@@ -113,9 +114,9 @@ pub async fn run(
     let filters = Filters::begin(cluster, cell);
     filters.request(outgoing.is_empty()).await?;
     let source = outgoing.source();
-    let received = || {
+    let received = |cx: &Context<'_>| {
         let source = source.as_ref();
-        source.map_or(Received::All, |source| source.borrow().received())
+        source.map_or(Received::All, |source| source.borrow_mut().received(cx))
     };
     let exchange = exchange(&choice, cell, outgoing);
     let limits = Limits {
@@ -161,23 +162,10 @@ async fn exchange(
         Outgoing::Whole(bytes) if bytes.is_empty() => UpstreamRequestBody::Empty,
         Outgoing::Whole(bytes) => UpstreamRequestBody::Full(Some(bytes)),
     };
-    let request = outgoing_request(&cell.borrow().request, body).map_err(AttemptFailure::Reply)?;
-    let shared = &choice.leaf.shared;
-    let mut connection = match choice.leaf.take_idle(choice.host.address) {
-        Some(connection) => connection,
-        None => {
-            let timeout = shared.config.connect_timeout;
-            connection::open(
-                choice.host.address,
-                timeout,
-                &shared.stats.cx_total,
-                &shared.stats.cx_connect_fail,
-            )
-            .await?
-        }
-    };
-    let response = connection.send(request).await?;
-    Ok((response, connection))
+    let protocol = &choice.leaf.shared.config.protocol;
+    let request =
+        outgoing_request(&cell.borrow().request, body, protocol).map_err(AttemptFailure::Reply)?;
+    Ok(choice.leaf.send(&choice.host, request).await?)
 }
 
 /// The request for the wire. Its headers are copied: another attempt, the access log and the filters'
@@ -185,6 +173,7 @@ async fn exchange(
 fn outgoing_request(
     head: &RequestHead,
     body: UpstreamRequestBody,
+    protocol: &Protocol,
 ) -> Result<Request<UpstreamRequestBody>, LocalReply> {
     let Target::Valid(path) = &head.path else {
         return Err(LocalReply::text(
@@ -193,19 +182,39 @@ fn outgoing_request(
             "invalid_path",
         ));
     };
-    if !head.headers.contains_key(http::header::HOST) {
+    let Some(host) = head.headers.get(http::header::HOST) else {
         return Err(LocalReply::text(
             StatusCode::BAD_REQUEST,
             "",
             "missing_host_header",
         ));
-    }
+    };
     let mut request = Request::new(body);
     *request.method_mut() = head.method.clone();
-    *request.uri_mut() = http::Uri::from(path.clone());
-    *request.version_mut() = Version::HTTP_11;
     *request.headers_mut() = head.headers.clone();
+    match protocol {
+        Protocol::Http1 => {
+            *request.uri_mut() = Uri::from(path.clone());
+            *request.version_mut() = Version::HTTP_11;
+        }
+        Protocol::Http2(_) | Protocol::Auto(_) => {
+            let uri = absolute(&head.scheme, host, path.clone());
+            *request.uri_mut() = uri.ok_or_else(|| {
+                LocalReply::text(StatusCode::BAD_REQUEST, "", "invalid_authority")
+            })?;
+            *request.version_mut() = Version::HTTP_2;
+        }
+    }
     Ok(request)
+}
+
+/// The target that HTTP/2 writes as `:scheme`, `:authority` and `:path`.
+fn absolute(scheme: &HeaderValue, host: &HeaderValue, path: PathAndQuery) -> Option<Uri> {
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = Some(Scheme::try_from(scheme.as_bytes()).unwrap_or(Scheme::HTTP));
+    parts.authority = Some(Authority::try_from(host.as_bytes()).ok()?);
+    parts.path_and_query = Some(path);
+    Uri::from_parts(parts).ok()
 }
 
 /// The cluster's own filters on one attempt; their contexts end with it.

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -47,6 +47,8 @@ pub struct RequestSource {
     /// The client went away before the end.
     left: bool,
     trailers: Option<HeaderMap>,
+    /// Who measures how far it has come, which is another task where hyper reads the body in one of its own.
+    watcher: Option<Waker>,
 }
 
 /// A request's body as one attempt reads it.
@@ -86,6 +88,7 @@ impl RequestSource {
             ended,
             left: false,
             trailers: None,
+            watcher: None,
         }
     }
 
@@ -106,12 +109,24 @@ impl RequestSource {
         self.left
     }
 
-    /// How far it has come.
-    #[must_use]
-    pub(super) fn received(&self) -> Received {
-        match self.ended {
-            true => Received::All,
-            false => Received::Part(self.cell.borrow().info.request_bytes),
+    /// How far it has come; the task is told when it comes further.
+    pub(super) fn received(&mut self, cx: &Context<'_>) -> Received {
+        if self.ended {
+            return Received::All;
+        }
+        match &mut self.watcher {
+            Some(watcher) => watcher.clone_from(cx.waker()),
+            None => self.watcher = Some(cx.waker().clone()),
+        }
+        Received::Part(self.cell.borrow().info.request_bytes)
+    }
+
+    /// Tells another task that measures.
+    fn progressed(&mut self, cx: &Context<'_>) {
+        if let Some(watcher) = &self.watcher
+            && !watcher.will_wake(cx.waker())
+        {
+            watcher.wake_by_ref();
         }
     }
 
@@ -288,6 +303,7 @@ impl RequestSource {
                 Poll::Ready(Ok(part)) => part,
             };
             self.ended = end;
+            self.progressed(cx);
             if end {
                 self.trailers = self.cell.borrow_mut().request_trailers.take();
             }

@@ -153,8 +153,6 @@ pub(super) async fn collect(attempt: Attempt) -> Option<(Bytes, http::HeaderMap)
         .ok()?
     };
     let trailers = collected.trailers().cloned().unwrap_or_default();
-    if connection.finish() {
-        leaf.give_back(connection);
-    }
+    leaf.give_back(connection);
     Some((collected.to_bytes(), trailers))
 }

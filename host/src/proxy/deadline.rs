@@ -53,7 +53,7 @@ struct Silence {
 pub(super) async fn run<T>(
     limits: Limits,
     timer: &mut Timer,
-    received: impl Fn() -> Received,
+    received: impl Fn(&Context<'_>) -> Received,
     future: impl Future<Output = T>,
 ) -> Result<T, Elapsed> {
     let mut future = pin!(future);
@@ -62,7 +62,7 @@ pub(super) async fn run<T>(
         if let Poll::Ready(output) = future.as_mut().poll(cx) {
             return Poll::Ready(Ok(output));
         }
-        match received() {
+        match received(cx) {
             Received::All => poll(timer, limits.response, cx).map(|()| Err(Elapsed::Response)),
             Received::Part(bytes) => silence
                 .poll(bytes, limits.idle, cx)

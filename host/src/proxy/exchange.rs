@@ -7,6 +7,7 @@ mod respond;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Context;
 use std::time::SystemTime;
 
 use http::{HeaderValue, Request, Response, Version, header};
@@ -244,8 +245,7 @@ impl Exchange {
     ) -> Result<(), End> {
         if !empty && self.active.takes_body_while_paused(at) {
             let active = &self.active;
-            let poll =
-                |cx: &mut std::task::Context<'_>| source.borrow_mut().poll_until(at, active, cx);
+            let poll = |cx: &mut Context<'_>| source.borrow_mut().poll_until(at, active, cx);
             return std::future::poll_fn(poll).await.map_err(|stop| match stop {
                 Stop::Reply(reply) => End::Reply(reply),
                 Stop::Reset => End::Reset,
@@ -308,7 +308,7 @@ impl Exchange {
                 .unwrap_or(self.listener.config.http.stream_idle_timeout),
         };
         let attempts = attempts::run(&cluster, &self.cell, policy, &source);
-        let received = || source.borrow().received();
+        let received = |cx: &Context<'_>| source.borrow_mut().received(cx);
         let outcome = deadline::run(limits, &mut timer, received, attempts).await;
         let outcome = outcome.map_err(|elapsed| match elapsed {
             Elapsed::Idle => GatewayError::Idle,

@@ -188,19 +188,21 @@ impl ResponseStream {
 
     /// The next part from the upstream, and whether it is the last.
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Result<(Bytes, bool), BodyError>> {
-        if let Some(connection) = &mut self.connection {
-            connection.drive(cx);
-        }
-        // The connection's own wakers tell this task; the channel behind `incoming` need not.
-        let mut quiet = Context::from_waker(Waker::noop());
-        let mut frame = Pin::new(&mut self.incoming).poll_frame(&mut quiet);
-        if frame.is_pending()
-            && let Some(connection) = &mut self.connection
-        {
-            // Asking for data may let the connection read on.
-            connection.drive(cx);
-            frame = Pin::new(&mut self.incoming).poll_frame(&mut quiet);
-        }
+        let frame = match &mut self.connection {
+            Some(connection) if connection.is_driven_here() => {
+                connection.drive(cx);
+                // The connection's own wakers tell this task; the channel behind `incoming` need not.
+                let mut quiet = Context::from_waker(Waker::noop());
+                let mut frame = Pin::new(&mut self.incoming).poll_frame(&mut quiet);
+                if frame.is_pending() {
+                    // Asking for data may let the connection read on.
+                    connection.drive(cx);
+                    frame = Pin::new(&mut self.incoming).poll_frame(&mut quiet);
+                }
+                frame
+            }
+            _ => Pin::new(&mut self.incoming).poll_frame(cx),
+        };
         match frame {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(Err(_))) => Poll::Ready(Err(BodyError::Broken)),
@@ -221,9 +223,7 @@ impl ResponseStream {
     /// The upstream has said all; its connection is free.
     fn finish(&mut self) -> bool {
         self.ended = true;
-        if let Some(mut connection) = self.connection.take()
-            && connection.finish()
-        {
+        if let Some(connection) = self.connection.take() {
             self.leaf.give_back(connection);
         }
         true
