@@ -18,6 +18,7 @@ mod buffers;
 pub mod callbacks;
 mod callouts;
 mod clock;
+pub mod foreign;
 mod headers;
 mod import;
 pub mod lint;
@@ -76,7 +77,7 @@ impl From<Status> for Failure {
 }
 
 /// All that the host offers.
-static FAMILIES: [&Family; 16] = [
+static FAMILIES: [&Family; 17] = [
     &log::FAMILY,
     &clock::FAMILY,
     &headers::FAMILY,
@@ -87,6 +88,7 @@ static FAMILIES: [&Family; 16] = [
     &shared::FAMILY,
     &queues::FAMILY,
     &callouts::FAMILY,
+    &foreign::FAMILY,
     &unsupported::FAMILY,
     &wasi::FAMILY,
     &wasi::FILES,

@@ -7,6 +7,7 @@ pub mod engine;
 pub mod plugin;
 pub mod state;
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -97,6 +98,9 @@ pub enum VmError {
     #[error("the filter refused its configuration ({0} answered false; its log says why)")]
     Refused(&'static str),
 }
+
+/// The status of a callout that failed, as Envoy tells it: `BrokenConnection` of its host library.
+const BROKEN_CONNECTION: u32 = 11;
 
 /// Root, token, and the sizes of headers, body and trailers.
 type CalloutParams = (u32, u32, u32, u32, u32);
@@ -479,14 +483,20 @@ impl Vm {
                 narrow(r.trailers.len()),
             )
         });
-        self.store.data_mut().callout = response;
+        let state = self.store.data_mut();
+        if response.is_none() {
+            state.callout_status = (BROKEN_CONNECTION, Cow::Borrowed("reset"));
+        }
+        state.callout = response;
         let result = self.call(
             root,
             |e| &e.http_call_response,
             (root, token, sizes.0, sizes.1, sizes.2),
             (),
         );
-        self.store.data_mut().callout = None;
+        let state = self.store.data_mut();
+        state.callout = None;
+        state.callout_status.1 = Cow::Borrowed("");
         result
     }
 

@@ -104,6 +104,8 @@ rules! {
          broken response"
     BareProperty "bare-property"
         "read a property by a name that Envoy has not had since 1.33: there it is under `xds`"
+    NestedProperty "nested-property"
+        "set a property under a path of several names: Envoy finds it under none of them again"
     LateProperty "request-property-later"
         "read a property of the request's headers after they had passed it: Envoy answers NOT_FOUND then, except in \
          proxy_on_log"

@@ -47,7 +47,7 @@ impl Answer<'_> {
         if is_grpc(request) {
             let code = match self.grpc_status {
                 code @ 0..=MOST_GRPC => code,
-                _ => code_of(status),
+                _ => grpc_code(status),
             };
             headers.retain(|(name, _)| *name != header::CONTENT_TYPE);
             let grpc = HeaderValue::from_static("application/grpc");
@@ -101,10 +101,9 @@ fn is_grpc(request: &RequestHead) -> bool {
     rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+')))
 }
 
-/// Source: gRPC, HTTP to gRPC status code mapping.
-fn code_of(status: StatusCode) -> u32 {
+/// What an HTTP status is to gRPC. Source: gRPC, HTTP to gRPC status code mapping.
+pub(super) fn grpc_code(status: StatusCode) -> u32 {
     match status.as_u16() {
-        200 => 0,
         400 => 13,
         401 => 16,
         403 => 7,

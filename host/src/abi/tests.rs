@@ -1,5 +1,6 @@
 //! What guests see of the ABI, with guests of a few lines.
 
+mod calls;
 mod guest;
 mod observed;
 mod phases;

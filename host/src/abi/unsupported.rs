@@ -1,4 +1,4 @@
-//! Functions of the ABI that the host does not carry out: gRPC callouts, shared queues, foreign functions.
+//! Functions of the ABI that the host does not carry out: gRPC callouts.
 //!
 //! A guest that imports them loads; a call answers `InternalFailure`, a status that SDKs handle, and says so once.
 
@@ -23,8 +23,6 @@ family! {
         proxy_grpc_send(stream: Token, message: Bytes, end_of_stream: Flag) => grpc_send,
         proxy_grpc_cancel(call: Token) => grpc_cancel,
         proxy_grpc_close(call: Token) => grpc_close,
-        proxy_get_status(code: OutU32, message: OutBytes) => get_status,
-        proxy_call_foreign_function(name: Bytes, arguments: Bytes, results: OutBytes) => call_foreign_function,
     }
 }
 
@@ -72,11 +70,3 @@ refused!(
 refused!(grpc_send, "proxy_grpc_send", u32, Span, u32);
 refused!(grpc_cancel, "proxy_grpc_cancel", u32);
 refused!(grpc_close, "proxy_grpc_close", u32);
-refused!(get_status, "proxy_get_status", u32, Span);
-refused!(
-    call_foreign_function,
-    "proxy_call_foreign_function",
-    Span,
-    Span,
-    Span
-);

@@ -398,18 +398,8 @@ fn process() -> Arc<Process> {
 
 fn info(no_name: Arc<str>) -> StreamInfo {
     let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000));
-    StreamInfo {
-        start: SystemTime::UNIX_EPOCH,
-        source: nobody,
-        destination: nobody,
-        connection_id: 1,
-        route_name: no_name.clone(),
-        virtual_host: no_name,
-        cluster: None,
-        upstream: None,
-        attempts: 1,
-        details: "".into(),
-        request_bytes: 0,
-        response_bytes: 0,
-    }
+    let mut info = StreamInfo::new(SystemTime::UNIX_EPOCH, nobody, nobody, no_name);
+    info.connection_id = 1;
+    info.attempts = 1;
+    info
 }

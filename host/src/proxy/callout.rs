@@ -87,20 +87,7 @@ async fn call(worker: &Rc<Worker>, callout: Callout) -> Option<CalloutResponse> 
 /// A stream that belongs to no client.
 pub(super) fn detached(worker: &Worker, request: RequestHead) -> StreamCell {
     let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-    let info = StreamInfo {
-        start: SystemTime::now(),
-        source: nowhere,
-        destination: nowhere,
-        connection_id: 0,
-        route_name: worker.no_name.clone(),
-        virtual_host: worker.no_name.clone(),
-        cluster: None,
-        upstream: None,
-        attempts: 0,
-        details: "".into(),
-        request_bytes: 0,
-        response_bytes: 0,
-    };
+    let info = StreamInfo::new(SystemTime::now(), nowhere, nowhere, worker.no_name.clone());
     Rc::new(RefCell::new(Stream::new(request, info)))
 }
 

@@ -189,19 +189,7 @@ impl Drop for Running {
 }
 
 fn info(client: SocketAddr, start: SystemTime) -> StreamInfo {
-    let no_name: Arc<str> = Arc::from("");
-    StreamInfo {
-        start,
-        source: client,
-        destination: LISTENER,
-        connection_id: 1,
-        route_name: no_name.clone(),
-        virtual_host: no_name,
-        cluster: None,
-        upstream: None,
-        attempts: 0,
-        details: "".into(),
-        request_bytes: 0,
-        response_bytes: 0,
-    }
+    let mut info = StreamInfo::new(start, client, LISTENER, Arc::from(""));
+    info.connection_id = 1;
+    info
 }

@@ -1,5 +1,6 @@
 //! What the host keeps for one VM, in wasmtime's store: its contexts, and what its hostcalls need.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -36,6 +37,8 @@ pub struct State {
     pub effects: Vec<Effect>,
     /// The answer whose callback runs now.
     pub callout: Option<CalloutResponse>,
+    /// What `proxy_get_status` tells: the last failure's number, and its message while its callback runs.
+    pub callout_status: (u32, Cow<'static, str>),
     /// Whether the plugin's configuration can be read now.
     pub configuring: bool,
     /// Hostcalls so far.
@@ -54,6 +57,8 @@ pub struct State {
     pub restriction: Restriction,
     /// Whether hostcalls go the long way: somebody watches, or not all are allowed.
     pub attended: bool,
+    /// Properties that roots have declared, and whether they are read-only.
+    declared: Vec<(u32, Box<[u8]>, bool)>,
     /// Contexts that answered false to `proxy_on_done`.
     put_off: Vec<u32>,
     /// The guest answered its stream itself in this callback.
@@ -160,9 +165,11 @@ impl State {
             metrics: Vec::new(),
             effects: Vec::new(),
             callout: None,
+            callout_status: (0, Cow::Borrowed("")),
             configuring: false,
             hostcalls: 0,
             callbacks: 0,
+            declared: Vec::new(),
             put_off: Vec::new(),
             stopped: false,
             allocations: 0,
@@ -348,6 +355,27 @@ impl State {
     #[must_use]
     pub fn effective_plugin(&self) -> Option<&WasmPlugin> {
         self.effective.plugin.as_deref()
+    }
+
+    /// Notes what the effective plugin says of a property; false where it has said so before.
+    pub fn declare(&mut self, name: &[u8], read_only: bool) -> bool {
+        let root = self.effective.root;
+        let known = self
+            .declared
+            .iter()
+            .any(|(own, other, _)| *own == root && **other == *name);
+        if !known {
+            self.declared.push((root, name.into(), read_only));
+        }
+        !known
+    }
+
+    /// Whether the effective plugin has declared the property read-only: it can be set once.
+    #[must_use]
+    pub fn is_read_only(&self, name: &[u8]) -> bool {
+        let root = self.effective.root;
+        let mut declared = self.declared.iter();
+        declared.any(|(own, other, read_only)| *own == root && **other == *name && *read_only)
     }
 
     /// Whether the specification is followed where Envoy differs.

@@ -69,20 +69,7 @@ pub(super) fn stream() -> StreamCell {
         scheme: HeaderValue::from_static("http"),
         headers: HeaderMap::new(),
     };
-    let info = StreamInfo {
-        start: SystemTime::UNIX_EPOCH,
-        source: nowhere,
-        destination: nowhere,
-        connection_id: 1,
-        route_name: "route".into(),
-        virtual_host: "host".into(),
-        cluster: None,
-        upstream: None,
-        attempts: 0,
-        details: "".into(),
-        request_bytes: 0,
-        response_bytes: 0,
-    };
+    let info = StreamInfo::new(SystemTime::UNIX_EPOCH, nowhere, nowhere, "name".into());
     Rc::new(RefCell::new(Stream::new(head, info)))
 }
 
