@@ -16,6 +16,7 @@ mod guard;
 mod guests;
 mod health;
 mod http;
+mod inspect;
 mod operate;
 mod overrides;
 mod reload;
