@@ -15,10 +15,13 @@
 )]
 
 mod buffers;
+pub mod callbacks;
 mod callouts;
 mod clock;
+pub mod foreign;
 mod headers;
 mod import;
+pub mod lint;
 mod log;
 pub mod memory;
 mod metrics;
@@ -26,6 +29,9 @@ pub mod observe;
 mod options;
 mod pairs;
 mod properties;
+pub mod queues;
+mod reach;
+mod reply;
 mod restriction;
 mod shared;
 mod status;
@@ -33,14 +39,18 @@ mod streams;
 #[cfg(test)]
 mod tests;
 mod unsupported;
+mod version;
 mod wasi;
 
 pub use callouts::{Callout, CalloutResponse};
 pub use import::{ImportInfo, Kind, Parameter, Returns};
 pub use options::{Mode, Options};
+pub use queues::Queues;
+pub use reach::Reach;
 pub use restriction::Restriction;
 pub use shared::SharedData;
 pub use status::Status;
+pub use version::{Version, check};
 
 use wasmtime::Linker;
 
@@ -67,7 +77,7 @@ impl From<Status> for Failure {
 }
 
 /// All that the host offers.
-static FAMILIES: [&Family; 15] = [
+static FAMILIES: [&Family; 17] = [
     &log::FAMILY,
     &clock::FAMILY,
     &headers::FAMILY,
@@ -76,7 +86,9 @@ static FAMILIES: [&Family; 15] = [
     &properties::FAMILY,
     &metrics::FAMILY,
     &shared::FAMILY,
+    &queues::FAMILY,
     &callouts::FAMILY,
+    &foreign::FAMILY,
     &unsupported::FAMILY,
     &wasi::FAMILY,
     &wasi::FILES,

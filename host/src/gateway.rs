@@ -176,6 +176,7 @@ impl Gateway {
             node: bootstrap.node.clone(),
             stats,
             shared_data: abi::SharedData::default(),
+            queues: abi::Queues::default(),
             clusters: bootstrap.clusters.keys().cloned().collect(),
             abi: abi::Options::default(),
             limits: options.limits,

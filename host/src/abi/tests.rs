@@ -1,5 +1,7 @@
 //! What guests see of the ABI, with guests of a few lines.
 
+mod calls;
 mod guest;
 mod observed;
+mod phases;
 mod start;

@@ -1,4 +1,4 @@
-//! Functions of the ABI that the host does not carry out: gRPC callouts, shared queues, foreign functions.
+//! Functions of the ABI that the host does not carry out: gRPC callouts.
 //!
 //! A guest that imports them loads; a call answers `InternalFailure`, a status that SDKs handle, and says so once.
 
@@ -23,12 +23,6 @@ family! {
         proxy_grpc_send(stream: Token, message: Bytes, end_of_stream: Flag) => grpc_send,
         proxy_grpc_cancel(call: Token) => grpc_cancel,
         proxy_grpc_close(call: Token) => grpc_close,
-        proxy_get_status(code: OutU32, message: OutBytes) => get_status,
-        proxy_register_shared_queue(name: Bytes, queue: OutU32) => register_shared_queue,
-        proxy_resolve_shared_queue(vm_id: Bytes, name: Bytes, queue: OutU32) => resolve_shared_queue,
-        proxy_enqueue_shared_queue(queue: Token, value: Bytes) => enqueue_shared_queue,
-        proxy_dequeue_shared_queue(queue: Token, value: OutBytes) => dequeue_shared_queue,
-        proxy_call_foreign_function(name: Bytes, arguments: Bytes, results: OutBytes) => call_foreign_function,
     }
 }
 
@@ -76,36 +70,3 @@ refused!(
 refused!(grpc_send, "proxy_grpc_send", u32, Span, u32);
 refused!(grpc_cancel, "proxy_grpc_cancel", u32);
 refused!(grpc_close, "proxy_grpc_close", u32);
-refused!(get_status, "proxy_get_status", u32, Span);
-refused!(
-    register_shared_queue,
-    "proxy_register_shared_queue",
-    Span,
-    u32
-);
-refused!(
-    resolve_shared_queue,
-    "proxy_resolve_shared_queue",
-    Span,
-    Span,
-    u32
-);
-refused!(
-    enqueue_shared_queue,
-    "proxy_enqueue_shared_queue",
-    u32,
-    Span
-);
-refused!(
-    dequeue_shared_queue,
-    "proxy_dequeue_shared_queue",
-    u32,
-    Span
-);
-refused!(
-    call_foreign_function,
-    "proxy_call_foreign_function",
-    Span,
-    Span,
-    Span
-);

@@ -106,7 +106,7 @@ impl Run {
         self.active.end(true);
         drop(late);
         let mut record = self.record.borrow_mut();
-        record.details = self.cell.borrow().info.details;
+        record.details = self.cell.borrow().info.details.clone();
         record.ended = Some(self.around.agenda.borrow().now());
     }
 
@@ -370,7 +370,7 @@ impl Run {
 
     /// The upstream's response goes back through the listener's filters.
     async fn respond(&mut self, response: Response) {
-        self.cell.borrow_mut().info.details = "via_upstream";
+        self.cell.borrow_mut().info.details = "via_upstream".into();
         match self.response_filters(response.ends_with_head()).await {
             Ok(()) => {
                 self.client_gets_head();
