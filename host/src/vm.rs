@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use wasmtime::{Instance, Store, TypedFunc, UpdateDeadline, Val, WasmParams, WasmResults};
 
-use crate::abi::lint::{Rule, lint};
+use crate::abi::lint::{self, Rule, lint};
 use crate::abi::memory::GuestMemory;
 use crate::abi::observe::{self, Words};
 use crate::abi::queues::Mailbox;
@@ -217,6 +217,9 @@ impl Vm {
         });
         let instance = compiled.pre.instantiate(&mut store).map_err(trapped)?;
         store.data_mut().memory = GuestMemory::find(&mut store, &instance);
+        if store.data().process.abi.lint.is_some() {
+            store.data_mut().uncalled = lint::has_uncalled(compiled.pre.module());
+        }
         store.data_mut().restrict(Restriction::Start);
         run_starters(&mut store, &instance).map_err(trapped)?;
         store.data_mut().restrict(Restriction::None);
@@ -236,6 +239,10 @@ impl Vm {
         let vm_size = u32::try_from(self.store.data().vm.configuration.len()).unwrap_or(u32::MAX);
         let plugin_size = u32::try_from(plugin.configuration.len()).unwrap_or(u32::MAX);
         let root = self.store.data_mut().add_root(plugin);
+        if self.store.data().uncalled {
+            self.store.data_mut().set_effective(root);
+            lint(self.store.data(), Rule::NeverCalled);
+        }
         let result = self.configure(root, vm_size, plugin_size);
         if result.is_err() && !self.failed {
             self.remove(root);

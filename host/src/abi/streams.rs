@@ -9,7 +9,7 @@ use super::import::family;
 use super::lint::{Rule, lint};
 use super::memory::{Span, split};
 use super::reply::Answer;
-use super::{Outcome, Status, pairs};
+use super::{Outcome, Reach, Status, pairs};
 use crate::vm::state::{Effect, State};
 
 family! {
@@ -142,6 +142,12 @@ fn local_response(
         grpc_status,
     };
     answer.lint(state);
+    let late = Reach::RESPONSE_BODY
+        .with(Reach::RESPONSE_TRAILERS)
+        .with(Reach::LOG);
+    if state.reach().meets(late) {
+        lint(state, Rule::LateReply);
+    }
     let mut stream = stream.borrow_mut();
     stream.local_reply = Some(answer.to(&stream.request));
     stream.wake();

@@ -21,6 +21,7 @@ use crate::process::GuestLimits;
 #[command(after_help = "Examples:
   switchover serve envoy/demo.yaml
   switchover serve envoy.yaml --workers 4 --access-log | jq .status
+  switchover serve envoy.yaml --lint
 
 The file's paths are relative to the working directory, as in Envoy.
 SIGTERM and Ctrl-C drain: no new connections, requests in progress are finished. SIGHUP is ignored, as in Envoy.")]
@@ -50,6 +51,8 @@ pub(super) struct ServeArgs {
     /// Memory a filter's VM may have, in MiB.
     #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
     filter_memory: u16,
+    #[command(flatten)]
+    abi: super::abi::AbiArgs,
     /// How long requests in progress are waited for when the process is to end.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
     drain: Duration,
@@ -69,6 +72,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode> {
             memory: usize::from(args.filter_memory) * 1024 * 1024,
             deadline: args.callback_deadline,
         },
+        abi: args.abi.options(),
         drain: args.drain,
         ..options()
     };
@@ -97,6 +101,7 @@ pub(super) fn options() -> Options {
         workers: 1,
         access_log: false,
         admin_address_path: None,
+        abi: crate::abi::Options::default(),
         limits: GuestLimits::default(),
         drain: Duration::from_secs(30),
         compiler: std::env::current_exe().ok(),

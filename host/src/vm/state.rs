@@ -57,6 +57,8 @@ pub struct State {
     pub restriction: Restriction,
     /// Whether hostcalls go the long way: somebody watches, or not all are allowed.
     pub attended: bool,
+    /// For the lint: the guest has callbacks that are never called.
+    pub uncalled: bool,
     /// Properties that roots have declared, and whether they are read-only.
     declared: Vec<(u32, Box<[u8]>, bool)>,
     /// Contexts that answered false to `proxy_on_done`.
@@ -154,7 +156,8 @@ impl State {
         let observer = process.abi.observers.as_ref().map(|o| o.make());
         Self {
             memory: GuestMemory::default(),
-            attended: observer.is_some(),
+            attended: observer.is_some() || process.abi.lint.is_some(),
+            uncalled: false,
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             mailbox: Mailbox::default(),
             observer,
@@ -393,7 +396,9 @@ impl State {
     /// Says what the guest may call from now on.
     pub fn restrict(&mut self, restriction: Restriction) {
         self.restriction = restriction;
-        self.attended = restriction != Restriction::None || self.observer.is_some();
+        self.attended = restriction != Restriction::None
+            || self.observer.is_some()
+            || self.process.abi.lint.is_some();
     }
 
     /// The root of the effective context; 0 where there is none.
