@@ -3,7 +3,10 @@
 //! A VM lives on one worker. Imports are synchronous; a guest that pauses a stream returns here, and the data
 //! path waits in Rust.
 
+pub mod cache;
+mod contexts;
 pub mod engine;
+mod entry;
 pub mod plugin;
 pub mod state;
 
@@ -91,6 +94,9 @@ pub enum VmError {
     /// It trapped while it started.
     #[error("the filter trapped while it started: {0}")]
     Trap(String),
+    /// It trapped, and its `failure_policy` allows no other.
+    #[error("the filter's VM has failed and stays so until its configuration changes")]
+    Failed,
     /// It failed a moment ago.
     #[error("the filter's VM has failed and is rebuilt after a back-off")]
     BackOff,
@@ -131,6 +137,8 @@ struct Exports {
     response_body: Export<(u32, u32, u32), u32>,
     response_trailers: Export<(u32, u32), u32>,
     http_call_response: Export<CalloutParams, ()>,
+    begin: Export<(u32, u32, u32, u32), u32>,
+    end: Export<(u32, u32), u32>,
     done: Export<u32, u32>,
     log: Export<u32, ()>,
     delete: Export<u32, ()>,
@@ -182,9 +190,23 @@ impl Exports {
             response_body: get(store, instance, "proxy_on_response_body"),
             response_trailers: get(store, instance, "proxy_on_response_trailers"),
             http_call_response: get(store, instance, "proxy_on_http_call_response"),
+            begin: get(store, instance, entry::BEGIN),
+            end: get(store, instance, entry::END),
             done: get(store, instance, "proxy_on_done"),
             log: get(store, instance, "proxy_on_log"),
             delete: get(store, instance, "proxy_on_delete"),
+        }
+    }
+}
+
+// === impl Action ===
+
+impl Action {
+    /// What a guest's number means; Envoy takes any other than 0 for a pause.
+    fn from_code(code: u32) -> Self {
+        match code {
+            0 => Self::Continue,
+            _ => Self::Pause,
         }
     }
 }
@@ -220,6 +242,7 @@ impl Vm {
         if store.data().process.abi.lint.is_some() {
             store.data_mut().uncalled = lint::has_uncalled(compiled.pre.module());
         }
+        store.data_mut().switched = instance.get_global(&mut store, entry::SWITCHED);
         store.data_mut().restrict(Restriction::Start);
         run_starters(&mut store, &instance).map_err(trapped)?;
         store.data_mut().restrict(Restriction::None);
@@ -292,6 +315,63 @@ impl Vm {
                 Err(failed)
             }
         }
+    }
+
+    /// Whether callbacks that follow one another may share an entry: observers and the lint see each by itself, and by
+    /// the specification other callbacks follow one another.
+    fn joined(&self, offered: bool) -> bool {
+        let state = self.store.data();
+        offered && !state.attended && !state.strict()
+    }
+
+    /// Creates a stream context of `root` and gives it the request's head: its number, and what it wants.
+    ///
+    /// # Errors
+    /// Where the guest traps or has; the context is gone then if it trapped while it was created.
+    pub fn begin(
+        &mut self,
+        root: u32,
+        cell: StreamCell,
+        fields: usize,
+        end_of_stream: bool,
+    ) -> Result<(u32, Result<Action, Failed>), Failed> {
+        if !self.joined(self.exports.begin.function.is_some()) {
+            let id = self.add_stream(root, cell)?;
+            return Ok((id, self.request_headers(id, fields, end_of_stream)));
+        }
+        let id = self.store.data_mut().add_stream(root, cell);
+        let parameters = (id, root, narrow(fields), u32::from(end_of_stream));
+        let sees = Sees(Reach::REQUEST_HEADERS, Some(end_of_stream));
+        match self.call_seeing(id, |e| &e.begin, parameters, 0, sees) {
+            Ok(entry::UNFINISHED) => Ok((id, self.request_headers(id, fields, end_of_stream))),
+            Ok(action) => {
+                self.store.data_mut().callbacks += 1;
+                Ok((id, Ok(self.decided(id, action, sees))))
+            }
+            Err(failed) => Ok((id, Err(failed))),
+        }
+    }
+
+    /// Ends a stream context: log, done, delete.
+    pub fn end_stream(&mut self, id: u32, log: bool) {
+        if !self.joined(self.exports.end.function.is_some()) {
+            return self.end(id, log);
+        }
+        let sees = Sees(if log { Reach::LOG } else { Reach::NONE }, None);
+        // A guest that fails here is failed for the next call; there is nobody to tell.
+        let left = self
+            .call_seeing(id, |e| &e.end, (id, u32::from(log)), 0, sees)
+            .unwrap_or_default();
+        self.store.data_mut().let_go(id, sees.0);
+        if left == 2 {
+            let _ = self.call(id, |e| &e.done, id, 1);
+        }
+        if left > 0 {
+            return self.remove(id);
+        }
+        let state = self.store.data_mut();
+        state.callbacks += 1 + u64::from(log);
+        state.remove(id);
     }
 
     /// Ends a stream's context: log, done, delete, in Envoy's order; by the specification log comes after done, and a
@@ -537,13 +617,9 @@ impl Vm {
     }
 
     /// What the guest asked for since the last time.
-    pub fn effects(&mut self) -> Vec<state::Effect> {
+    pub fn effects(&mut self) -> Option<Vec<state::Effect>> {
         let effects = &mut self.store.data_mut().effects;
-        if effects.is_empty() {
-            Vec::new()
-        } else {
-            std::mem::take(effects)
-        }
+        (!effects.is_empty()).then(|| std::mem::take(effects))
     }
 
     /// What the guest has used so far.
@@ -565,13 +641,17 @@ impl Vm {
         parameters: P,
         sees: Sees,
     ) -> Result<Action, Failed> {
-        match self.call_seeing(id, callback, parameters, 0, sees)? {
-            0 => {
-                self.store.data_mut().let_go(id, sees.0);
-                Ok(Action::Continue)
-            }
-            _ => Ok(Action::Pause),
+        let action = self.call_seeing(id, callback, parameters, 0, sees)?;
+        Ok(self.decided(id, action, sees))
+    }
+
+    /// What a guest's answer means; where the stream goes on, the context reaches what it saw no more.
+    fn decided(&mut self, id: u32, action: u32, Sees(seen, _): Sees) -> Action {
+        let action = Action::from_code(action);
+        if action == Action::Continue {
+            self.store.data_mut().let_go(id, seen);
         }
+        action
     }
 
     /// Calls a callback on a context; `absent` is the answer of a guest without it.

@@ -146,13 +146,22 @@ fn get_value(caller: &mut Caller<'_, State>, map: u32, key: Span, out: Span) -> 
     let value = {
         let (view, state) = split(caller)?;
         let key = view.span(key)?;
-        match with_fields(state, map, |fields| fields.get(key)) {
+        let found = if key.first() == Some(&b':') {
+            with_fields(state, map, |fields| fields.pseudo(key))
+        } else {
+            // standard names and those that are known are copied without an allocation
+            match state.editing().1.name(key).cloned() {
+                Ok(name) => with_fields(state, map, |fields| fields.get_named(&name)),
+                Err(_) => with_fields(state, map, |_| None),
+            }
+        };
+        match found {
             Some(Some(value)) => value,
             Some(None) => return absent(caller, out),
             None => return unavailable(caller, out),
         }
     };
-    give_bytes(caller, &value, out)
+    give_bytes(caller, value.as_bytes(), out)
 }
 
 /// A header that is not there: before 0.2.0 it was an empty one.
@@ -281,7 +290,7 @@ fn edit(
         Edit::Replace => fields.replace(key, value, known),
         Edit::Add => fields.add(key, value, known),
         Edit::Remove => {
-            fields.remove(key);
+            fields.remove(key, known);
             Ok(())
         }
     });

@@ -9,7 +9,7 @@ use super::import::family;
 use super::lint::{Rule, lint};
 use super::memory::{Span, split};
 use super::reply::Answer;
-use super::{Outcome, Reach, Status, pairs};
+use super::{Failure, Outcome, Reach, Status, pairs};
 use crate::vm::state::{Effect, State};
 
 family! {
@@ -95,12 +95,16 @@ fn done(caller: &mut Caller<'_, State>) -> Outcome {
 
 /// 0 stands for the context that the callback began on, as in Envoy.
 fn set_effective(caller: &mut Caller<'_, State>, id: u32) -> Outcome {
-    let state = caller.data_mut();
     if id == 0 {
-        state.set_effective_back();
+        caller.data_mut().set_effective_back();
         return Ok(());
     }
-    match state.set_effective(id) {
+    if let Some(switched) = caller.data().switched {
+        switched
+            .set(&mut *caller, wasmtime::Val::I32(1))
+            .map_err(Failure::Trap)?;
+    }
+    match caller.data_mut().set_effective(id) {
         true => Ok(()),
         false => Err(Status::BadArgument.into()),
     }

@@ -1,15 +1,14 @@
 //! What the host keeps for one VM, in wasmtime's store: its contexts, and what its hostcalls need.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rustc_hash::FxBuildHasher;
 use wasmtime::ResourceLimiter;
 
+use super::contexts::{Context, Contexts};
 use crate::abi::memory::GuestMemory;
 use crate::abi::observe::Observer;
 use crate::abi::queues::Mailbox;
@@ -35,6 +34,8 @@ pub struct State {
     pub metrics: Vec<Metric>,
     /// What the guest asked for that happens when the callback has returned.
     pub effects: Vec<Effect>,
+    /// Set once another context was made the effective one, for a guest with several callbacks in one entry.
+    pub switched: Option<wasmtime::Global>,
     /// The answer whose callback runs now.
     pub callout: Option<CalloutResponse>,
     /// What `proxy_get_status` tells: the last failure's number, and its message while its callback runs.
@@ -65,10 +66,9 @@ pub struct State {
     put_off: Vec<u32>,
     /// The guest answered its stream itself in this callback.
     pub stopped: bool,
-    contexts: HashMap<u32, Context, FxBuildHasher>,
+    contexts: Contexts,
     /// The context that the callback began on.
     current: u32,
-    last_id: u32,
     last_token: u32,
     effective: Effective,
     known: Interner,
@@ -78,16 +78,6 @@ pub struct State {
 
 /// The next VM's serial number.
 static SERIAL: AtomicU64 = AtomicU64::new(1);
-
-/// A context of the guest.
-enum Context {
-    Root(Rc<WasmPlugin>),
-    Stream {
-        root: u32,
-        cell: StreamCell,
-        reach: Reach,
-    },
-}
 
 /// The context that hostcalls act on, resolved once for each callback.
 #[derive(Default)]
@@ -167,6 +157,7 @@ impl State {
             version,
             metrics: Vec::new(),
             effects: Vec::new(),
+            switched: None,
             callout: None,
             callout_status: (0, Cow::Borrowed("")),
             configuring: false,
@@ -176,9 +167,8 @@ impl State {
             put_off: Vec::new(),
             stopped: false,
             allocations: 0,
-            contexts: HashMap::default(),
+            contexts: Contexts::default(),
             current: 0,
-            last_id: 0,
             last_token: 0,
             effective: Effective::default(),
             known: Interner::default(),
@@ -192,33 +182,21 @@ impl State {
 
     /// Adds a root context and gives its number.
     pub fn add_root(&mut self, plugin: Rc<WasmPlugin>) -> u32 {
-        self.add(Context::Root(plugin))
+        self.contexts.add(Context::Root(plugin))
     }
 
     /// Adds a stream context of `root` and gives its number.
     pub fn add_stream(&mut self, root: u32, cell: StreamCell) -> u32 {
-        self.add(Context::Stream {
+        self.contexts.add(Context::Stream {
             root,
             cell,
             reach: Reach::NONE,
         })
     }
 
-    /// Numbers rise and are not used again while the number space lasts, as in Envoy: a callout's late answer
-    /// never meets another stream under an old number.
-    fn add(&mut self, context: Context) -> u32 {
-        loop {
-            self.last_id = self.last_id.checked_add(1).unwrap_or(1);
-            if !self.contexts.contains_key(&self.last_id) {
-                self.contexts.insert(self.last_id, context);
-                return self.last_id;
-            }
-        }
-    }
-
     /// Forgets a context.
     pub fn remove(&mut self, id: u32) {
-        self.contexts.remove(&id);
+        self.contexts.remove(id);
         if self.effective.root == id {
             self.effective = Effective::default();
         }
@@ -245,13 +223,13 @@ impl State {
     /// Whether there is a context of that number.
     #[must_use]
     pub fn has(&self, id: u32) -> bool {
-        self.contexts.contains_key(&id)
+        self.contexts.get(id).is_some()
     }
 
     /// Whether there is a stream's context of that number.
     #[must_use]
     pub fn is_stream(&self, id: u32) -> bool {
-        matches!(self.contexts.get(&id), Some(Context::Stream { .. }))
+        matches!(self.contexts.get(id), Some(Context::Stream { .. }))
     }
 
     /// Begins a callback on `id`.
@@ -271,7 +249,7 @@ impl State {
         if self.effective.reach != self.effective.kept {
             self.keep_reach();
         }
-        let (root, stream, reach) = match self.contexts.get(&id) {
+        let (root, stream, reach) = match self.contexts.get(id) {
             Some(Context::Root(plugin)) => {
                 self.effective = Effective {
                     id,
@@ -285,7 +263,7 @@ impl State {
             None => return false,
         };
         if self.effective.root != root {
-            self.effective.plugin = match self.contexts.get(&root) {
+            self.effective.plugin = match self.contexts.get(root) {
                 Some(Context::Root(plugin)) => Some(plugin.clone()),
                 _ => None,
             };
@@ -301,7 +279,7 @@ impl State {
     /// Writes what the effective context reaches to its entry.
     fn keep_reach(&mut self) {
         let Effective { id, reach, .. } = self.effective;
-        if let Some(Context::Stream { reach: kept, .. }) = self.contexts.get_mut(&id) {
+        if let Some(Context::Stream { reach: kept, .. }) = self.contexts.get_mut(id) {
             *kept = reach;
         }
         self.effective.kept = reach;
@@ -475,4 +453,4 @@ impl ResourceLimiter for MemoryLimit {
 }
 
 /// Entries of a guest's table, at most: far more than any compiled filter has functions.
-const MAX_TABLE: usize = 1_000_000;
+pub(super) const MAX_TABLE: usize = 100_000;
