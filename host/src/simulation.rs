@@ -65,6 +65,8 @@ pub struct Setup {
     pub seed: u64,
     /// How long a callback may run, by the real clock.
     pub deadline: Duration,
+    /// How the ABI is carried out, and who watches.
+    pub abi: abi::Options,
 }
 
 /// A filter's place.
@@ -146,7 +148,7 @@ impl Simulation {
             shared_data: SharedData::default(),
             queues: abi::Queues::default(),
             clusters: setup.clusters,
-            abi: abi::Options::default(),
+            abi: setup.abi,
             limits,
             clock: Clock::Virtual(clock.clone()),
             random: Random::seeded(setup.seed),

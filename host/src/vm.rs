@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use wasmtime::{Instance, Store, TypedFunc, UpdateDeadline, Val, WasmParams, WasmResults};
 
-use crate::abi::lint::{Rule, lint};
+use crate::abi::lint::{self, Rule, lint};
 use crate::abi::memory::GuestMemory;
 use crate::abi::observe::{self, Words};
 use crate::abi::queues::Mailbox;
@@ -228,6 +228,9 @@ impl Vm {
         });
         let instance = compiled.pre.instantiate(&mut store).map_err(trapped)?;
         store.data_mut().memory = GuestMemory::find(&mut store, &instance);
+        if store.data().process.abi.lint.is_some() {
+            store.data_mut().uncalled = lint::has_uncalled(compiled.pre.module());
+        }
         store.data_mut().stage = instance.get_global(&mut store, entry::STAGE);
         store.data_mut().restrict(Restriction::Start);
         run_starters(&mut store, &instance).map_err(trapped)?;
@@ -248,6 +251,10 @@ impl Vm {
         let vm_size = u32::try_from(self.store.data().vm.configuration.len()).unwrap_or(u32::MAX);
         let plugin_size = u32::try_from(plugin.configuration.len()).unwrap_or(u32::MAX);
         let root = self.store.data_mut().add_root(plugin);
+        if self.store.data().uncalled {
+            self.store.data_mut().set_effective(root);
+            lint(self.store.data(), Rule::NeverCalled);
+        }
         let result = self.configure(root, vm_size, plugin_size);
         if result.is_err() && !self.failed {
             self.remove(root);
@@ -299,8 +306,8 @@ impl Vm {
         }
     }
 
-    /// Whether callbacks that follow one another may share an entry. An observer sees each by itself, and by the
-    /// specification other things happen between them.
+    /// Whether callbacks that follow one another may share an entry. Observers and the lint see each by itself,
+    /// and by the specification other callbacks follow one another.
     fn joins(&self) -> bool {
         let state = self.store.data();
         self.exports.end.function.is_some() && !state.watched() && !state.strict()

@@ -84,6 +84,7 @@ fn answering(guest: Code, callouts: &[&str], reply: Reply) -> Simulation {
         start: story::start(),
         seed: 1,
         deadline: simulation::DEADLINE,
+        abi: Default::default(),
     };
     Simulation::start(setup, Rc::new(RefCell::new(Single(reply)))).unwrap()
 }

@@ -194,6 +194,7 @@ impl Story {
             start: start(),
             seed: 1,
             deadline: simulation::DEADLINE,
+            abi: Default::default(),
         };
         Ok(Self {
             simulation: Simulation::start(setup, environments.clone())?,

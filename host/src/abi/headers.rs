@@ -226,7 +226,34 @@ fn with_fields_mut(
         Map::RequestTrailers => FieldsMut::Plain(stream.request_trailers.get_or_insert_default()),
         _ => FieldsMut::Plain(stream.response_trailers.get_or_insert_default()),
     };
-    change(&mut fields, known).map_err(|_| Failure::Status(Status::BadArgument))
+    let changed = change(&mut fields, known);
+    changed.map_err(|InvalidField| Failure::Status(Status::BadArgument))
+}
+
+/// For the lint: how many values the header has that a guest asked for, and whether the first is UTF-8.
+pub(super) fn values(state: &State, map: u32, name: &[u8]) -> (usize, bool) {
+    let Ok(map) = Map::try_from(map) else {
+        return (0, true);
+    };
+    let (mut found, mut text) = (0, true);
+    with_fields(state, map, |fields| {
+        fields.for_each(|own, value| {
+            if own.eq_ignore_ascii_case(name) {
+                text &= found > 0 || std::str::from_utf8(value).is_ok();
+                found += 1;
+            }
+        });
+    });
+    (found, text)
+}
+
+/// Whether a map without the pseudo header of that name is no message.
+fn needs(map: Map, name: &[u8]) -> bool {
+    match map {
+        Map::Request => matches!(name, b":method" | b":path" | b":authority"),
+        Map::Response => name == b":status",
+        _ => false,
+    }
 }
 
 fn replace(caller: &mut Caller<'_, State>, map: u32, key: Span, value: Span) -> Outcome {
@@ -251,25 +278,46 @@ fn edit(
     let map = Map::try_from(map)?;
     let (view, state) = split(caller)?;
     let key = view.span(key)?;
+    if matches!(how, Edit::Remove) && key.first() == Some(&b':') && needs(map, key) {
+        lint(state, Rule::MissingPseudo);
+    }
     let value = match value {
         Some(value) => view.span(value)?,
         None => &[],
     };
-    with_fields_mut(state, map, |fields, known| match how {
+    let edited = with_fields_mut(state, map, |fields, known| match how {
         Edit::Replace => fields.replace(key, value, known),
         Edit::Add => fields.add(key, value, known),
         Edit::Remove => {
             fields.remove(key, known);
             Ok(())
         }
-    })
+    });
+    invalid(state, map, &edited);
+    edited
 }
 
 fn set_pairs(caller: &mut Caller<'_, State>, map: u32, pairs: Span) -> Outcome {
     let map = Map::try_from(map)?;
     let (view, state) = split(caller)?;
     let fields = pairs::read(state, view.span(pairs)?);
-    with_fields_mut(state, map, |to, known| {
+    let required: [&[u8]; 4] = [b":method", b":path", b":authority", b":status"];
+    for name in required.iter().filter(|name| needs(map, name)) {
+        if !fields.iter().any(|(own, _)| own == name) {
+            lint(state, Rule::MissingPseudo);
+        }
+    }
+    let set = with_fields_mut(state, map, |to, known| {
         to.set_all(fields.into_iter(), known)
-    })
+    });
+    invalid(state, map, &set);
+    set
+}
+
+/// Tells the lint of a field that was refused though its map is there.
+#[inline]
+fn invalid(state: &State, map: Map, outcome: &Outcome) {
+    if outcome.is_err() && map.reach().is_some_and(|needed| state.reach().has(needed)) {
+        lint(state, Rule::InvalidHeader);
+    }
 }

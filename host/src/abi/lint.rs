@@ -4,8 +4,14 @@
 //! what can only be seen on busy paths is looked at in [`after`], which runs under the lint only.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
+use wasmtime::Caller;
+
+use super::import::ImportInfo;
+use super::memory::split;
+use super::{callbacks, headers};
 use crate::vm::state::State;
 
 /// What was found, each rule once for each plugin.
@@ -118,6 +124,26 @@ rules! {
         "exports callbacks of TCP or metadata, which this host never calls"
 }
 
+/// Whether a module has callbacks that no host of HTTP filters calls, or not this one.
+pub(crate) fn has_uncalled(module: &wasmtime::Module) -> bool {
+    module.exports().any(|export| {
+        let name = export.name();
+        (name.starts_with("proxy_on_") || name.starts_with("envoy_on_"))
+            && name != "proxy_on_memory_allocate"
+            && !callbacks::CALLBACKS.iter().any(|known| known.name == name)
+    })
+}
+
+// === impl Finding ===
+
+impl fmt::Display for Finding {
+    /// `PLUGIN [RULE] the filter did so and so: …`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { plugin, rule } = self;
+        write!(f, "{plugin} [{}] the filter {}", rule.id(), rule.text())
+    }
+}
+
 // === impl Lint ===
 
 impl Lint {
@@ -135,10 +161,38 @@ impl Lint {
             rule,
         };
         let mut found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if found.insert(finding) {
+        if found.insert(finding.clone()) {
             drop(found);
-            tracing::warn!(target: "lint", plugin, "[{}] the filter {}", rule.id(), rule.text());
+            tracing::warn!(target: "lint", "{finding}");
         }
+    }
+}
+
+/// Looks at a hostcall that has ended, with its arguments: what busy paths do not look for.
+pub(super) fn after(
+    caller: &mut Caller<'_, State>,
+    import: &ImportInfo,
+    arguments: &[u64],
+    result: Option<u32>,
+) {
+    let (Some(0), "proxy_get_header_map_value", [map, at, len, ..]) =
+        (result, import.name, arguments)
+    else {
+        return;
+    };
+    let number = |word: &u64| u32::try_from(*word).unwrap_or(u32::MAX);
+    let Ok((view, state)) = split(caller) else {
+        return;
+    };
+    let Ok(name) = view.bytes(number(at), number(len)) else {
+        return;
+    };
+    let (values, text) = headers::values(state, number(map), name);
+    if values > 1 {
+        lint(state, Rule::ManyValues);
+    }
+    if !text {
+        lint(state, Rule::NotUtf8);
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use wasmtime::{AsContextMut, Caller, Store};
 
 use super::import::{Answer, ImportInfo};
+use super::lint;
 use super::memory::{Peek, peek};
 use crate::vm::entry;
 use crate::vm::state::State;
@@ -184,6 +185,12 @@ pub(super) fn attended<A: Answer>(
         None => body(caller).answer(),
     };
     let took = began.elapsed();
+    if caller.data().process.abi.lint.is_some()
+        && let Ok(answer) = &result
+    {
+        let number = A::number(answer);
+        lint::after(caller, import, arguments, number);
+    }
     tell(caller, |observer, guest| {
         let call = Hostcall {
             import,

@@ -36,6 +36,12 @@ impl Reach {
         self.0 & other.0 == other.0
     }
 
+    /// Whether any of `other` is reached.
+    #[must_use]
+    pub const fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
     /// With `other` besides.
     #[must_use]
     #[inline]

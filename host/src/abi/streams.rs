@@ -9,7 +9,7 @@ use super::import::family;
 use super::lint::{Rule, lint};
 use super::memory::{Span, split};
 use super::reply::Answer;
-use super::{Outcome, Status, pairs};
+use super::{Outcome, Reach, Status, pairs};
 use crate::vm::entry;
 use crate::vm::state::{Effect, State};
 
@@ -96,13 +96,12 @@ fn done(caller: &mut Caller<'_, State>) -> Outcome {
 
 /// 0 stands for the context that the callback began on, as in Envoy.
 fn set_effective(caller: &mut Caller<'_, State>, id: u32) -> Outcome {
-    entry::leave(caller)?;
-    let state = caller.data_mut();
     if id == 0 {
-        state.set_effective_back();
+        caller.data_mut().set_effective_back();
         return Ok(());
     }
-    match state.set_effective(id) {
+    entry::leave(caller)?;
+    match caller.data_mut().set_effective(id) {
         true => Ok(()),
         false => Err(Status::BadArgument.into()),
     }
@@ -144,6 +143,12 @@ fn local_response(
         grpc_status,
     };
     answer.lint(state);
+    let late = Reach::RESPONSE_BODY
+        .with(Reach::RESPONSE_TRAILERS)
+        .with(Reach::LOG);
+    if state.reach().meets(late) {
+        lint(state, Rule::LateReply);
+    }
     let mut stream = stream.borrow_mut();
     stream.local_reply = Some(answer.to(&stream.request));
     stream.wake();

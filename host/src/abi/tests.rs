@@ -2,6 +2,7 @@
 
 mod calls;
 mod guest;
+mod lints;
 mod observed;
 mod phases;
 mod start;

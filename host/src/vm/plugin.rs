@@ -85,7 +85,7 @@ impl Vms {
             .shared
             .borrow()
             .values()
-            .filter_map(|vm| vm.upgrade())
+            .filter_map(Weak::upgrade)
             .collect();
         for vm in vms.iter().filter(|vm| vm.serial == ready.vm) {
             // A guest that fails in it is failed for its next stream.

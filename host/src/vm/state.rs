@@ -61,6 +61,8 @@ pub struct State {
     pub restriction: Restriction,
     /// Whether hostcalls go the long way: somebody watches, not all are allowed, or which callback makes them is to be found out.
     pub attended: bool,
+    /// For the lint: the guest has callbacks that are never called.
+    pub uncalled: bool,
     /// Properties that roots have declared, and whether they are read-only.
     declared: Vec<(u32, Box<[u8]>, bool)>,
     /// Contexts that answered false to `proxy_on_done`.
@@ -147,7 +149,8 @@ impl State {
         let observer = process.abi.observers.as_ref().map(|o| o.make());
         Self {
             memory: GuestMemory::default(),
-            attended: observer.is_some(),
+            attended: observer.is_some() || process.abi.lint.is_some(),
+            uncalled: false,
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             mailbox: Mailbox::default(),
             observer,
@@ -389,10 +392,12 @@ impl State {
         self.attend();
     }
 
-    /// Whether somebody watches, or not all may be called.
+    /// Whether an observer or the lint watches, or not all may be called.
     #[must_use]
     pub fn watched(&self) -> bool {
-        self.restriction != Restriction::None || self.observer.is_some()
+        self.restriction != Restriction::None
+            || self.observer.is_some()
+            || self.process.abi.lint.is_some()
     }
 
     /// Says which callbacks share the entry that begins.
