@@ -2,6 +2,7 @@
 
 use std::cell::RefMut;
 
+use http::HeaderMap;
 use wasmtime::Caller;
 
 use super::import::family;
@@ -11,6 +12,7 @@ use super::{Failure, Outcome, Reach, Status, Version, pairs};
 use crate::stream::Stream;
 use crate::stream::head::{Fields, FieldsMut, InvalidField};
 use crate::stream::intern::Interner;
+use crate::vm::grpc::Received;
 use crate::vm::state::State;
 
 /// A header map, by the ABI's number.
@@ -113,13 +115,22 @@ fn with_fields<T>(state: &State, map: Map, look: impl FnOnce(&Fields<'_>) -> T) 
 
 /// The same for the maps of a callout's answer.
 fn with_answer<T>(state: &State, map: Map, look: impl FnOnce(&Fields<'_>) -> T) -> Option<T> {
-    let answer = state.callout.as_ref()?;
     match map {
-        Map::CalloutHeaders => Some(look(&Fields::Response(&answer.head))),
+        Map::CalloutHeaders => Some(look(&Fields::Response(&state.callout.as_ref()?.head))),
         // An answer without trailers has no map of them.
-        Map::CalloutTrailers if !answer.trailers.is_empty() => {
-            Some(look(&Fields::Plain(&answer.trailers)))
+        Map::CalloutTrailers => {
+            let trailers = &state.callout.as_ref()?.trailers;
+            (!trailers.is_empty()).then(|| look(&Fields::Plain(trailers)))
         }
+        Map::GrpcInitial => match state.grpc.received()? {
+            Received::Initial(Some(head)) => Some(look(&Fields::Response(head))),
+            Received::Initial(None) => Some(look(&Fields::Plain(&HeaderMap::new()))),
+            _ => None,
+        },
+        Map::GrpcTrailing => match state.grpc.received()? {
+            Received::Trailing(trailers) => Some(look(&Fields::Plain(trailers))),
+            _ => None,
+        },
         _ => None,
     }
 }

@@ -150,7 +150,7 @@ fn local_response(
         lint(state, Rule::LateReply);
     }
     let mut stream = stream.borrow_mut();
-    stream.local_reply = Some(answer.to(&stream.request));
+    stream.local_reply = Some(answer.reply());
     stream.wake();
     drop(stream);
     state.stopped = true;

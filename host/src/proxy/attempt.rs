@@ -20,6 +20,7 @@ use super::worker::WorkerCluster;
 use crate::config::cluster::Protocol;
 use crate::stream::head::{RequestHead, Target};
 use crate::stream::{LocalReply, ResponseHead, StreamCell};
+use crate::vm::grpc::Outbox;
 
 /// A response whose head has come and passed the upstream filters; the head is in the stream.
 pub struct Attempt {
@@ -55,6 +56,8 @@ pub enum Outgoing<'a> {
     Source(&'a Rc<RefCell<RequestSource>>),
     /// This body.
     Whole(Bytes),
+    /// These messages.
+    Messages(Rc<Outbox>),
 }
 
 impl Attempt {
@@ -77,7 +80,7 @@ impl Outgoing<'_> {
     fn source(&self) -> Option<Rc<RefCell<RequestSource>>> {
         match self {
             Self::Source(source) => Some(Rc::clone(source)),
-            Self::Whole(_) => None,
+            Self::Whole(_) | Self::Messages(_) => None,
         }
     }
 
@@ -85,6 +88,7 @@ impl Outgoing<'_> {
         match self {
             Self::Source(source) => source.borrow().is_empty(),
             Self::Whole(body) => body.is_empty(),
+            Self::Messages(_) => false,
         }
     }
 }
@@ -161,6 +165,7 @@ async fn exchange(
         Outgoing::Source(source) => UpstreamRequestBody::replay(source),
         Outgoing::Whole(bytes) if bytes.is_empty() => UpstreamRequestBody::Empty,
         Outgoing::Whole(bytes) => UpstreamRequestBody::Full(Some(bytes)),
+        Outgoing::Messages(outbox) => UpstreamRequestBody::Messages(outbox),
     };
     let protocol = &choice.leaf.shared.config.protocol;
     let request =

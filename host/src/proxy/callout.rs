@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited};
 
 use super::attempt::{self, Attempt, Outgoing};
+use super::grpc;
 use super::upstream::balancer::History;
 use super::worker::{Worker, WorkerCluster};
 use crate::abi::{Callout, CalloutResponse};
@@ -37,6 +38,7 @@ pub(super) fn effect(worker: &Rc<Worker>, vm: &Rc<VmCell>, effect: Effect) {
                 }
             });
         }
+        Effect::Grpc(effect) => grpc::callout::act(worker, vm, *effect),
         Effect::Tick { root, period } => set_tick(vm, root, period),
         Effect::Linger { root } => {
             let vm = vm.clone();

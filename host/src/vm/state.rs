@@ -10,10 +10,11 @@ use wasmtime::ResourceLimiter;
 
 use super::contexts::{Context, Contexts};
 use super::entry::Joined;
+use super::grpc::Calls;
 use crate::abi::memory::GuestMemory;
 use crate::abi::observe::Observer;
 use crate::abi::queues::Mailbox;
-use crate::abi::{Callout, CalloutResponse, Mode, Reach, Restriction, Version};
+use crate::abi::{Callout, CalloutResponse, GrpcEffect, Mode, Reach, Restriction, Version};
 use crate::config::WasmPlugin;
 use crate::config::plugin::VmConfig;
 use crate::process::Process;
@@ -45,6 +46,8 @@ pub struct State {
     pub callout_status: (u32, Cow<'static, str>),
     /// Whether the plugin's configuration can be read now.
     pub configuring: bool,
+    /// gRPC callouts.
+    pub grpc: Calls,
     /// Hostcalls so far.
     pub hostcalls: u64,
     /// Callbacks so far.
@@ -99,6 +102,8 @@ struct Effective {
 pub enum Effect {
     /// Send a request.
     Call(Box<Callout>),
+    /// Begin or go on with a gRPC callout.
+    Grpc(Box<GrpcEffect>),
     /// Call `proxy_on_tick` of that root every `period`; zero stops it.
     Tick {
         /// The root context.
@@ -165,6 +170,7 @@ impl State {
             callout: None,
             callout_status: (0, Cow::Borrowed("")),
             configuring: false,
+            grpc: Calls::default(),
             hostcalls: 0,
             callbacks: 0,
             declared: Vec::new(),
@@ -201,6 +207,8 @@ impl State {
     /// Forgets a context.
     pub fn remove(&mut self, id: u32) {
         self.contexts.remove(id);
+        // The calls of a root end with it.
+        self.grpc.forget_root(id);
         if self.effective.root == id {
             self.effective = Effective::default();
         }
