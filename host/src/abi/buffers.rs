@@ -5,7 +5,7 @@ use wasmtime::Caller;
 
 use super::import::family;
 use super::lint::{Rule, lint};
-use super::memory::{Span, give, split};
+use super::memory::{Span, give, give_bytes, split};
 use super::{Failure, Outcome, Reach, Status};
 use crate::vm::grpc::Received;
 use crate::vm::state::State;
@@ -48,6 +48,7 @@ family! {
         proxy_get_buffer_bytes(buffer: Buffer, start: Number, max_size: Number, bytes: OutBytes) => get_bytes,
         proxy_set_buffer_bytes(buffer: Buffer, start: Number, size: Number, bytes: Bytes) => set_bytes,
         proxy_get_buffer_status(buffer: Buffer, size: OutU32, flags: OutU32) => status,
+        proxy_get_configuration(configuration: OutBytes) => configuration,
     }
 }
 
@@ -112,6 +113,16 @@ fn get_bytes(
         });
         Ok(())
     })
+}
+
+/// Before 0.2.0: the plugin's configuration where that can be read, else the VM's.
+fn configuration(caller: &mut Caller<'_, State>, out: Span) -> Outcome {
+    let state = caller.data();
+    let configuration = match state.effective_plugin().filter(|_| state.configuring) {
+        Some(plugin) => plugin.configuration.clone(),
+        None => state.vm.configuration.clone(),
+    };
+    give_bytes(caller, &configuration, out)
 }
 
 fn set_bytes(

@@ -55,7 +55,9 @@ impl Answer<'_> {
             details,
             of_filter: true,
             // other numbers, such as the usual -1, mean that the HTTP status says enough
-            grpc_status: Some(self.grpc_status).filter(|code| *code <= MOST_GRPC),
+            grpc_status: u8::try_from(self.grpc_status)
+                .ok()
+                .filter(|code| u32::from(*code) <= MOST_GRPC),
         }
     }
 }

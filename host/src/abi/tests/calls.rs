@@ -190,11 +190,8 @@ fn a_root_may_end_later() {
     assert!(guest.vm.has(guest.root));
     guest.vm.tick(guest.root).unwrap();
     assert_eq!(guest.lines(), ["1", "0"]);
-    assert_eq!(
-        guest.vm.effects().map_or(0, |effects| effects.len()),
-        1,
-        "it is to be deleted"
-    );
+    let effects = guest.vm.effects().map(|effects| effects.len());
+    assert_eq!(effects, Some(1), "it is to be deleted");
     guest.vm.delete(guest.root);
     assert!(!guest.vm.has(guest.root));
     assert_eq!(guest.lines(), ["1", "0", "9"]);
