@@ -11,11 +11,11 @@ pub mod grpc;
 pub mod plugin;
 pub mod state;
 
-use std::borrow::Cow;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use wasmtime::{Instance, Store, TypedFunc, UpdateDeadline, Val, WasmParams, WasmResults};
 
 use crate::abi::lint::{self, Rule, lint};
@@ -588,7 +588,9 @@ impl Vm {
         });
         let state = self.store.data_mut();
         if response.is_none() {
-            state.callout_status = (BROKEN_CONNECTION, Cow::Borrowed("reset"));
+            state
+                .grpc
+                .end(BROKEN_CONNECTION, Bytes::from_static(b"reset"));
         }
         state.callout = response;
         let result = self.call(
@@ -599,7 +601,7 @@ impl Vm {
         );
         let state = self.store.data_mut();
         state.callout = None;
-        state.callout_status.1 = Cow::Borrowed("");
+        state.grpc.forget_message();
         result
     }
 

@@ -7,7 +7,7 @@ use http::{HeaderMap, Method};
 use wasmtime::Caller;
 
 use super::import::family;
-use super::memory::{Span, give_bytes, split};
+use super::memory::{Span, split};
 use super::{Outcome, Status, pairs};
 use crate::stream::head::{FieldsMut, RequestHead, ResponseHead, Target};
 use crate::stream::intern::Interner;
@@ -46,16 +46,7 @@ family! {
         proxy_http_call(
             upstream: Bytes, headers: Pairs, body: Bytes, trailers: Pairs, timeout: Milliseconds, call: OutU32,
         ) => http_call,
-        proxy_get_status(code: OutU32, message: OutBytes) => get_status,
     }
-}
-
-/// How the callout ended whose callback runs, where it failed.
-fn get_status(caller: &mut Caller<'_, State>, code: u32, message: Span) -> Outcome {
-    let (mut view, state) = split(caller)?;
-    let (number, text) = state.callout_status.clone();
-    view.write_u32(code, number)?;
-    give_bytes(caller, text.as_bytes(), message)
 }
 
 /// Sent when the callback has returned. An unknown cluster or a missing pseudo header is `BadArgument`, as in Envoy.

@@ -42,11 +42,9 @@ pub struct State {
     pub(super) stage: Option<wasmtime::Global>,
     /// The answer whose callback runs now.
     pub callout: Option<CalloutResponse>,
-    /// What `proxy_get_status` tells: the last failure's number, and its message while its callback runs.
-    pub callout_status: (u32, Cow<'static, str>),
     /// Whether the plugin's configuration can be read now.
     pub configuring: bool,
-    /// gRPC callouts.
+    /// gRPC callouts, and how the last callout of any kind ended.
     pub grpc: Calls,
     /// Hostcalls so far.
     pub hostcalls: u64,
@@ -168,7 +166,6 @@ impl State {
             joined: Joined::No,
             stage: None,
             callout: None,
-            callout_status: (0, Cow::Borrowed("")),
             configuring: false,
             grpc: Calls::default(),
             hostcalls: 0,
