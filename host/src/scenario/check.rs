@@ -28,6 +28,7 @@ pub(super) struct Found {
 pub(super) struct Moment {
     pub(super) logs: usize,
     pub(super) callouts: usize,
+    pub(super) grpc: usize,
     pub(super) elapsed: Duration,
 }
 
@@ -38,6 +39,7 @@ impl Moment {
     pub(super) const START: Self = Self {
         logs: 0,
         callouts: 0,
+        grpc: 0,
         elapsed: Duration::ZERO,
     };
 }

@@ -313,6 +313,7 @@ impl Runner<'_> {
         Moment {
             logs: self.simulation.log_len(),
             callouts: self.simulation.callouts().len(),
+            grpc: self.simulation.grpc_calls().len(),
             elapsed: self.simulation.elapsed(),
         }
     }
