@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::abi;
 use crate::config::Problem;
 use crate::simulation::Modules;
 use crate::vm::VmError;
@@ -49,6 +50,8 @@ pub struct Options {
     pub tell: bool,
     /// Where compiled modules are kept from one run to the next.
     pub module_cache: Option<PathBuf>,
+    /// How the ABI is carried out, and who watches.
+    pub abi: abi::Options,
 }
 
 /// What has become of a scenario.
@@ -186,7 +189,7 @@ impl Suite {
             while let at = next.fetch_add(1, Ordering::Relaxed)
                 && let Some(scenario) = self.scenarios.get(at)
             {
-                let outcome = run::run(scenario, &modules, options.tell);
+                let outcome = run::run(scenario, &modules, options);
                 done(&outcome);
                 let mut outcomes = outcomes.lock().unwrap_or_else(PoisonError::into_inner);
                 outcomes.push((at, outcome));

@@ -18,6 +18,7 @@ use crate::vm::cache::ModuleCache;
   switchover test tests/scenarios
   switchover test auth.yaml --filter 'wrong key' --verbose
   switchover test . --junit report.xml
+  switchover test . --lint
   switchover test . --json | jq '.scenarios[] | select(.passed | not)'
   switchover schema --scenarios > scenarios.schema.json     for editors
 
@@ -42,6 +43,8 @@ pub(super) struct TestArgs {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    abi: super::abi::AbiArgs,
     /// Show every scenario, and all that happened in it.
     #[arg(long, short)]
     verbose: bool,
@@ -81,6 +84,7 @@ pub(super) fn run(args: &TestArgs) -> Result<ExitCode> {
         jobs: jobs(args.jobs),
         tell: args.verbose,
         module_cache: ModuleCache::default_folder(&|name| std::env::var(name).ok()),
+        abi: args.abi.options(),
     };
     let began = Instant::now();
     let outcomes = suite.run(&options, |_| progress.inc(1))?;
@@ -101,6 +105,7 @@ pub(super) fn run(args: &TestArgs) -> Result<ExitCode> {
         }
         writeln!(out, "{}", report::summary(&outcomes, took))?;
     }
+    super::abi::report(&options.abi)?;
     Ok(match outcomes.iter().all(|outcome| outcome.passed()) {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
