@@ -54,6 +54,9 @@ def goals(results):
     nanoseconds = lambda consumers: inside.get(consumers, {}).get("ns_per_request_median")
     growth = [entry["guest_memory_growth_bytes"] for entry in inside.values()]
     few, many = nanoseconds("10"), nanoseconds("10000")
+    alone = (results.get("guests") or {}).get("alone", {})
+    guest = lambda name, field: alone.get(name, {}).get(field)
+    leaked = [entry["guest_memory_growth_bytes"] for entry in alone.values()]
     size = results["machine"]["filter_bytes"]
     return [
         ("Switchover adds to Envoy no more than the Lua adds",
@@ -69,6 +72,13 @@ def goals(results):
         ("In-process, 100 consumers", nanoseconds("100"), 1000.0, "ns"),
         ("In-process, 10,000 consumers against 10", many / few if few and many else None, 1.1, "×"),
         ("Guest memory growth over 1,000,000 requests", max(growth) if growth else None, 0, "bytes"),
+        ("Host with a third-party header filter, against Envoy with the same",
+         paired(results, "host/rename/proxied", "envoy/rename/proxied", ratio), 0.5, "×"),
+        ("In-process, empty SDK filter", guest("empty", "ns_per_request_median"), 300.0, "ns"),
+        ("In-process, SDK filter that renames one header and sets one",
+         guest("rename", "ns_per_request_median"), 720.0, "ns"),
+        ("Guest memory growth of these over 10,000,000 requests each", max(leaked) if leaked else None, 0, "bytes"),
+        ("Costliest further plugin of a chain, against the first", steepest(results), 1.25, "×"),
         ("Size of the filter", size / 1000 if size else None, 200.0, "KB"),
     ]
 
@@ -79,6 +89,13 @@ def grown(results, engine, variant):
     added = [paired(results, f"{engine}/{name}/proxied", f"{engine}/none/proxied", lambda a, b: a - b)
              for name in (operated, variant)]
     return added[0] / added[1] if None not in added and added[1] > 0 else None
+
+
+def steepest(results):
+    """How many times the first plugin's cost any further one of the chain adds."""
+    chain = [entry["ns_per_request_median"] for entry in (results.get("guests") or {}).get("chain", [])]
+    added = [after - before for before, after in zip(chain, chain[1:])]
+    return max(added) / chain[0] if added else None
 
 
 def verdict(value, limit):
@@ -129,6 +146,23 @@ def in_process_table(results):
     return "\n".join(lines)
 
 
+def guests_table(results):
+    """What `switchover bench` said of third-party filters, alone and as a chain."""
+    guests = results.get("guests")
+    if not guests:
+        return "Not measured."
+    lines = ["| filter | ns a request, median | p10 | p90 | hostcalls | callbacks | guest memory growth, bytes | requests |",
+             "|---|--:|--:|--:|--:|--:|--:|--:|"]
+    for name, entry in guests["alone"].items():
+        lines.append(f"| {name} | {entry['ns_per_request_median']:,.0f} | {entry['ns_per_request_p10']:,.0f} | "
+                     f"{entry['ns_per_request_p90']:,.0f} | {entry['hostcalls_per_request']:g} | "
+                     f"{entry['callbacks_per_request']:g} | {entry['guest_memory_growth_bytes']:,} | "
+                     f"{entry['requests']:,} |")
+    chain = ", ".join(f"{entry['ns_per_request_median']:,.0f}" for entry in guests["chain"])
+    lines += ["", f"A chain of the empty one, from 1 to {len(guests['chain'])} plugins: {chain} ns."]
+    return "\n".join(lines)
+
+
 def machine_text(results):
     """Where and how it was measured."""
     machine = results["machine"]
@@ -157,6 +191,7 @@ def tables(results, source):
         "## Proxied to nginx", rows_table(results, "proxied"),
         "## Direct response", rows_table(results, "direct"),
         "## In-process (`switchover bench`)", in_process_table(results),
+        "## In-process, third-party filters", guests_table(results),
     ]) + "\n"
 
 

@@ -182,6 +182,7 @@ def measure(options):
         folder = pathlib.Path(folder)
         results["samples"] = run_rounds(rows, options, programs, modules, folder)
         results["in_process"] = inprocess.run(programs["host"], modules["switchover"], folder) if in_process else {}
+        results["guests"] = inprocess.guests(programs["host"], modules) if in_process else {}
     complete = not options.only and options.rounds >= 5
     out = options.out or (HERE / "results" if complete else ROOT / "target/bench")
     out.mkdir(parents=True, exist_ok=True)
