@@ -177,20 +177,9 @@ impl Run<'_> {
             headers: self.workload.request.clone(),
         };
         let name: Arc<str> = NAME.with(Clone::clone);
-        let info = StreamInfo {
-            start: SystemTime::UNIX_EPOCH,
-            source: nobody,
-            destination: nobody,
-            connection_id: 1,
-            route_name: name.clone(),
-            virtual_host: name,
-            cluster: None,
-            upstream: None,
-            attempts: 1,
-            details: "",
-            request_bytes: 0,
-            response_bytes: 0,
-        };
+        let mut info = StreamInfo::new(SystemTime::UNIX_EPOCH, nobody, nobody, name);
+        info.connection_id = 1;
+        info.attempts = 1;
         Stream::new(head, info)
     }
 

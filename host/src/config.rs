@@ -12,6 +12,7 @@ mod facts;
 pub mod listener;
 mod node;
 pub mod plugin;
+pub mod protocol;
 mod read;
 mod reader;
 mod rollout;

@@ -17,6 +17,7 @@ pub mod response;
 pub mod retry;
 pub mod router;
 mod target;
+pub mod tunnel;
 pub mod upstream;
 pub mod worker;
 

@@ -15,13 +15,33 @@ use std::task::Waker;
 use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 
 use crate::config::cluster::Endpoint;
 pub use head::{RequestHead, ResponseHead};
 
 /// A stream shared by the data path and the guest contexts.
 pub type StreamCell = Rc<RefCell<Stream>>;
+
+/// A direction of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// To the upstream.
+    Request,
+    /// To the client.
+    Response,
+}
+
+/// What a request asks for that is no exchange of messages but of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tunnel {
+    /// An upgrade such as a WebSocket.
+    Upgrade,
+    /// `CONNECT`, which the upstream answers.
+    Connect,
+    /// `CONNECT` that ends at the gateway: the upstream gets what it carries.
+    Terminated,
+}
 
 /// The state of one exchange.
 #[derive(Debug)]
@@ -38,6 +58,14 @@ pub struct Stream {
     pub request_trailers: Option<HeaderMap>,
     /// Response trailers, once they have come.
     pub response_trailers: Option<HeaderMap>,
+    /// The direction of the body whose last callback runs: trailers may be added to it.
+    pub open_trailers: Option<Direction>,
+    /// All of the request has come.
+    pub request_complete: bool,
+    /// All of the request is on its way to the upstream.
+    pub request_sent: bool,
+    /// The request asks for a tunnel, and may have one.
+    pub tunnel: Option<Tunnel>,
     /// What properties tell.
     pub info: StreamInfo,
     /// What filters left with `set_property`: few entries, so a list. Seen by both chains.
@@ -77,6 +105,8 @@ pub struct StreamInfo {
     pub attempts: u32,
     /// Why the response is what it is, in Envoy's words; empty while unknown.
     pub details: &'static str,
+    /// The protocol between the client and the gateway.
+    pub protocol: Version,
     /// Body bytes received from the client.
     pub request_bytes: u64,
     /// Body bytes sent to the client.
@@ -122,6 +152,10 @@ impl Stream {
             response_body: BytesMut::new(),
             request_trailers: None,
             response_trailers: None,
+            open_trailers: None,
+            request_complete: false,
+            request_sent: false,
+            tunnel: None,
             info,
             filter_state: Vec::new(),
             local_reply: None,
@@ -130,6 +164,23 @@ impl Stream {
             closed: false,
             waker: None,
         }
+    }
+
+    /// Lets a filter add trailers to the body of that direction, or ends that.
+    pub fn open_trailers(&mut self, direction: Direction, open: bool) {
+        self.open_trailers = open.then_some(direction);
+    }
+
+    /// The trailers of that direction for edits; in the last body callback there are always some, as in Envoy.
+    pub fn trailers_mut(&mut self, direction: Direction) -> Option<&mut HeaderMap> {
+        let trailers = match direction {
+            Direction::Request => &mut self.request_trailers,
+            Direction::Response => &mut self.response_trailers,
+        };
+        if self.open_trailers == Some(direction) {
+            return Some(trailers.get_or_insert_default());
+        }
+        trailers.as_mut()
     }
 
     /// The value a filter left under `key`.
@@ -154,6 +205,45 @@ impl Stream {
     pub fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
+        }
+    }
+}
+
+// === impl StreamInfo ===
+
+impl StreamInfo {
+    /// Of an exchange of which nothing more is known; `unnamed` stands for the names to come.
+    #[must_use]
+    pub fn new(
+        start: SystemTime,
+        source: SocketAddr,
+        destination: SocketAddr,
+        unnamed: Arc<str>,
+    ) -> Self {
+        Self {
+            start,
+            source,
+            destination,
+            connection_id: 0,
+            route_name: unnamed.clone(),
+            virtual_host: unnamed,
+            cluster: None,
+            upstream: None,
+            attempts: 0,
+            details: "",
+            protocol: Version::HTTP_11,
+            request_bytes: 0,
+            response_bytes: 0,
+        }
+    }
+
+    /// The protocol as Envoy writes it.
+    #[must_use]
+    pub fn protocol_name(&self) -> &'static str {
+        match self.protocol {
+            Version::HTTP_2 => "HTTP/2",
+            Version::HTTP_10 => "HTTP/1.0",
+            _ => "HTTP/1.1",
         }
     }
 }

@@ -6,9 +6,9 @@ use wasmtime::{Caller, Linker};
 
 use super::memory::{give, give_bytes, split};
 use super::{Failure, Outcome, Status, answer, count, pairs};
-use crate::stream::Stream;
 use crate::stream::head::{Fields, FieldsMut, InvalidField};
 use crate::stream::intern::Interner;
+use crate::stream::{Direction, Stream};
 use crate::vm::state::State;
 
 /// The ABI's numbers of header maps that the host has.
@@ -222,14 +222,12 @@ fn with_fields_mut(
         Map::Response => FieldsMut::Response(stream.response.as_mut().ok_or(Status::BadArgument)?),
         Map::RequestTrailers => FieldsMut::Plain(
             stream
-                .request_trailers
-                .as_mut()
+                .trailers_mut(Direction::Request)
                 .ok_or(Status::BadArgument)?,
         ),
         Map::ResponseTrailers => FieldsMut::Plain(
             stream
-                .response_trailers
-                .as_mut()
+                .trailers_mut(Direction::Response)
                 .ok_or(Status::BadArgument)?,
         ),
         Map::CalloutHeaders | Map::CalloutTrailers => return Err(Status::BadArgument.into()),

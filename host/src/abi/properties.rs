@@ -138,7 +138,7 @@ fn request(stream: &Stream, clock: &Clock, name: &[u8]) -> Option<Bytes> {
         b"referer" => header(b"referer"),
         b"useragent" => header(b"user-agent"),
         b"id" => header(b"x-request-id"),
-        b"protocol" => Some(Bytes::from_static(b"HTTP/1.1")),
+        b"protocol" => Some(Bytes::from_static(stream.info.protocol_name().as_bytes())),
         b"time" => Some(nanoseconds(began(stream)?)),
         b"duration" => {
             let now = Duration::from_nanos(clock.wall());

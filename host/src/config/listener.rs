@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::plugin::WasmPlugin;
+use super::protocol::{Http1, Http2};
 use super::route::{HeaderEdit, RouteConfiguration};
 
+mod manager;
 mod read;
 
 pub(super) use read::{http_filters, listener as read};
@@ -30,6 +32,12 @@ pub struct Listener {
 pub struct HttpConnectionManager {
     /// `stat_prefix`, required.
     pub stat_prefix: String,
+    /// `codec_type`; Envoy's default is AUTO.
+    pub codec: Codec,
+    /// `http_protocol_options`.
+    pub http1: Http1,
+    /// `http2_protocol_options`.
+    pub http2: Http2,
     /// `generate_request_id`; Envoy's default is true.
     pub generate_request_id: bool,
     /// `use_remote_address`; Envoy's default is false.
@@ -40,16 +48,59 @@ pub struct HttpConnectionManager {
     pub stream_idle_timeout: Duration,
     /// `request_timeout`; off (0) by default.
     pub request_timeout: Duration,
-    /// `common_http_protocol_options.idle_timeout` of a connection; Envoy's default is 1 hour, 0 is off.
-    pub idle_timeout: Duration,
+    /// `request_headers_timeout`; off (0) by default.
+    pub request_headers_timeout: Duration,
+    /// `common_http_protocol_options`.
+    pub common: CommonOptions,
     /// `drain_timeout`; Envoy's default is 5 s.
     pub drain_timeout: Duration,
     /// `server_name` for the `server` header; "envoy" by default.
     pub server_name: String,
+    /// `upgrade_configs`: (`upgrade_type` in lower case, `enabled`).
+    pub upgrades: Vec<(String, bool)>,
     /// `http_filters` in order; the last is the router.
     pub http_filters: Vec<HttpFilter>,
     /// `route_config`.
     pub routes: RouteConfiguration,
+}
+
+/// `envoy.config.core.v3.HttpProtocolOptions` of a listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommonOptions {
+    /// `idle_timeout` of a connection; Envoy's default is 1 hour, 0 is off.
+    pub idle_timeout: Duration,
+    /// `max_connection_duration`; off (0) by default.
+    pub max_connection_duration: Duration,
+    /// `max_stream_duration`; off (0) by default.
+    pub max_stream_duration: Duration,
+    /// `max_headers_count`; Envoy's default is 100. Above: 431.
+    pub max_headers_count: u32,
+    /// `max_requests_per_connection`; 0, the default, is no limit.
+    pub max_requests_per_connection: u32,
+    /// `headers_with_underscores_action`.
+    pub underscores: Underscores,
+}
+
+/// `HeadersWithUnderscoresAction`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Underscores {
+    /// Headers whose names have underscores pass; Envoy's default.
+    Allow,
+    /// Their requests are refused.
+    Reject,
+    /// They are removed.
+    Drop,
+}
+
+/// `HttpConnectionManager.CodecType`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Codec {
+    /// What the client's first bytes say, or ALPN.
+    Auto,
+    /// HTTP/1.1 only.
+    Http1,
+    /// HTTP/2 only.
+    Http2,
 }
 
 /// One HTTP filter of a listener or of a cluster (upstream filter).
@@ -95,6 +146,16 @@ impl Listener {
             Ok(0) | Err(_) => usize::MAX,
             Ok(limit) => limit,
         }
+    }
+}
+
+impl HttpConnectionManager {
+    /// How long a request's head may be, in bytes.
+    #[must_use]
+    pub fn max_head(&self) -> usize {
+        usize::try_from(self.max_request_headers_kb)
+            .unwrap_or(usize::MAX)
+            .saturating_mul(1024)
     }
 }
 

@@ -10,6 +10,7 @@ use http::StatusCode;
 use super::router;
 use crate::config::listener::HeaderMutation;
 use crate::config::plugin::FailurePolicy;
+pub use crate::stream::Direction;
 use crate::stream::head::Fields;
 use crate::stream::{LocalReply, StreamCell};
 use crate::vm::plugin::{Plugin, Root};
@@ -65,15 +66,6 @@ pub enum Step {
     Reply(LocalReply),
     /// Break the exchange off.
     Reset,
-}
-
-/// A direction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
-    /// To the upstream.
-    Request,
-    /// To the client.
-    Response,
 }
 
 // === impl Chain ===
@@ -236,6 +228,9 @@ impl Active {
         }
         let size = data.len();
         self.swap_body(direction, data);
+        self.cell
+            .borrow_mut()
+            .open_trailers(direction, end_of_stream);
         let step = self.guest(guest, |guest| {
             guest.root.vm.run(|vm| match direction {
                 Direction::Request => vm.request_body(guest.id.get(), size, end_of_stream),
@@ -243,7 +238,18 @@ impl Active {
             })
         });
         self.swap_body(direction, data);
+        self.cell.borrow_mut().open_trailers(direction, false);
         step
+    }
+
+    /// Whether the stream has trailers of that direction.
+    #[must_use]
+    pub fn has_trailers(&self, direction: Direction) -> bool {
+        let stream = self.cell.borrow();
+        match direction {
+            Direction::Request => stream.request_trailers.is_some(),
+            Direction::Response => stream.response_trailers.is_some(),
+        }
     }
 
     fn swap_body(&self, direction: Direction, data: &mut BytesMut) {

@@ -194,7 +194,7 @@ pub async fn run(
     let _ = ready.send(Ok(()));
     let idle = listeners
         .iter()
-        .map(|l| l.config.http.idle_timeout)
+        .map(|l| l.config.http.common.idle_timeout)
         .filter(|t| !t.is_zero())
         .min()
         .unwrap_or_default();

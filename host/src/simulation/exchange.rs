@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use super::Worker;
 use crate::config::cluster::Endpoint;
 use crate::proxy::filters::{Active, Direction, Step};
-use crate::proxy::pump::{Pump, Stop};
+use crate::proxy::pump::{Ending, Pump, Stop};
 use crate::stream::head::Target;
 use crate::stream::{
     LocalReply, RequestHead, ResponseHead, Stream, StreamCell, StreamInfo, UpstreamHost,
@@ -254,7 +254,7 @@ impl Exchange {
         {
             let until = pump.behind(at);
             let body = std::mem::take(&mut self.body.0);
-            let pushed = pump.push(self.body.1, until, body, true);
+            let pushed = pump.push(self.body.1, until, body, Ending::End);
             self.body.1 = until;
             match pushed {
                 Ok(Some(output)) => {
@@ -295,7 +295,7 @@ impl Exchange {
             pump.poll_resumed(Waker::noop())
         } else {
             let body = std::mem::take(&mut self.body.0);
-            pump.push(self.body.1, pump.stages(), body, true)
+            pump.push(self.body.1, pump.stages(), body, Ending::End)
         };
         match result {
             Ok(Some(output)) => self.body = (output.data, pump.stages()),
@@ -307,7 +307,7 @@ impl Exchange {
     fn stopped(&mut self, stop: Stop) {
         match stop {
             Stop::Reply(reply) => self.replied(reply),
-            Stop::Reset => self.progress = Progress::Reset,
+            Stop::Reset | Stop::Body(_) => self.progress = Progress::Reset,
         }
     }
 
@@ -360,19 +360,7 @@ fn first_stop(mut steps: impl Iterator<Item = Step>) -> Step {
 }
 
 fn info(client: SocketAddr, start: SystemTime) -> StreamInfo {
-    let no_name: Arc<str> = Arc::from("");
-    StreamInfo {
-        start,
-        source: client,
-        destination: LISTENER,
-        connection_id: 1,
-        route_name: no_name.clone(),
-        virtual_host: no_name,
-        cluster: None,
-        upstream: None,
-        attempts: 0,
-        details: "",
-        request_bytes: 0,
-        response_bytes: 0,
-    }
+    let mut info = StreamInfo::new(start, client, LISTENER, Arc::from(""));
+    info.connection_id = 1;
+    info
 }

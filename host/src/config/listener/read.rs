@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::manager::connection_manager;
 use super::{
     Discovery, HeaderMutation, HttpConnectionManager, HttpFilter, HttpFilterKind, Listener,
 };
@@ -13,20 +14,11 @@ use crate::config::reader::{Field, Object};
 use crate::config::route::{self, HeaderEdit};
 
 const HCM_URL: &str = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
-const ROUTER_URL: &str = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router";
 const HEADER_MUTATION_URL: &str =
     "type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation";
 
 /// Envoy's default of `per_connection_buffer_limit_bytes`.
 const BUFFER_LIMIT: u32 = 1 << 20;
-/// Envoy's default of `max_request_headers_kb`, and its bound.
-const MAX_REQUEST_HEADERS_KB: (u32, u32) = (60, 8192);
-/// Envoy's default of `stream_idle_timeout`.
-const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
-/// Envoy's default idle timeout of a downstream connection.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
-/// Envoy's default of `drain_timeout`.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Envoy's default of `initial_fetch_timeout`.
 const INITIAL_FETCH_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -37,7 +29,10 @@ pub(in crate::config) fn listener(field: &Field<'_>, index: usize) -> Option<Lis
             &["access_log"],
             "use the option --access-log of `switchover serve`",
         );
-        o.refuse(&["listener_filters"], "connections are plain HTTP/1");
+        o.refuse(
+            &["listener_filters"],
+            "connections are HTTP of either version",
+        );
         o.only_bool("enable_reuse_port", true);
         let name = o.text("name");
         let address = o
@@ -87,65 +82,6 @@ fn filter_chain(o: &Object<'_>, index: usize) -> Option<HttpConnectionManager> {
         "a filter chain has one network filter here, the HTTP connection manager",
     )?;
     common::extension(&filter, HCM_URL, |o| connection_manager(o, index))?
-}
-
-fn connection_manager(o: &Object<'_>, index: usize) -> Option<HttpConnectionManager> {
-    refuse_hcm(o);
-    let (max_kb, bound) = MAX_REQUEST_HEADERS_KB;
-    let filters = o.required("http_filters");
-    let filters = filters.map(|f| http_filters(&f, &Chain::Listener(index), ROUTER_URL));
-    let stat_prefix = o.required_name("stat_prefix");
-    let routes = o
-        .required_one_of(&["route_config"])
-        .and_then(|(_, f)| route::read(&f));
-    let common = o.get("common_http_protocol_options");
-    Some(HttpConnectionManager {
-        stat_prefix,
-        generate_request_id: o.bool("generate_request_id", true),
-        use_remote_address: o.bool("use_remote_address", false),
-        max_request_headers_kb: o
-            .get("max_request_headers_kb")
-            .and_then(|f| f.uint(1, bound))
-            .unwrap_or(max_kb),
-        stream_idle_timeout: o.duration("stream_idle_timeout", STREAM_IDLE_TIMEOUT),
-        request_timeout: o.duration("request_timeout", Duration::ZERO),
-        idle_timeout: common
-            .and_then(|f| f.object(|o| o.duration("idle_timeout", IDLE_TIMEOUT)))
-            .unwrap_or(IDLE_TIMEOUT),
-        drain_timeout: o.duration("drain_timeout", DRAIN_TIMEOUT),
-        server_name: server_name(o),
-        http_filters: filters?,
-        routes: routes?,
-    })
-}
-
-fn refuse_hcm(o: &Object<'_>) {
-    o.refuse(
-        &["access_log", "access_log_options"],
-        "use the option --access-log of `switchover serve`",
-    );
-    o.refuse(
-        &["rds", "scoped_routes"],
-        "there is no xDS for routes; use route_config",
-    );
-    o.refuse(
-        &["http2_protocol_options"],
-        "HTTP/2 comes in a later version",
-    );
-    if let Some(codec) = o.get("codec_type") {
-        codec.choice(&[("AUTO", ()), ("HTTP1", ())]);
-    }
-}
-
-fn server_name(o: &Object<'_>) -> String {
-    let Some(field) = o.get("server_name") else {
-        return "envoy".to_owned();
-    };
-    let name = field.text().filter(|n| !n.is_empty()).unwrap_or("envoy");
-    if http::HeaderValue::from_str(name).is_err() {
-        field.expected("text that may stand in a header");
-    }
-    name.to_owned()
 }
 
 /// Reads `http_filters`, whose last must be the terminal filter of the given type, and no other.

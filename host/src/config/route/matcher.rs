@@ -8,13 +8,18 @@ use crate::config::reader::{Field, Object};
 /// Reads a `RouteMatch`.
 pub(super) fn route_match(field: &Field<'_>) -> Option<RouteMatch> {
     field.object(|o| {
-        o.refuse(&["connect_matcher"], "CONNECT is not proxied");
         o.refuse(
             &["runtime_fraction"],
             "there is no runtime; use weighted_clusters",
         );
         o.only_bool("case_sensitive", true);
-        let path = o.required_one_of(&["prefix", "path", "path_separated_prefix", "safe_regex"]);
+        let path = o.required_one_of(&[
+            "prefix",
+            "path",
+            "path_separated_prefix",
+            "safe_regex",
+            "connect_matcher",
+        ]);
         let headers = o.list("headers").iter().filter_map(header_match).collect();
         let query = o
             .list("query_parameters")
@@ -32,6 +37,9 @@ pub(super) fn route_match(field: &Field<'_>) -> Option<RouteMatch> {
 fn path_match((name, field): (&'static str, Field<'_>)) -> Option<PathMatch> {
     if name == "safe_regex" {
         return regex(&field).map(PathMatch::Regex);
+    }
+    if name == "connect_matcher" {
+        return field.object(|_| PathMatch::Connect);
     }
     let text = field.text()?.to_owned();
     Some(match name {

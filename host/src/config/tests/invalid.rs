@@ -103,8 +103,8 @@ fn what_only_envoy_supports() {
         &["8: HCM.access_log: is not supported: use the option --access-log of `switchover serve`"],
     );
     hcm(
-        "codec_type: HTTP2,",
-        &["8: HCM.codec_type: \"HTTP2\" is not supported here; supported: AUTO, HTTP1"],
+        "codec_type: HTTP3,",
+        &["8: HCM.codec_type: \"HTTP3\" is not supported here; supported: AUTO, HTTP1, HTTP2"],
     );
     route(
         "match: {prefix: /, case_sensitive: false, runtime_fraction: {}}, route: {cluster: blue, hash_policy: []}, typed_per_filter_config: {}",

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::uri::{PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 
 use crate::config::listener::HttpConnectionManager;
 use crate::config::route::Redirect;
@@ -15,15 +15,24 @@ static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto"
 static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static HTTP: HeaderValue = HeaderValue::from_static("http");
+static HTTPS: HeaderValue = HeaderValue::from_static("https");
 
 /// From hyper's head to the stream's.
 pub(super) fn from_parts(parts: http::request::Parts) -> RequestHead {
     let mut headers = parts.headers;
-    // An absolute target's authority is the host. Source: RFC 9112, section 3.2.2.
+    // An absolute target's authority is the host, and so is HTTP/2's `:authority`.
+    // Source: RFC 9112, section 3.2.2; RFC 9113, section 8.3.1.
     if let Some(authority) = parts.uri.authority()
         && let Ok(host) = HeaderValue::from_str(authority.as_str())
     {
         headers.insert(header::HOST, host);
+    }
+    let mut scheme = HTTP.clone();
+    if parts.version >= Version::HTTP_2 {
+        join_cookies(&mut headers);
+        if parts.uri.scheme() == Some(&Scheme::HTTPS) {
+            scheme = HTTPS.clone();
+        }
     }
     let path = parts
         .uri
@@ -33,8 +42,24 @@ pub(super) fn from_parts(parts: http::request::Parts) -> RequestHead {
     RequestHead {
         method: parts.method,
         path: Target::Valid(path),
-        scheme: HTTP.clone(),
+        scheme,
         headers,
+    }
+}
+
+/// HTTP/2 may cut cookies apart; behind this they are one header again. Source: RFC 9113, section 8.2.3.
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut cookies = headers.get_all(header::COOKIE).iter();
+    if cookies.next().is_none() || cookies.next().is_none() {
+        return;
+    }
+    let all: Vec<&[u8]> = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, joined);
     }
 }
 
@@ -64,8 +89,12 @@ pub(super) fn standard_headers(
     headers: &mut HeaderMap,
     config: &HttpConnectionManager,
     client: SocketAddr,
+    tunnel: bool,
 ) {
-    attempt::remove_hop_by_hop(headers);
+    // What asks for a tunnel goes on.
+    if !tunnel {
+        attempt::remove_hop_by_hop(headers);
+    }
     headers.remove(header::EXPECT);
     if config.use_remote_address {
         if let Some(value) = forwarded_for(headers.get(&FORWARDED_FOR), client) {

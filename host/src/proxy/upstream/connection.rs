@@ -62,12 +62,7 @@ impl Connection {
     /// # Errors
     /// [`AttemptError::Connect`] or [`AttemptError::ConnectTimeout`].
     pub async fn open(address: SocketAddr, timeout: Duration) -> Result<Self, AttemptError> {
-        let stream = tokio::time::timeout(timeout, TcpStream::connect(address))
-            .await
-            .map_err(|_| AttemptError::ConnectTimeout)?
-            .map_err(|_| AttemptError::Connect)?;
-        // Requests go out at once; a socket that cannot be set so still works.
-        let _ = stream.set_nodelay(true);
+        let stream = socket(address, timeout).await?;
         let (sender, driver) = http1::Builder::new()
             // as downstream: one piece costs the kernel less than a list of pieces
             .writev(false)
@@ -144,11 +139,32 @@ impl Connection {
         })
     }
 
+    /// The socket of a connection that has been upgraded, and what was read of it already.
+    #[must_use]
+    pub fn into_socket(self) -> (TcpStream, bytes::Bytes) {
+        let parts = Pin::into_inner(self.driver).into_parts();
+        (parts.io.into_inner(), parts.read_buf)
+    }
+
     /// Marks the end of an exchange; whether the connection can be kept.
     pub fn finish(&mut self) -> bool {
         self.last_used = Instant::now();
         self.alive()
     }
+}
+
+/// Opens a plain socket.
+///
+/// # Errors
+/// [`AttemptError::Connect`] or [`AttemptError::ConnectTimeout`].
+pub async fn socket(address: SocketAddr, timeout: Duration) -> Result<TcpStream, AttemptError> {
+    let stream = tokio::time::timeout(timeout, TcpStream::connect(address))
+        .await
+        .map_err(|_| AttemptError::ConnectTimeout)?
+        .map_err(|_| AttemptError::Connect)?;
+    // Requests go out at once; a socket that cannot be set so still works.
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
 }
 
 fn classify(error: &hyper::Error) -> AttemptError {
