@@ -18,22 +18,33 @@ mod buffers;
 mod callouts;
 mod clock;
 mod headers;
+mod import;
 mod log;
 pub mod memory;
 mod metrics;
+pub mod observe;
+mod options;
 mod pairs;
 mod properties;
+mod restriction;
 mod shared;
 mod status;
 mod streams;
+#[cfg(test)]
+mod tests;
 mod unsupported;
 mod wasi;
 
 pub use callouts::{Callout, CalloutResponse};
+pub use import::{ImportInfo, Kind, Parameter, Returns};
+pub use options::{Mode, Options};
+pub use restriction::Restriction;
 pub use shared::SharedData;
 pub use status::Status;
 
-use wasmtime::{Caller, Linker};
+use wasmtime::Linker;
+
+use import::Family;
 
 use crate::vm::state::State;
 
@@ -55,13 +66,28 @@ impl From<Status> for Failure {
     }
 }
 
-/// The guest's number for an outcome, or the trap.
-pub(crate) fn answer(outcome: Outcome) -> wasmtime::Result<u32> {
-    match outcome {
-        Ok(()) => Ok(Status::Ok.code()),
-        Err(Failure::Status(status)) => Ok(status.code()),
-        Err(Failure::Trap(error)) => Err(error),
-    }
+/// All that the host offers.
+static FAMILIES: [&Family; 15] = [
+    &log::FAMILY,
+    &clock::FAMILY,
+    &headers::FAMILY,
+    &buffers::FAMILY,
+    &streams::FAMILY,
+    &properties::FAMILY,
+    &metrics::FAMILY,
+    &shared::FAMILY,
+    &callouts::FAMILY,
+    &unsupported::FAMILY,
+    &wasi::FAMILY,
+    &wasi::FILES,
+    &wasi::EXIT,
+    &wasi::EMSCRIPTEN,
+    &wasi::THREADS,
+];
+
+/// The functions that the host offers to guests.
+pub fn imports() -> impl Iterator<Item = &'static ImportInfo> {
+    FAMILIES.iter().flat_map(|family| family.imports)
 }
 
 /// A linker with every import the host offers.
@@ -70,22 +96,8 @@ pub(crate) fn answer(outcome: Outcome) -> wasmtime::Result<u32> {
 /// Where two imports have one name, which the start-up tests would show.
 pub fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine);
-    log::link(&mut linker)?;
-    clock::link(&mut linker)?;
-    headers::link(&mut linker)?;
-    buffers::link(&mut linker)?;
-    streams::link(&mut linker)?;
-    properties::link(&mut linker)?;
-    metrics::link(&mut linker)?;
-    shared::link(&mut linker)?;
-    callouts::link(&mut linker)?;
-    unsupported::link(&mut linker)?;
-    wasi::link(&mut linker)?;
+    for family in FAMILIES {
+        (family.link)(&mut linker)?;
+    }
     Ok(linker)
-}
-
-/// Notes that a hostcall began.
-#[inline]
-pub(crate) fn count(caller: &mut Caller<'_, State>) {
-    caller.data_mut().hostcalls += 1;
 }

@@ -1,213 +1,162 @@
-//! What a filter costs by itself: requests through one VM in this process, without a network.
+//! What filters cost by themselves: requests through their VMs in this process, without a network.
 //!
-//! A request is: a stream context made, `proxy_on_request_headers`, `proxy_on_response_headers`, done, log, delete;
-//! cloning the two heads is part of what is measured. Requests are timed in batches; the figure is the batches' median.
+//! A request passes the data path's own filter chain: contexts made, request headers, bodies where they are asked for,
+//! response headers, done, log, delete. Making the two heads is not part of the figure. Deadlines and limits are those
+//! of a gateway.
+//!
+//! Filters take turns, a batch of requests each, so that whatever else the machine does hits all alike; costs are
+//! compared batch by batch.
 
-use std::cell::RefCell;
+mod growth;
+mod lane;
+mod spread;
+
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::rc::Rc;
-use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::path::PathBuf;
+use std::time::Duration;
 
-use hdrhistogram::Histogram;
-use http::HeaderMap;
+use bytes::Bytes;
 
-use crate::abi::SharedData;
-use crate::config::{Node, WasmPlugin};
-use crate::process::{Clock, GuestLimits, GuestLog, Process, Random};
-use crate::stats::Registry;
-use crate::stream::head::Target;
-use crate::stream::{RequestHead, ResponseHead, Stream, StreamInfo};
+use crate::abi::CalloutResponse;
+use crate::config::WasmPlugin;
+use crate::config::plugin::{Code, FailurePolicy, VmConfig};
+use crate::stream::ResponseHead;
 use crate::vm::VmError;
 use crate::vm::engine::Engine;
-use crate::vm::plugin::{Plugin, Vms};
+pub use growth::{Growth, Verdict};
+use lane::Lane;
+pub use spread::{Confidence, Spread};
 
-/// Requests timed together: long enough for the clock, short enough for a median of many.
-const BATCH: u64 = 1_000;
+/// The most requests between two looks at the clock and the memory.
+const MAX_BATCH: u64 = 1_000;
+/// The least, so that a batch is long for the clock.
+const MIN_BATCH: u64 = 50;
+/// Batches that there should be at least.
+const BATCHES: u64 = 200;
+/// So many requests warm up for each that is counted, inverted.
+const WARM_UP: u64 = 10;
 
 /// What is run.
 pub struct Workload {
-    /// The filter with its configuration.
-    pub plugin: WasmPlugin,
-    /// The request's headers besides pseudo headers.
-    pub request: HeaderMap,
-    /// `:path`.
-    pub path: Target,
-    /// The upstream's response.
-    pub response: HeaderMap,
-    /// Requests that are counted; a tenth as many run before.
+    /// What is compared: each takes its turn.
+    pub subjects: Vec<Subject>,
+    /// What each of them gets.
+    pub exchange: Exchange,
+    /// Requests that are counted for each; a tenth as many run before.
     pub requests: u64,
 }
 
-/// What was measured.
+/// Something that is measured: a filter, or a chain of them.
+pub struct Subject {
+    /// Its name in the results.
+    pub name: String,
+    /// The filters, in order.
+    pub chain: Vec<WasmPlugin>,
+}
+
+/// A request and what comes back: the same each time.
+#[derive(Debug, Clone)]
+pub struct Exchange {
+    /// What the client sends.
+    pub request: http::Request<Bytes>,
+    /// What the upstream answers.
+    pub response: http::Response<Bytes>,
+    /// What each callout is answered, at once; `None` is a failure.
+    pub callout: Option<http::Response<Bytes>>,
+}
+
+/// What was measured of one subject.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measured {
+    /// Its name.
+    pub name: String,
+    /// Filters in its chain.
+    pub filters: usize,
     /// Requests that were counted.
     pub requests: u64,
-    /// Median over batches, nanoseconds a request.
-    pub ns_median: u64,
-    /// First decile over batches.
-    pub ns_p10: u64,
-    /// Ninth decile over batches.
-    pub ns_p90: u64,
+    /// Nanoseconds a request, over batches.
+    pub ns: Spread,
+    /// Its cost in proportion to the first subject's: the median over pairs of batches that ran one after the other.
+    pub relative: Confidence,
     /// Hostcalls a request.
     pub hostcalls: f64,
     /// Callbacks a request.
     pub callbacks: f64,
-    /// Bytes of guest memory when the warm-up was over.
-    pub memory: usize,
-    /// Bytes it grew by while requests were counted.
-    pub memory_growth: usize,
-    /// Requests that the filter answered by itself.
+    /// Allocations that the host asked of the guest, a request.
+    pub allocations: f64,
+    /// How the guests' memory went.
+    pub growth: Growth,
+    /// Requests that a filter answered by itself.
     pub answered: u64,
+    /// Requests that a filter held and never let go.
+    pub held: u64,
+    /// Whether a guest trapped before all requests were through, as it does when its memory is full.
+    pub trapped: bool,
 }
 
-/// Runs a workload; `progress` is told how many requests are done.
+/// Runs a workload; `progress` is told how many requests are done, of all subjects and with the warm-up.
 ///
 /// # Errors
-/// Where the filter does not start or traps.
-pub fn run(workload: &Workload, mut progress: impl FnMut(u64)) -> Result<Measured, VmError> {
-    let process = Arc::new(Process {
-        node: Node::default(),
-        stats: Registry::new(Vec::new()),
-        shared_data: SharedData::default(),
-        clusters: std::collections::BTreeSet::new(),
-        limits: GuestLimits::default(),
-        clock: Clock::default(),
-        random: Random::default(),
-        guest_log: GuestLog::default(),
-    });
+/// Where a filter does not start, or traps before anything was measured.
+pub fn run(workload: &Workload, mut progress: impl FnMut(u64)) -> Result<Vec<Measured>, VmError> {
     let engine = Engine::new()?;
-    let compiled = engine.load(&workload.plugin.vm.code)?;
-    let vms = Vms::new(process, Rc::new(|_, _| ()));
-    let plugin = Plugin::start(workload.plugin.clone(), compiled, vms)?;
-    let mut run = Run {
-        plugin,
-        workload,
-        answered: 0,
-    };
-    for _ in 0..workload.requests / 10 {
-        run.request()?;
+    let mut lanes = Vec::new();
+    for subject in &workload.subjects {
+        lanes.push(Lane::start(&engine, subject, &workload.exchange)?);
     }
-    run.answered = 0;
-    let before = run.usage()?;
-    let mut times = Histogram::<u64>::new(3).map_err(|error| VmError::Engine(error.to_string()))?;
     let mut done = 0;
-    while done < workload.requests {
-        let batch = BATCH.min(workload.requests - done);
-        let began = Instant::now();
-        for _ in 0..batch {
-            run.request()?;
-        }
-        let each = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX) / batch;
-        times
-            .record(each)
-            .map_err(|error| VmError::Engine(error.to_string()))?;
-        done += batch;
-        // What hosts do between requests: the filter's tick, on which it may flush its counters.
-        run.tick()?;
+    let mut advance = |requests| {
+        done += requests;
         progress(done);
-    }
-    let after = run.usage()?;
-    #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
-    let each = |before: u64, after: u64| (after - before) as f64 / done as f64;
-    Ok(Measured {
-        requests: done,
-        ns_median: times.value_at_quantile(0.5),
-        ns_p10: times.value_at_quantile(0.1),
-        ns_p90: times.value_at_quantile(0.9),
-        hostcalls: each(before.0, after.0),
-        callbacks: each(before.1, after.1),
-        memory: before.2,
-        memory_growth: after.2.saturating_sub(before.2),
-        answered: run.answered,
-    })
-}
-
-/// A run in progress.
-struct Run<'a> {
-    plugin: Rc<Plugin>,
-    workload: &'a Workload,
-    answered: u64,
-}
-
-impl Run<'_> {
-    fn request(&mut self) -> Result<(), VmError> {
-        let trapped = |_| VmError::Trap("see the log".to_owned());
-        let root = self.plugin.root()?;
-        let cell = Rc::new(RefCell::new(self.stream()));
-        let fields = self.workload.request.len() + 3;
-        let id = root
-            .vm
-            .run(|vm| {
-                let id = vm.add_stream(root.id, cell.clone())?;
-                vm.request_headers(id, fields, true)?;
-                Ok(id)
-            })
-            .map_err(trapped)?;
-        {
-            let mut stream = cell.borrow_mut();
-            let status = match stream.local_reply.take() {
-                Some(reply) => {
-                    self.answered += 1;
-                    reply.status
-                }
-                None => http::StatusCode::OK,
-            };
-            stream.response = Some(ResponseHead {
-                status,
-                headers: self.workload.response.clone(),
-            });
+    };
+    let batch = (workload.requests / BATCHES).clamp(MIN_BATCH, MAX_BATCH);
+    for lane in &mut lanes {
+        let mut left = workload.requests / WARM_UP;
+        while left > 0 {
+            lane.warm_up(batch.min(left))?;
+            advance(batch.min(left));
+            left = left.saturating_sub(batch);
         }
-        let fields = self.workload.response.len() + 1;
-        root.vm
-            .run(|vm| vm.response_headers(id, fields, false))
-            .map_err(trapped)?;
-        root.vm.run(|vm| vm.end(id, true));
-        Ok(())
+        lane.begin(workload.requests);
     }
-
-    fn stream(&self) -> Stream {
-        let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000));
-        let head = RequestHead {
-            method: http::Method::POST,
-            path: self.workload.path.clone(),
-            scheme: http::HeaderValue::from_static("http"),
-            headers: self.workload.request.clone(),
-        };
-        let name: Arc<str> = NAME.with(Clone::clone);
-        let mut info = StreamInfo::new(SystemTime::UNIX_EPOCH, nobody, nobody, name);
-        info.connection_id = 1;
-        info.attempts = 1;
-        Stream::new(head, info)
+    let mut left = workload.requests;
+    let mut round = 0;
+    while left > 0 && lanes.iter().any(|lane| !lane.has_trapped()) {
+        let requests = batch.min(left);
+        // Another one begins each time: whoever follows a costly filter finds the caches as that one left them.
+        let count = lanes.len();
+        for turn in 0..count {
+            if let Some(lane) = lanes.get_mut((round + turn) % count) {
+                lane.run(requests)?;
+                advance(requests);
+            }
+        }
+        let first = lanes.first().and_then(Lane::last);
+        for lane in &mut lanes {
+            lane.compare(first);
+        }
+        left -= requests;
+        round += 1;
     }
-
-    fn tick(&self) -> Result<(), VmError> {
-        let root = self.plugin.root()?;
-        root.vm
-            .run(|vm| vm.tick(root.id))
-            .map_err(|_| VmError::Trap("see the log".to_owned()))
-    }
-
-    fn usage(&self) -> Result<(u64, u64, usize), VmError> {
-        Ok(self.plugin.root()?.vm.run(|vm| vm.usage()))
-    }
+    lanes.into_iter().map(Lane::finish).collect()
 }
 
-thread_local! {
-    static NAME: Arc<str> = Arc::from("");
+/// Requests that [`run`] will have told of when it is done.
+#[must_use]
+pub fn total(workload: &Workload) -> u64 {
+    let subjects = u64::try_from(workload.subjects.len()).unwrap_or(u64::MAX);
+    (workload.requests + workload.requests / WARM_UP).saturating_mul(subjects)
 }
 
-/// A plugin of a module alone, as `bench` runs it.
+/// A plugin of a module alone: nothing else is configured.
 #[must_use]
 pub fn plugin(
-    code: std::path::PathBuf,
+    code: PathBuf,
     root_id: String,
-    configuration: bytes::Bytes,
+    configuration: Bytes,
+    vm_configuration: Bytes,
     environment: BTreeMap<String, String>,
 ) -> WasmPlugin {
-    use crate::config::plugin::{Code, FailurePolicy, VmConfig};
     WasmPlugin {
         name: root_id.clone(),
         root_id,
@@ -216,11 +165,29 @@ pub fn plugin(
             vm_id: String::new(),
             runtime: String::new(),
             code: Code::File(code),
-            configuration: bytes::Bytes::new(),
+            configuration: vm_configuration,
             environment,
         },
         failure_policy: FailurePolicy::FailClosed,
-        reload_backoff: std::time::Duration::from_secs(1),
+        reload_backoff: Duration::from_secs(1),
         allow_on_headers_stop_iteration: false,
+    }
+}
+
+// === impl Exchange ===
+
+impl Exchange {
+    /// What a callout is answered.
+    #[must_use]
+    pub fn callout_response(&self) -> Option<CalloutResponse> {
+        let response = self.callout.as_ref()?;
+        Some(CalloutResponse {
+            head: ResponseHead {
+                status: response.status(),
+                headers: response.headers().clone(),
+            },
+            body: response.body().clone(),
+            trailers: http::HeaderMap::new(),
+        })
     }
 }

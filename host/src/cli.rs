@@ -5,6 +5,7 @@ mod check;
 mod compile;
 mod demo;
 mod drill;
+mod exchange;
 mod plan;
 mod rollout;
 mod schema;
@@ -41,7 +42,7 @@ enum Verb {
     Rollout(rollout::RolloutArgs),
     /// Simulate a rollout's schedule over time: shares, and who moves when.
     Plan(plan::PlanArgs),
-    /// Measure what a filter costs by itself, in process.
+    /// Measure what filters cost by themselves, in process, and whether they leak.
     Bench(bench::BenchArgs),
     /// Print the JSON Schema of the rollout document.
     Schema(schema::SchemaArgs),

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::abi;
 use crate::config::listener::{HttpFilter, HttpFilterKind, Listener};
 use crate::config::{Bootstrap, Problem, WasmPlugin};
 use crate::process::{Clock, GuestLimits, GuestLog, Process, Random};
@@ -145,8 +146,9 @@ impl Gateway {
         let process = Arc::new(Process {
             node: bootstrap.node.clone(),
             stats,
-            shared_data: crate::abi::SharedData::default(),
+            shared_data: abi::SharedData::default(),
             clusters: bootstrap.clusters.keys().cloned().collect(),
+            abi: abi::Options::default(),
             limits: options.limits,
             clock: Clock::default(),
             random: Random::default(),

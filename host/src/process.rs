@@ -5,7 +5,7 @@ mod sources;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::abi::SharedData;
+use crate::abi::{self, SharedData};
 use crate::config::Node;
 use crate::stats::Registry;
 pub use sources::{Clock, GuestLog, LogLevel, LogLine, NoRandom, Random, VirtualClock};
@@ -19,8 +19,10 @@ pub struct Process {
     pub stats: Registry,
     /// The guests' shared data.
     pub shared_data: SharedData,
-    /// Names of the clusters that callouts may name.
-    pub clusters: BTreeSet<String>,
+    /// What callouts may name.
+    pub clusters: Clusters,
+    /// How the ABI is carried out, and who watches.
+    pub abi: abi::Options,
     /// What a guest may take.
     pub limits: GuestLimits,
     /// What guests take for the time.
@@ -31,6 +33,15 @@ pub struct Process {
     pub guest_log: GuestLog,
 }
 
+/// The clusters that callouts may name.
+#[derive(Debug, Clone)]
+pub enum Clusters {
+    /// These.
+    Named(BTreeSet<String>),
+    /// Any: where one filter is looked at by itself, nothing else is known of its surroundings.
+    Any,
+}
+
 /// Limits of one guest VM.
 #[derive(Debug, Clone, Copy)]
 pub struct GuestLimits {
@@ -39,6 +50,27 @@ pub struct GuestLimits {
     /// How long one callback may run.
     pub deadline: Duration,
 }
+
+// === impl Clusters ===
+
+impl Clusters {
+    /// Whether there is one of that name.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        match self {
+            Self::Named(names) => names.contains(name),
+            Self::Any => true,
+        }
+    }
+}
+
+impl FromIterator<String> for Clusters {
+    fn from_iter<I: IntoIterator<Item = String>>(names: I) -> Self {
+        Self::Named(names.into_iter().collect())
+    }
+}
+
+// === impl GuestLimits ===
 
 impl Default for GuestLimits {
     /// 64 MiB, and one second a callback.

@@ -21,7 +21,6 @@ mod exchange;
 mod metrics;
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -29,9 +28,11 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
-use crate::abi::{CalloutResponse, SharedData};
+use crate::abi::{self, CalloutResponse, SharedData};
 use crate::config::{Node, WasmPlugin};
-use crate::process::{Clock, GuestLimits, GuestLog, LogLine, Process, Random, VirtualClock};
+use crate::process::{
+    Clock, Clusters, GuestLimits, GuestLog, LogLine, Process, Random, VirtualClock,
+};
 use crate::proxy::filters::{Chain, Filter};
 use crate::stats::Registry;
 use crate::vm::VmError;
@@ -56,7 +57,7 @@ pub struct Setup {
     /// Upstream filters, in order: they run on each attempt, whatever its cluster.
     pub upstream: Vec<WasmPlugin>,
     /// Clusters that callouts may name.
-    pub clusters: BTreeSet<String>,
+    pub clusters: Clusters,
     /// What the wall clock shows at the start.
     pub start: SystemTime,
     /// What guests' random bytes follow from.
@@ -116,6 +117,7 @@ impl Simulation {
             stats: Registry::new(Vec::new()),
             shared_data: SharedData::default(),
             clusters: setup.clusters,
+            abi: abi::Options::default(),
             limits,
             clock: Clock::Virtual(clock.clone()),
             random: Random::seeded(setup.seed),

@@ -11,10 +11,11 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use wasmtime::{Instance, Store, TypedFunc, UpdateDeadline, WasmParams, WasmResults};
+use wasmtime::{Instance, Store, TypedFunc, UpdateDeadline, Val, WasmParams, WasmResults};
 
-use crate::abi::CalloutResponse;
 use crate::abi::memory::GuestMemory;
+use crate::abi::observe::{self, Words};
+use crate::abi::{CalloutResponse, Restriction};
 use crate::config::WasmPlugin;
 use crate::config::plugin::VmConfig;
 use crate::process::Process;
@@ -36,6 +37,19 @@ pub enum Action {
     Continue,
     /// Wait for `continue_stream` (headers), or for more of the body.
     Pause,
+}
+
+/// What a guest has used since it was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Hostcalls it made.
+    pub hostcalls: u64,
+    /// Callbacks it got.
+    pub callbacks: u64,
+    /// Allocations that hostcalls asked of it, to hand values over.
+    pub allocations: u64,
+    /// Bytes of its memory now.
+    pub memory: usize,
 }
 
 /// The guest has trapped, now or before: its VM answers no more.
@@ -82,22 +96,28 @@ pub enum VmError {
 /// Root, token, and the sizes of headers, body and trailers.
 type CalloutParams = (u32, u32, u32, u32, u32);
 
+/// A callback, where the guest has it.
+struct Export<P, R> {
+    name: &'static str,
+    function: Option<TypedFunc<P, R>>,
+}
+
 /// The callbacks a guest exports; absent ones are passed over.
 struct Exports {
-    context_create: Option<TypedFunc<(u32, u32), ()>>,
-    vm_start: Option<TypedFunc<(u32, u32), u32>>,
-    configure: Option<TypedFunc<(u32, u32), u32>>,
-    tick: Option<TypedFunc<u32, ()>>,
-    request_headers: Option<TypedFunc<(u32, u32, u32), u32>>,
-    request_body: Option<TypedFunc<(u32, u32, u32), u32>>,
-    request_trailers: Option<TypedFunc<(u32, u32), u32>>,
-    response_headers: Option<TypedFunc<(u32, u32, u32), u32>>,
-    response_body: Option<TypedFunc<(u32, u32, u32), u32>>,
-    response_trailers: Option<TypedFunc<(u32, u32), u32>>,
-    http_call_response: Option<TypedFunc<CalloutParams, ()>>,
-    done: Option<TypedFunc<u32, u32>>,
-    log: Option<TypedFunc<u32, ()>>,
-    delete: Option<TypedFunc<u32, ()>>,
+    context_create: Export<(u32, u32), ()>,
+    vm_start: Export<(u32, u32), u32>,
+    configure: Export<(u32, u32), u32>,
+    tick: Export<u32, ()>,
+    request_headers: Export<(u32, u32, u32), u32>,
+    request_body: Export<(u32, u32, u32), u32>,
+    request_trailers: Export<(u32, u32), u32>,
+    response_headers: Export<(u32, u32, u32), u32>,
+    response_body: Export<(u32, u32, u32), u32>,
+    response_trailers: Export<(u32, u32), u32>,
+    http_call_response: Export<CalloutParams, ()>,
+    done: Export<u32, u32>,
+    log: Export<u32, ()>,
+    delete: Export<u32, ()>,
 }
 
 /// Which body callbacks a guest has: where it has none, bodies stream past it.
@@ -124,9 +144,12 @@ impl Exports {
         fn get<P: WasmParams, R: WasmResults>(
             store: &mut Store<State>,
             instance: &Instance,
-            name: &str,
-        ) -> Option<TypedFunc<P, R>> {
-            instance.get_typed_func(store, name).ok()
+            name: &'static str,
+        ) -> Export<P, R> {
+            Export {
+                name,
+                function: instance.get_typed_func(store, name).ok(),
+            }
         }
         Self {
             context_create: get(store, instance, "proxy_on_context_create"),
@@ -172,17 +195,9 @@ impl Vm {
         });
         let instance = compiled.pre.instantiate(&mut store).map_err(trapped)?;
         store.data_mut().memory = GuestMemory::find(&mut store, &instance);
-        // Rust's cdylib reactors export `_initialize`; commands export `_start`.
-        let starters: &[&str] = if instance.get_func(&mut store, "_initialize").is_some() {
-            &["_initialize", "main"]
-        } else {
-            &["_start"]
-        };
-        for name in starters {
-            if let Ok(start) = instance.get_typed_func::<(), ()>(&mut store, name) {
-                start.call(&mut store, ()).map_err(trapped)?;
-            }
-        }
+        store.data_mut().restrict(Restriction::Start);
+        run_starters(&mut store, &instance).map_err(trapped)?;
+        store.data_mut().restrict(Restriction::None);
         let exports = Exports::find(&mut store, &instance);
         Ok(Self {
             store,
@@ -385,10 +400,10 @@ impl Vm {
     #[must_use]
     pub fn interests(&self) -> Interests {
         Interests {
-            request_body: self.exports.request_body.is_some()
-                || self.exports.request_trailers.is_some(),
-            response_body: self.exports.response_body.is_some()
-                || self.exports.response_trailers.is_some(),
+            request_body: self.exports.request_body.function.is_some()
+                || self.exports.request_trailers.function.is_some(),
+            response_body: self.exports.response_body.function.is_some()
+                || self.exports.response_trailers.function.is_some(),
         }
     }
 
@@ -420,21 +435,22 @@ impl Vm {
         }
     }
 
-    /// Hostcalls and callbacks so far, and bytes of memory.
+    /// What the guest has used so far.
     #[must_use]
-    pub fn usage(&self) -> (u64, u64, usize) {
+    pub fn usage(&self) -> Usage {
         let state = self.store.data();
-        (
-            state.hostcalls,
-            state.callbacks,
-            state.memory.size(&self.store),
-        )
+        Usage {
+            hostcalls: state.hostcalls,
+            callbacks: state.callbacks,
+            allocations: state.allocations,
+            memory: state.memory.size(&self.store),
+        }
     }
 
-    fn act<P: WasmParams>(
+    fn act<P: WasmParams + Words>(
         &mut self,
         id: u32,
-        callback: impl FnOnce(&Exports) -> &Option<TypedFunc<P, u32>>,
+        callback: impl FnOnce(&Exports) -> &Export<P, u32>,
         parameters: P,
     ) -> Result<Action, Failed> {
         match self.call(id, callback, parameters, 0)? {
@@ -444,21 +460,30 @@ impl Vm {
     }
 
     /// Calls a callback on a context; `absent` is the answer of a guest without it.
-    fn call<P: WasmParams, R: WasmResults>(
+    fn call<P: WasmParams + Words, R: WasmResults + Words>(
         &mut self,
         id: u32,
-        callback: impl FnOnce(&Exports) -> &Option<TypedFunc<P, R>>,
+        callback: impl FnOnce(&Exports) -> &Export<P, R>,
         parameters: P,
         absent: R,
     ) -> Result<R, Failed> {
         if self.failed {
             return Err(Failed);
         }
-        let Some(function) = callback(&self.exports) else {
+        let export = callback(&self.exports);
+        let Some(function) = &export.function else {
             return Ok(absent);
         };
-        self.store.data_mut().enter(id);
-        match function.call(&mut self.store, parameters) {
+        let state = self.store.data_mut();
+        state.enter(id);
+        let result = if state.observer.is_some() {
+            observe::callback(&mut self.store, export.name, parameters, |store, p| {
+                function.call(store, p)
+            })
+        } else {
+            function.call(&mut self.store, parameters)
+        };
+        match result {
             Ok(result) => Ok(result),
             Err(trap) => {
                 self.failed = true;
@@ -473,6 +498,28 @@ impl Vm {
             }
         }
     }
+}
+
+/// Runs a guest's initialisers: a reactor's `_initialize` and then its `main`, or a command's `_start`, as in Envoy.
+fn run_starters(store: &mut Store<State>, instance: &Instance) -> wasmtime::Result<()> {
+    let mut run = |name: &str| -> wasmtime::Result<bool> {
+        let Some(function) = instance.get_func(&mut *store, name) else {
+            return Ok(false);
+        };
+        let kind = function.ty(&*store);
+        let zeros = |types: Vec<wasmtime::ValType>| -> Vec<Val> {
+            types.iter().filter_map(Val::default_for_ty).collect()
+        };
+        let mut results = zeros(kind.results().collect());
+        function.call(&mut *store, &zeros(kind.params().collect()), &mut results)?;
+        Ok(true)
+    };
+    if run("_initialize")? {
+        let _ = run("main")? || run("__main_void")?;
+    } else {
+        run("_start")?;
+    }
+    Ok(())
 }
 
 /// A size as guests get it.

@@ -19,7 +19,7 @@ def run(switchover, module, folder):
         file = folder / f"document-{name.replace(' ', '-')}.json"
         file.write_text(json.dumps(workload.document(consumers, operated=operated)))
         command = [switchover, "bench", module, "--configuration", str(file), "--root-id", "switchover.route",
-                   "--requests", str(REQUESTS), "--json"]
+                   "--requests", str(REQUESTS), "--method", "POST", "--header-count", "0", "--json"]
         # The last consumer's key: the farthest for whoever would search in order.
         for header, value in {**workload.HEADERS, "api-key": workload.key(consumers - 1)}.items():
             command += ["--header", f"{header}: {value}"]

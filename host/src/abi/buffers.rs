@@ -1,10 +1,11 @@
 //! Body and configuration buffers.
 
 use bytes::BytesMut;
-use wasmtime::{Caller, Linker};
+use wasmtime::Caller;
 
-use super::memory::{give, split};
-use super::{Failure, Outcome, Status, answer, count};
+use super::import::family;
+use super::memory::{Span, give, split};
+use super::{Failure, Outcome, Status};
 use crate::vm::state::State;
 
 /// The ABI's numbers of buffers that the host has.
@@ -32,37 +33,12 @@ impl TryFrom<u32> for Buffer {
     }
 }
 
-pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    linker.func_wrap(
-        "env",
-        "proxy_get_buffer_bytes",
-        |mut caller: Caller<'_, State>,
-         buffer: u32,
-         start: u32,
-         max: u32,
-         out_ptr: u32,
-         out_len: u32| {
-            count(&mut caller);
-            answer(get_bytes(&mut caller, buffer, start, max, out_ptr, out_len))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_set_buffer_bytes",
-        |mut caller: Caller<'_, State>, buffer: u32, start: u32, size: u32, at: u32, len: u32| {
-            count(&mut caller);
-            answer(set_bytes(&mut caller, buffer, start, size, (at, len)))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_get_buffer_status",
-        |mut caller: Caller<'_, State>, buffer: u32, out_len: u32, out_flags: u32| {
-            count(&mut caller);
-            answer(status(&mut caller, buffer, out_len, out_flags))
-        },
-    )?;
-    Ok(())
+family! {
+    pub(super) static FAMILY: Status in ENV {
+        proxy_get_buffer_bytes(buffer: Buffer, start: Number, max_size: Number, bytes: OutBytes) => get_bytes,
+        proxy_set_buffer_bytes(buffer: Buffer, start: Number, size: Number, bytes: Bytes) => set_bytes,
+        proxy_get_buffer_status(buffer: Buffer, size: OutU32, flags: OutU32) => status,
+    }
 }
 
 fn with_bytes<T>(state: &State, buffer: Buffer, use_it: impl FnOnce(&[u8]) -> T) -> Option<T> {
@@ -90,13 +66,12 @@ fn get_bytes(
     buffer: u32,
     start: u32,
     max: u32,
-    out_ptr: u32,
-    out_len: u32,
+    out: Span,
 ) -> Outcome {
     let buffer = Buffer::try_from(buffer)?;
     let len = with_bytes(caller.data(), buffer, |bytes| part(bytes, start, max).len())
         .ok_or(Status::NotFound)?;
-    give(caller, len, out_ptr, out_len, |state, to| {
+    give(caller, len, out, |state, to| {
         with_bytes(state, buffer, |bytes| {
             to.copy_from_slice(part(bytes, start, max))
         });
@@ -109,11 +84,11 @@ fn set_bytes(
     buffer: u32,
     start: u32,
     size: u32,
-    value: (u32, u32),
+    value: Span,
 ) -> Outcome {
     let buffer = Buffer::try_from(buffer)?;
     let (view, state) = split(caller)?;
-    let value = view.bytes(value.0, value.1)?;
+    let value = view.span(value)?;
     let mut stream = state
         .effective_stream()
         .ok_or(Status::BadArgument)?

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
-use wasmtime::{Caller, Linker};
+use wasmtime::Caller;
 
-use super::memory::split;
-use super::{Outcome, Status, answer, count, pairs};
+use super::import::family;
+use super::memory::{Span, split};
+use super::{Outcome, Status, pairs};
 use crate::stream::head::{FieldsMut, RequestHead, ResponseHead, Target};
 use crate::stream::intern::Interner;
 use crate::vm::state::{Effect, State};
@@ -40,54 +41,31 @@ pub struct CalloutResponse {
     pub trailers: HeaderMap,
 }
 
-pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    linker.func_wrap(
-        "env",
-        "proxy_http_call",
-        |mut caller: Caller<'_, State>,
-         cluster: u32,
-         cluster_len: u32,
-         headers: u32,
-         headers_len: u32,
-         body: u32,
-         body_len: u32,
-         _trailers: u32,
-         _trailers_len: u32,
-         timeout_ms: u32,
-         out: u32| {
-            count(&mut caller);
-            let arguments = Arguments {
-                cluster: (cluster, cluster_len),
-                headers: (headers, headers_len),
-                body: (body, body_len),
-                timeout: Duration::from_millis(u64::from(timeout_ms)),
-            };
-            answer(http_call(&mut caller, &arguments, out))
-        },
-    )?;
-    Ok(())
-}
-
-/// Where the guest put what; (address, length) each.
-struct Arguments {
-    cluster: (u32, u32),
-    headers: (u32, u32),
-    body: (u32, u32),
-    timeout: Duration,
+family! {
+    pub(super) static FAMILY: Status in ENV {
+        proxy_http_call(
+            upstream: Bytes, headers: Pairs, body: Bytes, trailers: Pairs, timeout: Milliseconds, call: OutU32,
+        ) => http_call,
+    }
 }
 
 /// Sent when the callback has returned. An unknown cluster or a missing pseudo header is `BadArgument`, as in Envoy.
-fn http_call(caller: &mut Caller<'_, State>, arguments: &Arguments, out: u32) -> Outcome {
+fn http_call(
+    caller: &mut Caller<'_, State>,
+    cluster: Span,
+    headers: Span,
+    body: Span,
+    _trailers: Span,
+    timeout: u32,
+    out: u32,
+) -> Outcome {
     let (mut view, state) = split(caller)?;
-    let cluster =
-        String::from_utf8_lossy(view.bytes(arguments.cluster.0, arguments.cluster.1)?).into_owned();
+    let cluster = String::from_utf8_lossy(view.span(cluster)?).into_owned();
     if !state.process.clusters.contains(&cluster) {
         return Err(Status::BadArgument.into());
     }
-    let head = request_head(&pairs::read(
-        view.bytes(arguments.headers.0, arguments.headers.1)?,
-    )?)?;
-    let body = Bytes::copy_from_slice(view.bytes(arguments.body.0, arguments.body.1)?);
+    let head = request_head(&pairs::read(view.span(headers)?)?)?;
+    let body = Bytes::copy_from_slice(view.span(body)?);
     let token = state.next_token();
     view.write_u32(out, token)?;
     let root = state.effective_root();
@@ -97,7 +75,7 @@ fn http_call(caller: &mut Caller<'_, State>, arguments: &Arguments, out: u32) ->
         cluster,
         head,
         body,
-        timeout: arguments.timeout,
+        timeout: Duration::from_millis(u64::from(timeout)),
     };
     state.effects.push(Effect::Call(Box::new(callout)));
     Ok(())

@@ -2,30 +2,18 @@
 
 use std::time::Duration;
 
-use wasmtime::{Caller, Linker};
+use wasmtime::Caller;
 
+use super::Outcome;
+use super::import::family;
 use super::memory::split;
-use super::{Outcome, answer, count};
 use crate::vm::state::{Effect, State};
 
-pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    linker.func_wrap(
-        "env",
-        "proxy_get_current_time_nanoseconds",
-        |mut caller: Caller<'_, State>, out: u32| {
-            count(&mut caller);
-            answer(current_time(&mut caller, out))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_set_tick_period_milliseconds",
-        |mut caller: Caller<'_, State>, ms: u32| {
-            count(&mut caller);
-            answer(set_tick_period(&mut caller, ms))
-        },
-    )?;
-    Ok(())
+family! {
+    pub(super) static FAMILY: Status in ENV {
+        proxy_get_current_time_nanoseconds(time: OutU64) => current_time,
+        proxy_set_tick_period_milliseconds(period: Milliseconds) => set_tick_period,
+    }
 }
 
 /// Nanoseconds since 1970.

@@ -2,10 +2,11 @@
 
 use std::cell::RefMut;
 
-use wasmtime::{Caller, Linker};
+use wasmtime::Caller;
 
-use super::memory::{give, give_bytes, split};
-use super::{Failure, Outcome, Status, answer, count, pairs};
+use super::import::family;
+use super::memory::{Span, give, give_bytes, split};
+use super::{Failure, Outcome, Status, pairs};
 use crate::stream::head::{Fields, FieldsMut, InvalidField};
 use crate::stream::intern::Interner;
 use crate::stream::{Direction, Stream};
@@ -38,97 +39,16 @@ impl TryFrom<u32> for Map {
     }
 }
 
-pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    linker.func_wrap(
-        "env",
-        "proxy_get_header_map_pairs",
-        |mut caller: Caller<'_, State>, map: u32, out_ptr: u32, out_len: u32| {
-            count(&mut caller);
-            answer(get_pairs(&mut caller, map, out_ptr, out_len))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_set_header_map_pairs",
-        |mut caller: Caller<'_, State>, map: u32, at: u32, len: u32| {
-            count(&mut caller);
-            answer(set_pairs(&mut caller, map, at, len))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_get_header_map_value",
-        |mut caller: Caller<'_, State>,
-         map: u32,
-         key: u32,
-         key_len: u32,
-         out_ptr: u32,
-         out_len: u32| {
-            count(&mut caller);
-            answer(get_value(
-                &mut caller,
-                map,
-                (key, key_len),
-                out_ptr,
-                out_len,
-            ))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_replace_header_map_value",
-        |mut caller: Caller<'_, State>,
-         map: u32,
-         key: u32,
-         key_len: u32,
-         value: u32,
-         value_len: u32| {
-            count(&mut caller);
-            answer(edit(
-                &mut caller,
-                map,
-                (key, key_len),
-                Some((value, value_len)),
-                Edit::Replace,
-            ))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_add_header_map_value",
-        |mut caller: Caller<'_, State>,
-         map: u32,
-         key: u32,
-         key_len: u32,
-         value: u32,
-         value_len: u32| {
-            count(&mut caller);
-            answer(edit(
-                &mut caller,
-                map,
-                (key, key_len),
-                Some((value, value_len)),
-                Edit::Add,
-            ))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_remove_header_map_value",
-        |mut caller: Caller<'_, State>, map: u32, key: u32, key_len: u32| {
-            count(&mut caller);
-            answer(edit(&mut caller, map, (key, key_len), None, Edit::Remove))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_get_header_map_size",
-        |mut caller: Caller<'_, State>, map: u32, out: u32| {
-            count(&mut caller);
-            answer(get_size(&mut caller, map, out))
-        },
-    )?;
-    Ok(())
+family! {
+    pub(super) static FAMILY: Status in ENV {
+        proxy_get_header_map_pairs(map: Map, pairs: OutPairs) => get_pairs,
+        proxy_set_header_map_pairs(map: Map, pairs: Pairs) => set_pairs,
+        proxy_get_header_map_value(map: Map, name: Bytes, value: OutBytes) => get_value,
+        proxy_replace_header_map_value(map: Map, name: Bytes, value: Bytes) => replace,
+        proxy_add_header_map_value(map: Map, name: Bytes, value: Bytes) => add,
+        proxy_remove_header_map_value(map: Map, name: Bytes) => remove,
+        proxy_get_header_map_size(map: Map, size: OutU32) => get_size,
+    }
 }
 
 /// What an edit of one name does.
@@ -173,32 +93,26 @@ fn with_fields<T>(state: &State, map: Map, use_it: impl FnOnce(&Fields<'_>) -> T
 }
 
 /// An unavailable map is OK with no bytes, as in Envoy.
-fn get_pairs(caller: &mut Caller<'_, State>, map: u32, out_ptr: u32, out_len: u32) -> Outcome {
+fn get_pairs(caller: &mut Caller<'_, State>, map: u32, out: Span) -> Outcome {
     let map = Map::try_from(map)?;
     let size = with_fields(caller.data(), map, pairs::measure).unwrap_or_default();
-    give(caller, size.bytes, out_ptr, out_len, |state, to| {
+    give(caller, size.bytes, out, |state, to| {
         with_fields(state, map, |fields| pairs::write(fields, size, to))
             .unwrap_or(Ok(()))
             .map_err(Failure::from)
     })
 }
 
-fn get_value(
-    caller: &mut Caller<'_, State>,
-    map: u32,
-    key: (u32, u32),
-    out_ptr: u32,
-    out_len: u32,
-) -> Outcome {
+fn get_value(caller: &mut Caller<'_, State>, map: u32, key: Span, out: Span) -> Outcome {
     let map = Map::try_from(map)?;
     let value = {
         let (view, state) = split(caller)?;
-        let key = view.bytes(key.0, key.1)?;
+        let key = view.span(key)?;
         with_fields(state, map, |fields| fields.get(key))
             .flatten()
             .ok_or(Status::NotFound)?
     };
-    give_bytes(caller, &value, out_ptr, out_len)
+    give_bytes(caller, &value, out)
 }
 
 fn get_size(caller: &mut Caller<'_, State>, map: u32, out: u32) -> Outcome {
@@ -235,18 +149,30 @@ fn with_fields_mut(
     change(fields, known).map_err(|_| Failure::Status(Status::BadArgument))
 }
 
+fn replace(caller: &mut Caller<'_, State>, map: u32, key: Span, value: Span) -> Outcome {
+    edit(caller, map, key, Some(value), Edit::Replace)
+}
+
+fn add(caller: &mut Caller<'_, State>, map: u32, key: Span, value: Span) -> Outcome {
+    edit(caller, map, key, Some(value), Edit::Add)
+}
+
+fn remove(caller: &mut Caller<'_, State>, map: u32, key: Span) -> Outcome {
+    edit(caller, map, key, None, Edit::Remove)
+}
+
 fn edit(
     caller: &mut Caller<'_, State>,
     map: u32,
-    key: (u32, u32),
-    value: Option<(u32, u32)>,
+    key: Span,
+    value: Option<Span>,
     how: Edit,
 ) -> Outcome {
     let map = Map::try_from(map)?;
     let (view, state) = split(caller)?;
-    let key = view.bytes(key.0, key.1)?;
+    let key = view.span(key)?;
     let value = match value {
-        Some((at, len)) => view.bytes(at, len)?,
+        Some(value) => view.span(value)?,
         None => &[],
     };
     with_fields_mut(state, map, |mut fields, known| match how {
@@ -259,10 +185,10 @@ fn edit(
     })
 }
 
-fn set_pairs(caller: &mut Caller<'_, State>, map: u32, at: u32, len: u32) -> Outcome {
+fn set_pairs(caller: &mut Caller<'_, State>, map: u32, pairs: Span) -> Outcome {
     let map = Map::try_from(map)?;
     let (view, state) = split(caller)?;
-    let fields = pairs::read(view.bytes(at, len)?)?;
+    let fields = pairs::read(view.span(pairs)?)?;
     with_fields_mut(state, map, |mut to, known| {
         to.set_all(fields.into_iter(), known)
     })

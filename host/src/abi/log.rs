@@ -2,39 +2,27 @@
 
 use std::sync::PoisonError;
 
-use wasmtime::{Caller, Linker};
+use wasmtime::Caller;
 
-use super::memory::split;
-use super::{Outcome, Status, answer, count};
+use super::import::family;
+use super::memory::{Span, split};
+use super::{Outcome, Status};
 use crate::process::{GuestLog, LogLevel, LogLine};
 use crate::vm::state::State;
 
 /// No longer message is written.
-const MAX_MESSAGE: usize = 16 * 1024;
+pub(super) const MAX_MESSAGE: usize = 16 * 1024;
 
-pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    linker.func_wrap(
-        "env",
-        "proxy_log",
-        |mut caller: Caller<'_, State>, level: u32, at: u32, len: u32| {
-            count(&mut caller);
-            answer(log(&mut caller, level, at, len))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_get_log_level",
-        |mut caller: Caller<'_, State>, out: u32| {
-            count(&mut caller);
-            answer(log_level(&mut caller, out))
-        },
-    )?;
-    Ok(())
+family! {
+    pub(super) static FAMILY: Status in ENV {
+        proxy_log(level: LogLevel, message: Bytes) => log,
+        proxy_get_log_level(level: OutU32) => log_level,
+    }
 }
 
-fn log(caller: &mut Caller<'_, State>, level: u32, at: u32, len: u32) -> Outcome {
+fn log(caller: &mut Caller<'_, State>, level: u32, message: Span) -> Outcome {
     let (view, state) = split(caller)?;
-    let message = view.bytes(at, len)?;
+    let message = view.span(message)?;
     let level = LogLevel::from_code(level).ok_or(Status::BadArgument)?;
     write(state, level, message);
     Ok(())

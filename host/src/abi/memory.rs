@@ -1,8 +1,8 @@
 //! Guest memory: the only place that touches it. Every access is checked; nothing is held across a guest call.
 
-use wasmtime::{Caller, Memory, TypedFunc};
+use wasmtime::{Caller, Memory, StoreContextMut, TypedFunc};
 
-use super::{Failure, Outcome, Status};
+use super::{Failure, Outcome, Restriction, Status};
 use crate::vm::state::State;
 
 /// A guest's memory and its allocator, found once when it is instantiated.
@@ -12,8 +12,15 @@ pub struct GuestMemory {
     allocate: Option<TypedFunc<u32, u32>>,
 }
 
+/// Address and length: of bytes in guest memory, or where both are written for what is returned.
+pub(crate) type Span = (u32, u32);
+
 /// Guest memory during one hostcall.
 pub(crate) struct View<'a>(&'a mut [u8]);
+
+/// Guest memory to look at, for observers.
+#[derive(Debug, Clone, Copy)]
+pub struct Peek<'a>(&'a [u8]);
 
 impl GuestMemory {
     /// Finds `memory` and the allocator: `malloc`, else `proxy_on_memory_allocate` (the order of Envoy's host).
@@ -47,6 +54,41 @@ pub(crate) fn split<'a>(
     Ok((View(bytes), state))
 }
 
+/// Guest memory to look at, beside the store's state; without a memory there is nothing to see.
+pub(super) fn peek<R>(
+    mut context: StoreContextMut<'_, State>,
+    look: impl FnOnce(Peek<'_>, &mut State) -> R,
+) -> R {
+    match context.data().memory.memory {
+        Some(memory) => {
+            let (bytes, state) = memory.data_and_store_mut(&mut context);
+            look(Peek(bytes), state)
+        }
+        None => look(Peek(&[]), context.data_mut()),
+    }
+}
+
+impl<'a> Peek<'a> {
+    /// `len` bytes at `at`; `None` where they leave the memory.
+    #[must_use]
+    pub fn bytes(&self, at: u32, len: u32) -> Option<&'a [u8]> {
+        let at = usize::try_from(at).ok()?;
+        self.0.get(at..at.checked_add(usize::try_from(len).ok()?)?)
+    }
+
+    /// A little-endian number.
+    #[must_use]
+    pub fn u32(&self, at: u32) -> Option<u32> {
+        Some(u32::from_le_bytes(self.bytes(at, 4)?.try_into().ok()?))
+    }
+
+    /// A little-endian number.
+    #[must_use]
+    pub fn u64(&self, at: u32) -> Option<u64> {
+        Some(u64::from_le_bytes(self.bytes(at, 8)?.try_into().ok()?))
+    }
+}
+
 impl View<'_> {
     /// `len` bytes at `at`.
     pub(crate) fn bytes(&self, at: u32, len: u32) -> Result<&[u8], Failure> {
@@ -54,6 +96,12 @@ impl View<'_> {
         at.checked_add(len as usize)
             .and_then(|end| self.0.get(at..end))
             .ok_or(Failure::Status(Status::InvalidMemoryAccess))
+    }
+
+    /// The bytes of a span.
+    #[inline]
+    pub(crate) fn span(&self, (at, len): Span) -> Result<&[u8], Failure> {
+        self.bytes(at, len)
     }
 
     /// The same, to write to.
@@ -98,8 +146,7 @@ impl View<'_> {
 pub(crate) fn give(
     caller: &mut Caller<'_, State>,
     len: usize,
-    out_ptr: u32,
-    out_len: u32,
+    out: Span,
     fill: impl FnOnce(&State, &mut [u8]) -> Outcome,
 ) -> Outcome {
     let len = u32::try_from(len).map_err(|_| Status::InternalFailure)?;
@@ -114,34 +161,33 @@ pub(crate) fn give(
     if len > 0 {
         fill(state, view.bytes_mut(at, len)?)?;
     }
-    view.write_u32(out_ptr, at)?;
-    view.write_u32(out_len, len)
+    view.write_u32(out.0, at)?;
+    view.write_u32(out.1, len)
 }
 
 /// Gives the guest a copy of `value`.
 ///
 /// # Errors
 /// As [`give`].
-pub(crate) fn give_bytes(
-    caller: &mut Caller<'_, State>,
-    value: &[u8],
-    out_ptr: u32,
-    out_len: u32,
-) -> Outcome {
-    give(caller, value.len(), out_ptr, out_len, |_, to| {
+pub(crate) fn give_bytes(caller: &mut Caller<'_, State>, value: &[u8], out: Span) -> Outcome {
+    give(caller, value.len(), out, |_, to| {
         to.copy_from_slice(value);
         Ok(())
     })
 }
 
 fn allocate(caller: &mut Caller<'_, State>, len: u32) -> Result<u32, Failure> {
+    caller.data_mut().allocations += 1;
     let allocate = caller
         .data()
         .memory
         .allocate
         .clone()
         .ok_or(Status::InternalFailure)?;
-    match allocate.call(&mut *caller, len) {
+    caller.data_mut().restrict(Restriction::Allocation);
+    let allocated = allocate.call(&mut *caller, len);
+    caller.data_mut().restrict(Restriction::None);
+    match allocated {
         Ok(0) => Err(Failure::Status(Status::InvalidMemoryAccess)),
         Ok(at) => Ok(at),
         Err(trap) => Err(Failure::Trap(trap)),

@@ -1,52 +1,26 @@
 //! Metrics that guests define.
 
-use wasmtime::{Caller, Linker};
+use wasmtime::Caller;
 
-use super::memory::split;
-use super::{Failure, Outcome, Status, answer, count};
+use super::import::family;
+use super::memory::{Span, split};
+use super::{Failure, Outcome, Status};
 use crate::stats::{GUEST_PREFIX, Kind, Metric};
 use crate::vm::state::State;
 
 /// A guest that defines more has a leak (a metric for each request, say).
 const MAX_METRICS: usize = 100_000;
 
-pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    linker.func_wrap(
-        "env",
-        "proxy_define_metric",
-        |mut caller: Caller<'_, State>, kind: u32, name: u32, len: u32, out: u32| {
-            count(&mut caller);
-            answer(define(&mut caller, kind, (name, len), out))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_increment_metric",
-        |mut caller: Caller<'_, State>, id: u32, by: i64| {
-            count(&mut caller);
-            answer(increment(&caller, id, by))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_record_metric",
-        |mut caller: Caller<'_, State>, id: u32, value: u64| {
-            count(&mut caller);
-            answer(record(&caller, id, value))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_get_metric",
-        |mut caller: Caller<'_, State>, id: u32, out: u32| {
-            count(&mut caller);
-            answer(get(&mut caller, id, out))
-        },
-    )?;
-    Ok(())
+family! {
+    pub(super) static FAMILY: Status in ENV {
+        proxy_define_metric(kind: Metric, name: Bytes, metric: OutU32) => define,
+        proxy_increment_metric(metric: Token, by: Delta) => increment,
+        proxy_record_metric(metric: Token, value: Wide) => record,
+        proxy_get_metric(metric: Token, value: OutU64) => get,
+    }
 }
 
-fn define(caller: &mut Caller<'_, State>, kind: u32, name: (u32, u32), out: u32) -> Outcome {
+fn define(caller: &mut Caller<'_, State>, kind: u32, name: Span, out: u32) -> Outcome {
     let kind = match kind {
         0 => Kind::Counter,
         1 => Kind::Gauge,
@@ -54,7 +28,7 @@ fn define(caller: &mut Caller<'_, State>, kind: u32, name: (u32, u32), out: u32)
         _ => return Err(Status::BadArgument.into()),
     };
     let (mut view, state) = split(caller)?;
-    let name = String::from_utf8_lossy(view.bytes(name.0, name.1)?);
+    let name = String::from_utf8_lossy(view.span(name)?);
     if state.metrics.len() >= MAX_METRICS {
         return Err(Status::InternalFailure.into());
     }
@@ -77,7 +51,7 @@ fn metric<'a>(caller: &'a Caller<'_, State>, id: u32) -> Result<&'a Metric, Fail
         .ok_or(Failure::Status(Status::NotFound))
 }
 
-fn increment(caller: &Caller<'_, State>, id: u32, by: i64) -> Outcome {
+fn increment(caller: &mut Caller<'_, State>, id: u32, by: i64) -> Outcome {
     match metric(caller, id)? {
         Metric::Counter(counter) if by > 0 => counter.add(by.cast_unsigned()),
         Metric::Gauge(gauge) => gauge.offset(by),
@@ -87,7 +61,7 @@ fn increment(caller: &Caller<'_, State>, id: u32, by: i64) -> Outcome {
 }
 
 /// On a counter it adds, as in Envoy.
-fn record(caller: &Caller<'_, State>, id: u32, value: u64) -> Outcome {
+fn record(caller: &mut Caller<'_, State>, id: u32, value: u64) -> Outcome {
     match metric(caller, id)? {
         Metric::Counter(counter) => counter.add(value),
         Metric::Gauge(gauge) => gauge.set(value),

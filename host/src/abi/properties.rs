@@ -6,48 +6,36 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
-use wasmtime::{Caller, Linker};
+use wasmtime::Caller;
 
-use super::memory::{give_bytes, split};
-use super::{Outcome, Status, answer, count, pairs};
+use super::import::family;
+use super::memory::{Span, give_bytes, split};
+use super::{Outcome, Status, pairs};
 use crate::process::Clock;
 use crate::stream::head::Fields;
 use crate::stream::{Stream, UpstreamHost};
 use crate::vm::state::State;
 
-pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    linker.func_wrap(
-        "env",
-        "proxy_get_property",
-        |mut caller: Caller<'_, State>, path: u32, path_len: u32, out_ptr: u32, out_len: u32| {
-            count(&mut caller);
-            answer(get(&mut caller, (path, path_len), out_ptr, out_len))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_set_property",
-        |mut caller: Caller<'_, State>, path: u32, path_len: u32, value: u32, value_len: u32| {
-            count(&mut caller);
-            answer(set(&mut caller, (path, path_len), (value, value_len)))
-        },
-    )?;
-    Ok(())
+family! {
+    pub(super) static FAMILY: Status in ENV {
+        proxy_get_property(path: Path, value: OutBytes) => get,
+        proxy_set_property(path: Path, value: Bytes) => set,
+    }
 }
 
-fn get(caller: &mut Caller<'_, State>, path: (u32, u32), out_ptr: u32, out_len: u32) -> Outcome {
+fn get(caller: &mut Caller<'_, State>, path: Span, out: Span) -> Outcome {
     let value = {
         let (view, state) = split(caller)?;
-        let path = view.bytes(path.0, path.1)?;
+        let path = view.span(path)?;
         lookup(state, path.strip_suffix(b"\0").unwrap_or(path))?
     };
-    give_bytes(caller, &value, out_ptr, out_len)
+    give_bytes(caller, &value, out)
 }
 
-fn set(caller: &mut Caller<'_, State>, path: (u32, u32), value: (u32, u32)) -> Outcome {
+fn set(caller: &mut Caller<'_, State>, path: Span, value: Span) -> Outcome {
     let (view, state) = split(caller)?;
-    let path = view.bytes(path.0, path.1)?;
-    let value = view.bytes(value.0, value.1)?;
+    let path = view.span(path)?;
+    let value = view.span(value)?;
     let mut stream = state
         .effective_stream()
         .ok_or(Status::NotFound)?

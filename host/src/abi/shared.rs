@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
-use wasmtime::{Caller, Linker};
+use wasmtime::Caller;
 
-use super::memory::{give_bytes, split};
-use super::{Outcome, Status, answer, count};
+use super::import::family;
+use super::memory::{Span, give_bytes, split};
+use super::{Outcome, Status};
 use crate::vm::state::State;
 
 /// The shared data of the process.
@@ -52,60 +53,31 @@ impl SharedData {
     }
 }
 
-pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    linker.func_wrap(
-        "env",
-        "proxy_get_shared_data",
-        |mut caller: Caller<'_, State>,
-         key: u32,
-         len: u32,
-         out_ptr: u32,
-         out_len: u32,
-         out_cas: u32| {
-            count(&mut caller);
-            answer(get(&mut caller, (key, len), out_ptr, out_len, out_cas))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_set_shared_data",
-        |mut caller: Caller<'_, State>,
-         key: u32,
-         len: u32,
-         value: u32,
-         value_len: u32,
-         cas: u32| {
-            count(&mut caller);
-            answer(set(&mut caller, (key, len), (value, value_len), cas))
-        },
-    )?;
-    Ok(())
+family! {
+    pub(super) static FAMILY: Status in ENV {
+        proxy_get_shared_data(key: Bytes, value: OutBytes, cas: OutU32) => get,
+        proxy_set_shared_data(key: Bytes, value: Bytes, cas: Number) => set,
+    }
 }
 
-fn get(
-    caller: &mut Caller<'_, State>,
-    key: (u32, u32),
-    out_ptr: u32,
-    out_len: u32,
-    out_cas: u32,
-) -> Outcome {
+fn get(caller: &mut Caller<'_, State>, key: Span, out: Span, out_cas: u32) -> Outcome {
     let (value, version) = {
         let (view, state) = split(caller)?;
-        let key = view.bytes(key.0, key.1)?;
+        let key = view.span(key)?;
         state
             .process
             .shared_data
             .get(&state.vm.vm_id, key)
             .ok_or(Status::NotFound)?
     };
-    give_bytes(caller, &value, out_ptr, out_len)?;
+    give_bytes(caller, &value, out)?;
     split(caller)?.0.write_u32(out_cas, version)
 }
 
-fn set(caller: &mut Caller<'_, State>, key: (u32, u32), value: (u32, u32), cas: u32) -> Outcome {
+fn set(caller: &mut Caller<'_, State>, key: Span, value: Span, cas: u32) -> Outcome {
     let (view, state) = split(caller)?;
-    let key = view.bytes(key.0, key.1)?;
-    let value = view.bytes(value.0, value.1)?;
+    let key = view.span(key)?;
+    let value = view.span(value)?;
     Ok(state
         .process
         .shared_data

@@ -3,71 +3,24 @@
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
-use wasmtime::{Caller, Linker};
+use wasmtime::Caller;
 
-use super::memory::split;
-use super::{Outcome, Status, answer, count, pairs};
+use super::import::family;
+use super::memory::{Span, split};
+use super::{Outcome, Status, pairs};
 use crate::stream::LocalReply;
 use crate::vm::state::State;
 
-pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    linker.func_wrap(
-        "env",
-        "proxy_continue_stream",
-        |mut caller: Caller<'_, State>, stream: u32| {
-            count(&mut caller);
-            answer(continue_stream(&mut caller, stream))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_close_stream",
-        |mut caller: Caller<'_, State>, stream: u32| {
-            count(&mut caller);
-            answer(close_stream(&mut caller, stream))
-        },
-    )?;
-    linker.func_wrap(
-        "env",
-        "proxy_send_local_response",
-        |mut caller: Caller<'_, State>,
-         status: u32,
-         _details: u32,
-         _details_len: u32,
-         body: u32,
-         body_len: u32,
-         headers: u32,
-         headers_len: u32,
-         grpc_status: i32| {
-            count(&mut caller);
-            answer(local_response(
-                &mut caller,
-                status,
-                (body, body_len),
-                (headers, headers_len),
-                grpc_status,
-            ))
-        },
-    )?;
-    linker.func_wrap("env", "proxy_done", |mut caller: Caller<'_, State>| {
-        count(&mut caller);
-        // A root that put its end off is deleted with its VM.
-        answer(Ok(()))
-    })?;
-    linker.func_wrap(
-        "env",
-        "proxy_set_effective_context",
-        |mut caller: Caller<'_, State>, id: u32| {
-            count(&mut caller);
-            let state = caller.data_mut();
-            answer(if state.set_effective(id) {
-                Ok(())
-            } else {
-                Err(Status::BadArgument.into())
-            })
-        },
-    )?;
-    Ok(())
+family! {
+    pub(super) static FAMILY: Status in ENV {
+        proxy_continue_stream(stream: Stream) => continue_stream,
+        proxy_close_stream(stream: Stream) => close_stream,
+        proxy_send_local_response(
+            code: Number, details: Bytes, body: Bytes, headers: Pairs, grpc_status: Signed,
+        ) => local_response,
+        proxy_done() => done,
+        proxy_set_effective_context(context: Context) => set_effective,
+    }
 }
 
 /// 0 request, 1 response; downstream and upstream (2, 3) are TCP's. Takes effect when the callback has returned.
@@ -100,21 +53,34 @@ fn close_stream(caller: &mut Caller<'_, State>, which: u32) -> Outcome {
     Ok(())
 }
 
+/// A root that put its end off is deleted with its VM.
+fn done(_caller: &mut Caller<'_, State>) -> Outcome {
+    Ok(())
+}
+
+fn set_effective(caller: &mut Caller<'_, State>, id: u32) -> Outcome {
+    match caller.data_mut().set_effective(id) {
+        true => Ok(()),
+        false => Err(Status::BadArgument.into()),
+    }
+}
+
 fn local_response(
     caller: &mut Caller<'_, State>,
     status: u32,
-    body: (u32, u32),
-    headers: (u32, u32),
-    grpc_status: i32,
+    _details: Span,
+    body: Span,
+    headers: Span,
+    grpc_status: u32,
 ) -> Outcome {
     let (view, state) = split(caller)?;
     let status = u16::try_from(status)
         .ok()
         .and_then(|code| StatusCode::from_u16(code).ok())
         .ok_or(Status::BadArgument)?;
-    let body = Bytes::copy_from_slice(view.bytes(body.0, body.1)?);
+    let body = Bytes::copy_from_slice(view.span(body)?);
     let mut fields = Vec::new();
-    for (name, value) in pairs::read(view.bytes(headers.0, headers.1)?)? {
+    for (name, value) in pairs::read(view.span(headers)?)? {
         let name = HeaderName::from_bytes(name).map_err(|_| Status::BadArgument)?;
         let value = HeaderValue::from_bytes(value).map_err(|_| Status::BadArgument)?;
         fields.push((name, value));

@@ -4,59 +4,108 @@
 
 use std::sync::Once;
 
-use wasmtime::{Caller, Linker};
+use wasmtime::Caller;
 
-use super::{Status, count};
+use super::import::family;
+use super::memory::Span;
+use super::{Outcome, Status};
 use crate::vm::state::State;
 
-fn refuse(caller: &mut Caller<'_, State>, name: &str, once: &Once) -> u32 {
-    count(caller);
+family! {
+    pub(super) static FAMILY: Status in ENV {
+        proxy_grpc_call(
+            upstream: Bytes, service: Bytes, method: Bytes, metadata: Pairs, message: Bytes,
+            timeout: Milliseconds, call: OutU32,
+        ) => grpc_call,
+        proxy_grpc_stream(
+            upstream: Bytes, service: Bytes, method: Bytes, metadata: Pairs, stream: OutU32,
+        ) => grpc_stream,
+        proxy_grpc_send(stream: Token, message: Bytes, end_of_stream: Flag) => grpc_send,
+        proxy_grpc_cancel(call: Token) => grpc_cancel,
+        proxy_grpc_close(call: Token) => grpc_close,
+        proxy_get_status(code: OutU32, message: OutBytes) => get_status,
+        proxy_register_shared_queue(name: Bytes, queue: OutU32) => register_shared_queue,
+        proxy_resolve_shared_queue(vm_id: Bytes, name: Bytes, queue: OutU32) => resolve_shared_queue,
+        proxy_enqueue_shared_queue(queue: Token, value: Bytes) => enqueue_shared_queue,
+        proxy_dequeue_shared_queue(queue: Token, value: OutBytes) => dequeue_shared_queue,
+        proxy_call_foreign_function(name: Bytes, arguments: Bytes, results: OutBytes) => call_foreign_function,
+    }
+}
+
+fn refuse(caller: &Caller<'_, State>, name: &str, once: &Once) -> Outcome {
     once.call_once(|| {
         tracing::warn!(
             plugin = caller.data().plugin_name(),
             "a filter called {name}, which this host does not offer"
-        )
+        );
     });
-    Status::InternalFailure.code()
+    Err(Status::InternalFailure.into())
 }
 
-/// Links a function of `u32` arguments that is refused.
-macro_rules! refuse {
-    ($linker:expr, $name:literal, $($argument:ident),*) => {
-        $linker.func_wrap("env", $name, |mut caller: Caller<'_, State>, $($argument: u32),*| -> u32 {
+/// A body that refuses.
+macro_rules! refused {
+    ($name:ident, $import:literal, $($argument:ty),*) => {
+        #[allow(clippy::too_many_arguments, reason = "the ABI has so many")]
+        fn $name(caller: &mut Caller<'_, State>, $(_: $argument),*) -> Outcome {
             static ONCE: Once = Once::new();
-            let _ = ($($argument,)*);
-            refuse(&mut caller, $name, &ONCE)
-        })?
+            refuse(caller, $import, &ONCE)
+        }
     };
 }
 
-pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    refuse!(
-        linker,
-        "proxy_grpc_call",
-        a,
-        b,
-        c,
-        d,
-        e,
-        f,
-        g,
-        h,
-        i,
-        j,
-        k,
-        l
-    );
-    refuse!(linker, "proxy_grpc_stream", a, b, c, d, e, f, g, h, i);
-    refuse!(linker, "proxy_grpc_send", a, b, c, d);
-    refuse!(linker, "proxy_grpc_cancel", a);
-    refuse!(linker, "proxy_grpc_close", a);
-    refuse!(linker, "proxy_get_status", a, b, c);
-    refuse!(linker, "proxy_register_shared_queue", a, b, c);
-    refuse!(linker, "proxy_resolve_shared_queue", a, b, c, d, e);
-    refuse!(linker, "proxy_enqueue_shared_queue", a, b, c);
-    refuse!(linker, "proxy_dequeue_shared_queue", a, b, c);
-    refuse!(linker, "proxy_call_foreign_function", a, b, c, d, e, f);
-    Ok(())
-}
+refused!(
+    grpc_call,
+    "proxy_grpc_call",
+    Span,
+    Span,
+    Span,
+    Span,
+    Span,
+    u32,
+    u32
+);
+refused!(
+    grpc_stream,
+    "proxy_grpc_stream",
+    Span,
+    Span,
+    Span,
+    Span,
+    u32
+);
+refused!(grpc_send, "proxy_grpc_send", u32, Span, u32);
+refused!(grpc_cancel, "proxy_grpc_cancel", u32);
+refused!(grpc_close, "proxy_grpc_close", u32);
+refused!(get_status, "proxy_get_status", u32, Span);
+refused!(
+    register_shared_queue,
+    "proxy_register_shared_queue",
+    Span,
+    u32
+);
+refused!(
+    resolve_shared_queue,
+    "proxy_resolve_shared_queue",
+    Span,
+    Span,
+    u32
+);
+refused!(
+    enqueue_shared_queue,
+    "proxy_enqueue_shared_queue",
+    u32,
+    Span
+);
+refused!(
+    dequeue_shared_queue,
+    "proxy_dequeue_shared_queue",
+    u32,
+    Span
+);
+refused!(
+    call_foreign_function,
+    "proxy_call_foreign_function",
+    Span,
+    Span,
+    Span
+);

@@ -9,7 +9,8 @@ use rustc_hash::FxBuildHasher;
 use wasmtime::ResourceLimiter;
 
 use crate::abi::memory::GuestMemory;
-use crate::abi::{Callout, CalloutResponse};
+use crate::abi::observe::Observer;
+use crate::abi::{Callout, CalloutResponse, Restriction};
 use crate::config::WasmPlugin;
 use crate::config::plugin::VmConfig;
 use crate::process::Process;
@@ -35,6 +36,14 @@ pub struct State {
     pub hostcalls: u64,
     /// Callbacks so far.
     pub callbacks: u64,
+    /// Allocations in the guest so far, to hand values over.
+    pub allocations: u64,
+    /// Who watches the guest.
+    pub observer: Option<Box<dyn Observer>>,
+    /// What the guest may call now.
+    pub restriction: Restriction,
+    /// Whether hostcalls go the long way: somebody watches, or not all are allowed.
+    pub attended: bool,
     contexts: HashMap<u32, Context, FxBuildHasher>,
     last_id: u32,
     last_token: u32,
@@ -101,8 +110,12 @@ impl State {
         let limit = MemoryLimit {
             memory: process.limits.memory,
         };
+        let observer = process.abi.observers.as_ref().map(|o| o.make());
         Self {
             memory: GuestMemory::default(),
+            attended: observer.is_some(),
+            observer,
+            restriction: Restriction::None,
             process,
             vm,
             metrics: Vec::new(),
@@ -110,6 +123,7 @@ impl State {
             callout: None,
             hostcalls: 0,
             callbacks: 0,
+            allocations: 0,
             contexts: HashMap::default(),
             last_id: 0,
             last_token: 0,
@@ -215,6 +229,18 @@ impl State {
     #[must_use]
     pub fn effective_plugin(&self) -> Option<&WasmPlugin> {
         self.effective.plugin.as_deref()
+    }
+
+    /// The context that hostcalls act on; 0 where there is none.
+    #[must_use]
+    pub fn effective_context(&self) -> u32 {
+        self.effective.id
+    }
+
+    /// Says what the guest may call from now on.
+    pub fn restrict(&mut self, restriction: Restriction) {
+        self.restriction = restriction;
+        self.attended = restriction != Restriction::None || self.observer.is_some();
     }
 
     /// The root of the effective context; 0 where there is none.
