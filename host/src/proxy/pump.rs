@@ -151,12 +151,13 @@ impl Pump {
         let mut data = BytesMut::from(data);
         // A filter may add trailers to the end of a body: those behind it see them.
         let mut trailers_from = from;
+        let last_part = ending == Ending::End;
         let mut held_at = None;
         for at in from..until {
             let Some(stage) = self.stages.get_mut(at) else {
                 break;
             };
-            if data.is_empty() && ending != Ending::End {
+            if data.is_empty() && !last_part {
                 break;
             }
             if !stage.held.is_empty() {
