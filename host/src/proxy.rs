@@ -6,6 +6,7 @@ mod access_log;
 pub mod attempt;
 pub mod body;
 mod callout;
+mod connection_limit;
 mod deadline;
 pub mod downstream;
 pub mod exchange;

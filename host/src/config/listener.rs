@@ -23,8 +23,21 @@ pub struct Listener {
     /// `per_connection_buffer_limit_bytes`: how much of a body a filter may hold back, and how much is kept for a retry;
     /// Envoy's default is 1 MiB, 0 is no limit.
     pub buffer_limit: u32,
+    /// Its `envoy.filters.network.connection_limit`, if it has one.
+    pub connection_limit: Option<ConnectionLimit>,
     /// Its HTTP connection manager.
     pub http: HttpConnectionManager,
+}
+
+/// `envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionLimit {
+    /// `stat_prefix`, required.
+    pub stat_prefix: String,
+    /// `max_connections`, at least 1: those beyond are closed.
+    pub max_connections: u32,
+    /// `delay` before they are closed; none by default.
+    pub delay: Duration,
 }
 
 /// `envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager`.

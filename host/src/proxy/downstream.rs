@@ -22,6 +22,17 @@ use super::worker::WorkerListener;
 use crate::config::listener::Codec;
 use socket::Rewound;
 
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// With all that was begun.
+    InOrder,
+    /// It broke off.
+    Broken,
+    /// The client has taken too long with a request's head.
+    Late,
+}
+
 /// How an HTTP/2 client begins.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -41,6 +52,16 @@ pub struct Client {
     /// Requests in progress.
     active: Cell<u32>,
     last_active: Cell<Instant>,
+    began: Instant,
+    /// Requests so far.
+    requests: Cell<u32>,
+    /// Since when a head has been coming.
+    head_since: Cell<Option<Instant>>,
+    late: Cell<bool>,
+    /// Since when its next answer is its last.
+    retiring: Cell<Option<Instant>>,
+    /// It speaks HTTP/2.
+    http2: Cell<bool>,
     closing: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     /// The head read last had two lengths.
@@ -67,6 +88,12 @@ impl Client {
             id,
             active: Cell::new(0),
             last_active: Cell::new(Instant::now()),
+            began: Instant::now(),
+            requests: Cell::new(0),
+            head_since: Cell::new(None),
+            late: Cell::new(false),
+            retiring: Cell::new(None),
+            http2: Cell::new(false),
             closing: Cell::new(false),
             waker: RefCell::new(None),
             ambiguous: Cell::new(false),
@@ -82,8 +109,63 @@ impl Client {
     /// Closes the connection when the request in progress, if any, is done.
     pub fn close(&self) {
         self.closing.set(true);
+        self.wake();
+    }
+
+    /// Whether it ends with what is in progress.
+    #[must_use]
+    pub fn closing(&self) -> bool {
+        self.closing.get() || self.retiring.get().is_some()
+    }
+
+    /// Looks at the connection's limits, and ends it where one has been passed.
+    pub fn check(&self) {
+        let http = &self.listener.config.http;
+        let passed = |since: Duration, limit: Duration| !limit.is_zero() && since > limit;
+        let idle = self.idle_for().unwrap_or_default();
+        if passed(idle, http.common.idle_timeout) {
+            self.close();
+        }
+        if passed(self.began.elapsed(), http.common.max_connection_duration) {
+            self.retire();
+        }
+        let head = self
+            .head_since
+            .get()
+            .map_or(Duration::ZERO, |since| since.elapsed());
+        if [
+            http.request_headers_timeout,
+            http.request_timeout,
+            http.stream_idle_timeout,
+        ]
+        .into_iter()
+        .any(|limit| passed(head, limit))
+        {
+            self.late.set(true);
+            self.wake();
+        }
+    }
+
+    /// Ends it without cutting a request off: HTTP/2's client is told; HTTP/1's learns of it by its next answer, for which
+    /// there is the time of a drain.
+    fn retire(&self) {
+        let since = self.retiring.get().unwrap_or_else(Instant::now);
+        self.retiring.set(Some(since));
+        if self.http2.get() || since.elapsed() >= self.listener.config.http.drain_timeout {
+            self.close();
+        }
+    }
+
+    fn wake(&self) {
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
+        }
+    }
+
+    /// Notes whether a head has begun to come and is not complete.
+    fn head_in_progress(&self, in_progress: bool) {
+        if in_progress != self.head_since.get().is_some() {
+            self.head_since.set(in_progress.then(Instant::now));
         }
     }
 
@@ -96,6 +178,11 @@ impl Client {
     /// A request is in progress.
     pub(super) fn begin(&self) {
         self.active.set(self.active.get() + 1);
+        self.requests.set(self.requests.get().saturating_add(1));
+        let max = self.listener.config.http.common.max_requests_per_connection;
+        if max > 0 && self.requests.get() >= max {
+            self.close();
+        }
     }
 
     /// It is over.
@@ -108,7 +195,7 @@ impl Client {
     async fn unless_closed<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         let mut future = pin!(future);
         std::future::poll_fn(|cx| {
-            if self.closing.get() {
+            if self.closing.get() || self.late.get() {
                 return Poll::Ready(None);
             }
             let result = future.as_mut().poll(cx);
@@ -120,29 +207,31 @@ impl Client {
         .await
     }
 
-    /// Runs a connection of either protocol to its end, and tells whether that was in order; `shut_down` tells it to end
+    /// Runs a connection of either protocol to its end; `shut_down` tells it to end
     /// when nothing is in progress.
-    async fn drive<C>(&self, mut connection: Pin<&mut C>, shut_down: impl Fn(Pin<&mut C>)) -> bool
+    async fn drive<C>(&self, mut connection: Pin<&mut C>, shut_down: impl Fn(Pin<&mut C>)) -> Ended
     where
         C: Future<Output = Result<(), hyper::Error>>,
     {
         let mut closing = false;
         let ended = std::future::poll_fn(|cx| {
+            if self.late.get() {
+                return Poll::Ready(Ok(Ended::Late));
+            }
             if self.closing.get() && !closing {
                 closing = true;
                 shut_down(connection.as_mut());
             }
             let result = connection.as_mut().poll(cx);
-            if result.is_pending() && !closing {
+            if result.is_pending() {
                 remember(&self.waker, cx.waker());
             }
-            result
+            result.map_ok(|()| Ended::InOrder)
         });
-        let ended = ended.await;
-        if let Err(error) = &ended {
+        ended.await.unwrap_or_else(|error| {
             tracing::debug!(client = %self.remote, "connection ended: {error}");
-        }
-        ended.is_ok()
+            Ended::Broken
+        })
     }
 }
 
@@ -161,8 +250,9 @@ where
     let (codec, read) = match client.listener.config.http.codec {
         Codec::Auto => {
             // What is read to tell the protocols apart is given to its reader: the look costs no system call.
-            match client.unless_closed(sniff(&mut stream)).await {
+            match client.unless_closed(sniff(&mut stream, &client)).await {
                 Some(Ok(Some(found))) => found,
+                None if client.late.get() => return http1::too_late(stream, &client).await,
                 _ => return,
             }
         }
@@ -176,18 +266,23 @@ where
 }
 
 /// Reads until it is clear which protocol the client speaks; `None` where it leaves before. Source: RFC 9113, section 3.4.
-async fn sniff<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Option<(Codec, Bytes)>> {
+async fn sniff<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    client: &Client,
+) -> io::Result<Option<(Codec, Bytes)>> {
     let mut read = BytesMut::with_capacity(FIRST_READ);
     loop {
         if stream.read_buf(&mut read).await? == 0 {
             return Ok(None);
         }
         if read.starts_with(PREFACE) {
+            client.head_in_progress(false);
             return Ok(Some((Codec::Http2, read.freeze())));
         }
         if !PREFACE.starts_with(&read) {
             return Ok(Some((Codec::Http1, read.freeze())));
         }
+        client.head_in_progress(true);
     }
 }
 

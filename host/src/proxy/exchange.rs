@@ -156,6 +156,10 @@ impl Exchange {
         } else if let Err(error) = target::check(&parts.method, &parts.uri, version) {
             refusal = Some(error);
         }
+        let http = &listener.config.http;
+        if let (None, Err(error)) = (refusal, head::check_names(&mut parts.headers, &http.common)) {
+            refusal = Some(error);
+        }
         let asked = upgrade::asked(&mut parts);
         let head = head::from_parts(parts);
         if refusal.is_none() && !head.headers.contains_key(header::HOST) {
@@ -381,9 +385,10 @@ impl Exchange {
             limits.stream = forward.max_stream_duration.unwrap_or(limits.stream);
         }
         // A tunnel's request has no end, so the time of its response never begins.
-        let mut stream = self.cell.borrow_mut();
-        stream.request_sent = stream.tunnel.is_none() && source.borrow().is_read();
-        drop(stream);
+        {
+            let mut stream = self.cell.borrow_mut();
+            stream.request_sent = stream.tunnel.is_none() && source.borrow().is_read();
+        }
         let outcome = attempts::run(&cluster, &self.cell, policy, &source).await;
         let left = source.borrow().client_left();
         match outcome {

@@ -18,6 +18,10 @@ static OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
 pub enum GatewayError {
     /// No `host`.
     MissingHost,
+    /// More headers than `max_headers_count`.
+    TooManyHeaders,
+    /// A header's name with an underscore, where the file refuses those.
+    Underscore,
     /// Both lengths, or two: a request that two servers may read differently.
     AmbiguousLength,
     /// A method that is none of HTTP's.
@@ -58,6 +62,12 @@ pub fn gateway(error: GatewayError) -> LocalReply {
     use StatusCode as S;
     let (status, body, details) = match error {
         GatewayError::MissingHost => (S::BAD_REQUEST, "", "missing_host_header"),
+        GatewayError::TooManyHeaders => (
+            S::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "Request Header Fields Too Large",
+            "http1.too_many_headers",
+        ),
+        GatewayError::Underscore => (S::BAD_REQUEST, "Bad Request", "http1.unexpected_underscore"),
         GatewayError::AmbiguousLength => (
             S::BAD_REQUEST,
             "Bad Request",

@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
 use super::callout;
+use super::connection_limit::ConnectionLimit;
 use super::downstream::{self, Client};
 use super::filters::{Chain, Filter};
 use super::router::Router;
@@ -64,6 +65,8 @@ pub struct WorkerListener {
     pub server: HeaderValue,
     /// Its counters.
     pub stats: ListenerStats,
+    /// Its limit of connections.
+    pub limit: Option<ConnectionLimit>,
 }
 
 /// Counters under `http.STAT_PREFIX.`, named as Envoy names them.
@@ -136,15 +139,12 @@ impl Worker {
         self.draining.get()
     }
 
-    fn sweep(&self, idle_timeout: Duration) {
+    fn sweep(&self) {
         self.clients.borrow_mut().retain(|client| {
             let Some(client) = client.upgrade() else {
                 return false;
             };
-            let idle = client.idle_for();
-            if idle_timeout > Duration::ZERO && idle.is_some_and(|idle| idle > idle_timeout) {
-                client.close();
-            }
+            client.check();
             true
         });
         for cluster in self.clusters.values() {
@@ -192,16 +192,10 @@ pub async fn run(
         .map(|(listener, socket)| tokio::task::spawn_local(accept(listener.clone(), socket)))
         .collect();
     let _ = ready.send(Ok(()));
-    let idle = listeners
-        .iter()
-        .map(|l| l.config.http.common.idle_timeout)
-        .filter(|t| !t.is_zero())
-        .min()
-        .unwrap_or_default();
     let mut sweep = tokio::time::interval(SWEEP);
     loop {
         tokio::select! {
-            _ = sweep.tick() => worker.sweep(idle),
+            _ = sweep.tick() => worker.sweep(),
             command = commands.recv() => match command {
                 Some(Command::Swap(id, plugin, done)) => {
                     let _ = done.send(swap(&worker, &listeners, &id, &plugin));
@@ -257,6 +251,10 @@ fn build(gateway: &Arc<Gateway>) -> (Rc<Worker>, Vec<Rc<WorkerListener>>) {
                 server: HeaderValue::from_str(&config.http.server_name)
                     .unwrap_or_else(|_| HeaderValue::from_static("envoy")),
                 stats: ListenerStats::new(&gateway.process.stats, &config.http.stat_prefix),
+                limit: config
+                    .connection_limit
+                    .as_ref()
+                    .map(|limit| ConnectionLimit::new(limit, &gateway.process.stats)),
                 config: config.clone(),
             })
         })
@@ -332,6 +330,11 @@ fn connect(
     remote: SocketAddr,
     local: SocketAddr,
 ) {
+    if let Some(limit) = &listener.limit
+        && !limit.enter()
+    {
+        return limit.refuse(stream);
+    }
     let id = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
     let client = Client::new(listener.clone(), remote, local, id);
     listener
@@ -345,5 +348,8 @@ fn connect(
     tokio::task::spawn_local(async move {
         downstream::serve(stream, client).await;
         listener.stats.cx_active.decrement();
+        if let Some(limit) = &listener.limit {
+            limit.leave();
+        }
     });
 }

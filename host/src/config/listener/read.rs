@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::manager::connection_manager;
 use super::{
-    Discovery, HeaderMutation, HttpConnectionManager, HttpFilter, HttpFilterKind, Listener,
+    ConnectionLimit, Discovery, HeaderMutation, HttpConnectionManager, HttpFilter, HttpFilterKind,
+    Listener,
 };
 use crate::config::common;
 use crate::config::facts::{Chain, DiscoveryAt, Slot};
@@ -14,6 +15,8 @@ use crate::config::reader::{Field, Object};
 use crate::config::route::{self, HeaderEdit};
 
 const HCM_URL: &str = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+const CONNECTION_LIMIT_URL: &str =
+    "type.googleapis.com/envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit";
 const HEADER_MUTATION_URL: &str =
     "type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation";
 
@@ -42,6 +45,7 @@ pub(in crate::config) fn listener(field: &Field<'_>, index: usize) -> Option<Lis
         let chains = o.required("filter_chains")?;
         let http = single(&chains, "a listener has one filter chain here")
             .and_then(|chain| chain.object(|o| filter_chain(o, index))?);
+        let (connection_limit, http) = http?;
         let address = address?;
         let name = if name.is_empty() {
             address.to_string()
@@ -52,7 +56,8 @@ pub(in crate::config) fn listener(field: &Field<'_>, index: usize) -> Option<Lis
             name,
             address,
             buffer_limit,
-            http: http?,
+            connection_limit,
+            http,
         })
     })?
 }
@@ -69,7 +74,10 @@ fn single<'a>(list: &Field<'a>, message: &str) -> Option<Field<'a>> {
     }
 }
 
-fn filter_chain(o: &Object<'_>, index: usize) -> Option<HttpConnectionManager> {
+fn filter_chain(
+    o: &Object<'_>,
+    index: usize,
+) -> Option<(Option<ConnectionLimit>, HttpConnectionManager)> {
     o.refuse(&["transport_socket"], "TLS comes in a later version");
     o.refuse(
         &["filter_chain_match"],
@@ -77,11 +85,32 @@ fn filter_chain(o: &Object<'_>, index: usize) -> Option<HttpConnectionManager> {
     );
     o.text("name");
     let filters = o.required("filters")?;
-    let filter = single(
-        &filters,
-        "a filter chain has one network filter here, the HTTP connection manager",
-    )?;
-    common::extension(&filter, HCM_URL, |o| connection_manager(o, index))?
+    let items = filters.items();
+    let Some((last, before)) = items.split_last() else {
+        filters.error("the last network filter must be the HTTP connection manager");
+        return None;
+    };
+    let mut limit = None;
+    for filter in before {
+        if limit.is_some() {
+            filter.error("a filter chain has one connection_limit at most");
+        }
+        limit = common::extension(filter, CONNECTION_LIMIT_URL, connection_limit);
+    }
+    let http = common::extension(last, HCM_URL, |o| connection_manager(o, index))?;
+    Some((limit, http?))
+}
+
+fn connection_limit(o: &Object<'_>) -> ConnectionLimit {
+    o.refuse(&["runtime_enabled"], "there is no runtime");
+    ConnectionLimit {
+        stat_prefix: o.required_name("stat_prefix"),
+        max_connections: o
+            .required("max_connections")
+            .and_then(|f| f.uint(1, u32::MAX))
+            .unwrap_or(u32::MAX),
+        delay: o.duration("delay", Duration::ZERO),
+    }
 }
 
 /// Reads `http_filters`, whose last must be the terminal filter of the given type, and no other.

@@ -32,6 +32,7 @@ pub(super) async fn serve<S>(stream: Rewound<S>, client: Rc<Client>)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
+    client.http2.set(true);
     let http = &client.listener.config.http;
     let options = &http.http2;
     let mut builder = http2::Builder::new(Local);

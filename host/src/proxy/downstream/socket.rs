@@ -112,9 +112,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         if self.client.active.get() == 0
             && let Some(new) = buf.filled().get(before..)
             && !new.is_empty()
-            && self.head.ambiguous(new)
         {
-            self.client.ambiguous.set(true);
+            if self.head.ambiguous(new) {
+                self.client.ambiguous.set(true);
+            }
+            let in_progress = !self.head.partial.is_empty();
+            self.client.head_in_progress(in_progress);
         }
         result
     }

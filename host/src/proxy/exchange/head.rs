@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 
-use crate::config::listener::HttpConnectionManager;
+use crate::config::listener::{CommonOptions, HttpConnectionManager, Underscores};
 use crate::config::route::Redirect;
 use crate::proxy::attempt;
+use crate::proxy::reply::GatewayError;
 use crate::stream::LocalReply;
 use crate::stream::head::{RequestHead, Target};
 
@@ -61,6 +62,34 @@ fn join_cookies(headers: &mut HeaderMap) {
     if let Ok(joined) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
         headers.insert(header::COOKIE, joined);
     }
+}
+
+/// Looks at the number of headers and at underscores in their names.
+///
+/// # Errors
+/// Where a request is refused for them.
+pub(super) fn check_names(
+    headers: &mut HeaderMap,
+    options: &CommonOptions,
+) -> Result<(), GatewayError> {
+    if headers.len() > usize::try_from(options.max_headers_count).unwrap_or(usize::MAX) {
+        return Err(GatewayError::TooManyHeaders);
+    }
+    if options.underscores == Underscores::Allow {
+        return Ok(());
+    }
+    let with: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().contains('_'))
+        .cloned()
+        .collect();
+    if options.underscores == Underscores::Reject && !with.is_empty() {
+        return Err(GatewayError::Underscore);
+    }
+    for name in with {
+        headers.remove(name);
+    }
+    Ok(())
 }
 
 /// Whether `connection` asks for an upgrade.

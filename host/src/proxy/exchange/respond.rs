@@ -94,6 +94,14 @@ impl Exchange {
         reply
             .headers
             .push((header::CONNECTION, HeaderValue::from_static("close")));
+        // Envoy's HTTP/2 codec refuses what it cannot take by a reset.
+        let codec = matches!(
+            error,
+            GatewayError::TooManyHeaders | GatewayError::Underscore
+        );
+        if codec && self.cell.borrow().info.protocol >= Version::HTTP_2 {
+            return Err(Reset);
+        }
         Ok(self.last_reply(reply))
     }
 
@@ -155,7 +163,7 @@ impl Exchange {
             .headers_mut()
             .insert(header::SERVER, self.listener.server.clone());
         // HTTP/2 tells the client by GOAWAY.
-        if self.listener.worker.draining() && http1 {
+        if http1 && (self.client.closing() || self.listener.worker.draining()) {
             response
                 .headers_mut()
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));
