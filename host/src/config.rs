@@ -8,6 +8,7 @@ mod carrier;
 mod check;
 pub mod cluster;
 mod common;
+mod discovery;
 mod facts;
 pub mod listener;
 mod node;
@@ -19,6 +20,7 @@ mod rollout;
 pub mod route;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,6 +30,7 @@ use std::path::{Path, PathBuf};
 pub use carrier::Carrier;
 pub use check::{check, check_text};
 pub use cluster::Cluster;
+pub use common::Data;
 pub use listener::Listener;
 pub(crate) use node::parts;
 pub use plugin::WasmPlugin;

@@ -16,6 +16,7 @@ use crate::config::{Bootstrap, Problem, WasmPlugin};
 use crate::process::{Clock, GuestLimits, GuestLog, Process, Random};
 use crate::proxy::upstream::SharedCluster;
 use crate::stats::Registry;
+use crate::tls::{Follow, TlsError};
 use crate::vm::VmError;
 use crate::vm::engine::{Compiled, Engine};
 pub use control::Running;
@@ -52,10 +53,20 @@ pub struct Gateway {
     pub clusters: BTreeMap<String, Arc<SharedCluster>>,
     /// Listeners in the file's order.
     pub listeners: Vec<Arc<Listener>>,
+    /// What follows its certificates, keys and trust.
+    pub tls: Vec<Followed>,
     /// Whether exchanges are logged.
     pub access_log: bool,
     /// Where variables come from.
     pub env: Environment,
+}
+
+/// A cluster's or a listener's TLS, made anew when its files change.
+pub struct Followed {
+    /// The prefix of its counters, as in Envoy: `cluster.NAME.client_ssl_socket_factory`.
+    pub prefix: String,
+    /// What is made anew.
+    pub tls: Arc<dyn Follow>,
 }
 
 /// Which filter of the file.
@@ -105,6 +116,14 @@ pub enum StartError {
         /// What was wrong.
         error: VmError,
     },
+    /// Certificates, keys or trust.
+    #[error("{of}: {error}")]
+    Tls {
+        /// The cluster or the listener.
+        of: String,
+        /// What was wrong.
+        error: TlsError,
+    },
     /// A file that a filter's configuration is discovered from.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Discovery(Vec<Problem>),
@@ -139,10 +158,17 @@ impl Gateway {
     /// The shared parts for a bootstrap.
     ///
     /// # Errors
-    /// Where the engine cannot start.
+    /// Where the engine cannot start, or certificates cannot be used.
     pub fn new(bootstrap: &Bootstrap, options: &Options) -> Result<Arc<Self>, StartError> {
         let stats = Registry::new(bootstrap.stats_tags.clone());
-        let clusters = SharedCluster::all(&bootstrap.clusters, &stats);
+        let clusters = SharedCluster::all(&bootstrap.clusters, &stats)?;
+        let tls = clusters.values().filter_map(|cluster| {
+            Some(Followed {
+                prefix: format!("cluster.{}.client_ssl_socket_factory", cluster.name),
+                tls: cluster.tls.as_ref()?.connector.clone(),
+            })
+        });
+        let tls = tls.collect();
         let process = Arc::new(Process {
             node: bootstrap.node.clone(),
             stats,
@@ -162,6 +188,7 @@ impl Gateway {
             },
             clusters,
             listeners: bootstrap.listeners.iter().cloned().map(Arc::new).collect(),
+            tls,
             access_log: options.access_log,
             env: options.env.clone(),
         }))

@@ -14,4 +14,5 @@ pub mod rollout;
 pub mod simulation;
 pub mod stats;
 pub mod stream;
+pub mod tls;
 pub mod vm;

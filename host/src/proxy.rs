@@ -17,6 +17,7 @@ pub mod reply;
 pub mod response;
 pub mod retry;
 pub mod router;
+pub mod socket;
 mod target;
 pub mod tunnel;
 pub mod upstream;

@@ -78,8 +78,8 @@ pub struct Stream {
     pub resume_response: bool,
     /// `close_stream` came: the exchange ends with a reset.
     pub closed: bool,
-    /// Who waits for one of the above.
-    pub waker: Option<Waker>,
+    /// Who waits for one of the above: the task of the request's way and that of the response's, which may be two.
+    wakers: [Option<Waker>; 2],
 }
 
 /// Facts of an exchange that properties and the access log tell.
@@ -162,7 +162,7 @@ impl Stream {
             resume_request: false,
             resume_response: false,
             closed: false,
-            waker: None,
+            wakers: [None, None],
         }
     }
 
@@ -201,9 +201,22 @@ impl Stream {
         }
     }
 
+    /// Tells a task that waits on the way of that direction.
+    pub fn wait(&mut self, direction: Direction, task: &Waker) {
+        let [request, response] = &mut self.wakers;
+        let waker = match direction {
+            Direction::Request => request,
+            Direction::Response => response,
+        };
+        match waker {
+            Some(waker) => waker.clone_from(task),
+            None => *waker = Some(task.clone()),
+        }
+    }
+
     /// Wakes the data path, which waits for a resume, a local reply or a close.
     pub fn wake(&mut self) {
-        if let Some(waker) = self.waker.take() {
+        for waker in self.wakers.iter_mut().filter_map(Option::take) {
             waker.wake();
         }
     }

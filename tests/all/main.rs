@@ -30,4 +30,6 @@ mod simulation;
 mod sticky;
 mod traffic;
 mod tunnels;
+mod upstream_http2;
+mod upstream_tls;
 mod verbs;

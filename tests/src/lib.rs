@@ -6,6 +6,7 @@
 //! a [`Client`] keeps its connection; [`raw`] writes bytes of one's own. Every port is the kernel's choice,
 //! every wait is for a condition and bounded.
 
+pub mod certificates;
 pub mod child;
 pub mod client;
 pub mod engine;

@@ -15,11 +15,14 @@ use http::{Request, Response, StatusCode};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
 
 /// A body that an upstream sends; an error breaks the connection off.
 pub type Body = BoxBody<Bytes, io::Error>;
@@ -32,7 +35,7 @@ const KEPT: usize = 4096;
 
 type Handler = dyn Fn(Seen) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> + Send + Sync;
 
-/// An HTTP/1.1 server on a port of the kernel's choice, until dropped.
+/// A server on a port of the kernel's choice, until dropped: HTTP/1.1 in clear, unless [`Wire`] says otherwise.
 ///
 /// A panic in its closure fails the test when the upstream is dropped.
 pub struct Upstream {
@@ -41,7 +44,19 @@ pub struct Upstream {
     server: JoinHandle<()>,
 }
 
+/// What an upstream speaks.
+#[derive(Clone, Default)]
+pub struct Wire {
+    /// TLS; ALPN then says which HTTP.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// HTTP/2 without asking.
+    pub http2: bool,
+    /// So many streams at a time on one connection of HTTP/2.
+    pub max_streams: Option<u32>,
+}
+
 struct Shared {
+    wire: Wire,
     handler: Box<Handler>,
     seen: Mutex<Vec<Seen>>,
     count: AtomicU64,
@@ -58,9 +73,28 @@ impl Upstream {
         F: Fn(Seen) -> R + Send + Sync + 'static,
         R: Future<Output = Response<Body>> + Send + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::speaking(Wire::default(), handler).await
+    }
+
+    /// The same over another wire.
+    pub async fn speaking<F, R>(wire: Wire, handler: F) -> Self
+    where
+        F: Fn(Seen) -> R + Send + Sync + 'static,
+        R: Future<Output = Response<Body>> + Send + 'static,
+    {
+        Self::speaking_at(([127, 0, 0, 1], 0).into(), wire, handler).await
+    }
+
+    /// The same at an address: that of an upstream that was dropped, mostly.
+    pub async fn speaking_at<F, R>(address: SocketAddr, wire: Wire, handler: F) -> Self
+    where
+        F: Fn(Seen) -> R + Send + Sync + 'static,
+        R: Future<Output = Response<Body>> + Send + 'static,
+    {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
+            wire,
             handler: Box::new(move |request| Box::pin(handler(request))),
             seen: Mutex::default(),
             count: AtomicU64::new(0),
@@ -190,14 +224,37 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 async fn connection(stream: TcpStream, shared: Arc<Shared>) {
-    let service = service_fn(|request| {
-        let shared = Arc::clone(&shared);
+    let answering = shared.clone();
+    let service = move |request| {
+        let shared = answering.clone();
         async move { Ok::<_, Infallible>(shared.answer(request).await) }
-    });
-    // A gateway that breaks off is a case's own business.
-    let _ = http1::Builder::new()
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+    };
+    // A gateway that breaks off, or does not trust it, is a case's own business.
+    let wire = &shared.wire;
+    let Some(tls) = &wire.tls else {
+        return serve_http(stream, wire.http2, wire, service).await;
+    };
+    let Ok(stream) = TlsAcceptor::from(tls.clone()).accept(stream).await else {
+        return;
+    };
+    let http2 = wire.http2 || stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    serve_http(stream, http2, wire, service).await;
+}
+
+async fn serve_http<S, F, R>(stream: S, http2: bool, wire: &Wire, service: F)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Fn(Request<Incoming>) -> R + Send + Sync + Clone + 'static,
+    R: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
+{
+    let (io, service) = (TokioIo::new(stream), service_fn(service));
+    if http2 {
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder.max_concurrent_streams(wire.max_streams);
+        let _ = builder.serve_connection(io, service).await;
+    } else {
+        let _ = http1::Builder::new().serve_connection(io, service).await;
+    }
 }
 
 // === impl Shared ===

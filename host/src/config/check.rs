@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::Path;
 
 use super::audit::Audit;
-use super::facts::{Facts, PluginAt};
+use super::facts::{Facts, PluginAt, TlsAt};
 use super::node;
 use super::plugin::{Code, read_discovered, read_discovered_text};
 use super::read::{self, read_file};
@@ -64,6 +64,7 @@ fn bootstrap(path: &Path, text: &str, env: &dyn Fn(&str) -> Option<String>) -> V
     let (bootstrap, facts, mut problems) = read::bootstrap(path, text, env);
     let (plugins, discovered) = all_plugins(path, &facts, env);
     problems.extend(discovered);
+    problems.extend(facts.tls.borrow().iter().filter_map(|at| tls(path, at)));
     // What is missing would only be reported once more, as what others miss in it.
     let sound = problems.iter().all(|p| p.severity == Severity::Warning);
     problems.extend(plugins.iter().flat_map(plugin));
@@ -71,6 +72,18 @@ fn bootstrap(path: &Path, text: &str, env: &dyn Fn(&str) -> Option<String>) -> V
         problems.extend(Audit::new(bootstrap, &plugins).run());
     }
     problems
+}
+
+/// What is wrong with the files of a TLS context.
+fn tls(path: &Path, at: &TlsAt) -> Option<Problem> {
+    let error = crate::tls::check(&at.common).err()?;
+    Some(Problem {
+        file: path.to_owned(),
+        line: at.place.line,
+        path: at.place.path.clone(),
+        message: error.to_string(),
+        severity: Severity::Error,
+    })
 }
 
 /// The plugins of the file and of its ECDS documents, and the problems of the latter.

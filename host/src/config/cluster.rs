@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::listener::HttpFilter;
+use super::tls::UpstreamTls;
 
+mod protocol;
 mod read;
 
 pub(super) use read::{cluster as read, cluster_name};
@@ -33,6 +35,46 @@ pub struct Cluster {
     pub idle_timeout: Duration,
     /// `common_http_protocol_options.max_requests_per_connection`.
     pub max_requests_per_connection: Option<u32>,
+    /// `transport_socket`: connections are TLS.
+    pub tls: Option<UpstreamTls>,
+    /// `HttpProtocolOptions.explicit_http_config` or `auto_config`.
+    pub protocol: Protocol,
+}
+
+/// What a cluster's hosts speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// `explicit_http_config.http_protocol_options`: HTTP/1.1, the default.
+    Http1,
+    /// `explicit_http_config.http2_protocol_options`: HTTP/2, without asking.
+    Http2(Http2Options),
+    /// `auto_config`: what ALPN agrees on.
+    Auto(Http2Options),
+}
+
+/// `envoy.config.core.v3.Http2ProtocolOptions` of a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Http2Options {
+    /// `max_concurrent_streams` on one connection; Envoy's default is 1024. The peer may allow fewer.
+    pub max_concurrent_streams: u32,
+    /// `initial_stream_window_size`, in bytes; 1 MiB by default. Envoy's is 16 MiB, of which it reads no more than its buffer
+    /// limit of 1 MiB.
+    pub stream_window: u32,
+    /// `initial_connection_window_size`, in bytes; Envoy's default is 24 MiB.
+    pub connection_window: u32,
+    /// `hpack_table_size`, in bytes; Envoy's default is 4096.
+    pub header_table_size: u32,
+    /// `connection_keepalive`; none by default.
+    pub keepalive: Option<Keepalive>,
+}
+
+/// `envoy.config.core.v3.KeepaliveSettings`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keepalive {
+    /// `interval` from one PING to the next.
+    pub interval: Duration,
+    /// `timeout` of its answer, after which the connection is closed.
+    pub timeout: Duration,
 }
 
 /// Where a cluster's hosts come from.
@@ -119,4 +161,32 @@ pub struct HealthCheck {
     pub path: String,
     /// `http_health_check.host`; the cluster's name by default.
     pub host: Option<String>,
+}
+
+// === impl Protocol ===
+
+impl Protocol {
+    /// What TLS offers where the file does not say, as in Envoy.
+    #[must_use]
+    pub fn alpn(&self) -> &'static [&'static [u8]] {
+        match self {
+            Self::Http1 => &[b"http/1.1"],
+            Self::Http2(_) => &[b"h2"],
+            Self::Auto(_) => &[b"h2", b"http/1.1"],
+        }
+    }
+}
+
+// === impl Http2Options ===
+
+impl Default for Http2Options {
+    fn default() -> Self {
+        Self {
+            max_concurrent_streams: 1024,
+            stream_window: 1024 * 1024,
+            connection_window: 24 * 1024 * 1024,
+            header_table_size: 4096,
+            keepalive: None,
+        }
+    }
 }

@@ -1,18 +1,43 @@
 //! Messages of `envoy.config.core.v3` that several others hold.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::reader::{Field, Object};
 
-/// `envoy.config.core.v3.DataSource`.
-pub(super) enum Data {
+/// Envoy's default of `initial_fetch_timeout`.
+const INITIAL_FETCH_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// `envoy.config.core.v3.DataSource`. What is written in place may be a secret: it shows nowhere.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Data {
     /// `filename`.
     File(PathBuf),
     /// `inline_string` or `inline_bytes`.
     Inline(Bytes),
+}
+
+/// `envoy.config.core.v3.ConfigSource` that is a file.
+pub(super) struct FileSource {
+    /// `path_config_source.path`.
+    pub(super) path: PathBuf,
+    /// `path_config_source.watched_directory.path`.
+    pub(super) watched_directory: Option<PathBuf>,
+    /// `initial_fetch_timeout`; Envoy's default is 15 s.
+    pub(super) initial_fetch_timeout: Duration,
+}
+
+impl fmt::Debug for Data {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Inline(bytes) => write!(f, "Inline({} bytes)", bytes.len()),
+        }
+    }
 }
 
 /// Reads a `DataSource`.
@@ -29,6 +54,33 @@ pub(super) fn data_source(field: &Field<'_>) -> Option<Data> {
                 .map(|text| Data::Inline(Bytes::copy_from_slice(text.as_bytes()))),
             (_, f) => f.bytes().map(Data::Inline),
         }
+    })?
+}
+
+/// Reads a `WatchedDirectory`.
+pub(super) fn watched_directory(o: &Object<'_>) -> Option<PathBuf> {
+    let directory = |f: Field<'_>| f.object(|o| PathBuf::from(o.required_name("path")));
+    o.get("watched_directory").and_then(directory)
+}
+
+/// Reads a `ConfigSource`.
+pub(super) fn config_source(field: &Field<'_>) -> Option<FileSource> {
+    field.object(|o| {
+        o.refuse(&["path"], "deprecated; use path_config_source: {path: …}");
+        o.refuse(
+            &["api_config_source", "ads", "self"],
+            "there is no xDS server; use path_config_source",
+        );
+        if let Some(version) = o.get("resource_api_version") {
+            version.choice(&[("V3", ())]);
+        }
+        let initial_fetch_timeout = o.duration("initial_fetch_timeout", INITIAL_FETCH_TIMEOUT);
+        let (_, source) = o.required_one_of(&["path_config_source"])?;
+        source.object(|o| FileSource {
+            path: PathBuf::from(o.required_name("path")),
+            watched_directory: watched_directory(o),
+            initial_fetch_timeout,
+        })
     })?
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::plugin::WasmPlugin;
 use super::reader::Place;
+use super::tls::CommonTls;
 
 /// Everything noted while one file was read.
 #[derive(Default)]
@@ -17,6 +18,16 @@ pub(super) struct Facts {
     pub(super) plugins: RefCell<Vec<PluginAt>>,
     /// Each filter that comes from a file of its own.
     pub(super) discoveries: RefCell<Vec<DiscoveryAt>>,
+    /// Each TLS context.
+    pub(super) tls: RefCell<Vec<TlsAt>>,
+}
+
+/// A TLS context, whose files are opened later.
+pub(super) struct TlsAt {
+    /// What both sides have.
+    pub(super) common: CommonTls,
+    /// Its place.
+    pub(super) place: Place,
 }
 
 /// A mention of a cluster.

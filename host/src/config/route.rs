@@ -11,7 +11,7 @@ mod read;
 mod retry;
 
 pub(super) use edit::{removed as read_removed, value_option as read_header_value};
-pub(super) use matcher::regex_message;
+pub(super) use matcher::{regex_message, string_match as read_string_match};
 pub(super) use read::route_configuration as read;
 
 /// `envoy.config.route.v3.RouteConfiguration`.
@@ -299,4 +299,53 @@ pub enum HeaderEdit {
     OverwriteIfPresent(HeaderName, HeaderValue),
     /// Removes the header.
     Remove(HeaderName),
+}
+
+// === impl ValueMatch ===
+
+impl ValueMatch {
+    /// Whether a value that is there passes the test.
+    #[must_use]
+    pub fn fits(&self, value: &[u8]) -> bool {
+        let same = |a: &[u8], b: &str, ignore_case: bool| {
+            if ignore_case {
+                a.eq_ignore_ascii_case(b.as_bytes())
+            } else {
+                a == b.as_bytes()
+            }
+        };
+        match self {
+            Self::Present(wanted) => *wanted,
+            Self::Exact(exact, ignore) => same(value, exact, *ignore),
+            Self::Prefix(prefix, ignore) => value
+                .get(..prefix.len())
+                .is_some_and(|start| same(start, prefix, *ignore)),
+            Self::Suffix(suffix, ignore) => value
+                .len()
+                .checked_sub(suffix.len())
+                .and_then(|at| value.get(at..))
+                .is_some_and(|end| same(end, suffix, *ignore)),
+            Self::Contains(part, ignore) => {
+                part.is_empty()
+                    || value
+                        .windows(part.len())
+                        .any(|window| same(window, part, *ignore))
+            }
+            Self::Regex(regex) => {
+                std::str::from_utf8(value).is_ok_and(|value| regex.is_match(value))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_match_as_bytes() {
+        assert!(ValueMatch::Contains("b".into(), false).fits(b"\xffb"));
+        assert!(ValueMatch::Suffix("LUE".into(), true).fits(b"blue"));
+        assert!(!ValueMatch::Prefix("blue-long".into(), false).fits(b"blue"));
+    }
 }

@@ -1,13 +1,15 @@
 //! The control thread: starts the workers, follows changes, ends everything.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::reload::{self, Source};
+use super::reload::{self, Source, Watch};
 use super::{Gateway, Options, Ready, StartError, sockets, wasm_filters};
 use crate::admin::{self, AdminState, FilterState, ListenerAddress, Phase};
 use crate::config::Bootstrap;
@@ -97,8 +99,8 @@ impl Running {
     /// # Errors
     /// Where the files cannot be watched.
     pub async fn serve_until(mut self, end: impl Future<Output = ()>) -> Result<(), StartError> {
-        let (_watcher, mut changes) =
-            reload::watch(&self.sources).map_err(|error| StartError::System {
+        let (mut watcher, mut changes) =
+            Watch::start(self.directories()).map_err(|error| StartError::System {
                 what: "cannot watch files",
                 error: std::io::Error::other(error),
             })?;
@@ -109,7 +111,10 @@ impl Running {
             tokio::select! {
                 () = &mut end => break,
                 change = changes.recv() => match change {
-                    Some(()) => self.reload().await,
+                    Some(()) => {
+                        self.reload().await;
+                        watcher.extend(self.directories());
+                    }
                     None => break,
                 },
             }
@@ -118,7 +123,17 @@ impl Running {
         Ok(())
     }
 
+    /// The directories whose changes may mean something.
+    fn directories(&self) -> BTreeSet<PathBuf> {
+        let filters = self.sources.iter().flat_map(Source::directories);
+        let tls = self.gateway.tls.iter();
+        filters
+            .chain(tls.flat_map(|followed| followed.tls.directories()))
+            .collect()
+    }
+
     async fn reload(&mut self) {
+        reload::certificates(&self.gateway);
         for at in 0..self.sources.len() {
             let gateway = self.gateway.clone();
             let outcome = match self.sources[at].changed(&gateway) {

@@ -9,7 +9,7 @@ use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
-use super::{FilterId, Gateway, Ready, StartError};
+use super::{FilterId, Followed, Gateway, Ready, StartError};
 use crate::config::listener::{HttpFilter, HttpFilterKind};
 use crate::config::plugin::{self, Code};
 use crate::config::{Problem, WasmPlugin};
@@ -169,7 +169,7 @@ impl Source {
     }
 
     /// The directories whose changes may mean it.
-    fn directories(&self) -> Vec<PathBuf> {
+    pub(super) fn directories(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
         if let HttpFilterKind::Discovered(discovery) = &self.filter.kind {
             found.push(parent(&discovery.path));
@@ -207,22 +207,72 @@ fn prepare(gateway: &Arc<Gateway>, config: &WasmPlugin) -> Result<Ready, VmError
     })
 }
 
-/// Watches the directories of all sources; each change is one message.
-pub(super) fn watch(
-    sources: &[Source],
-) -> notify::Result<(RecommendedWatcher, mpsc::Receiver<()>)> {
-    let (sender, receiver) = mpsc::channel(1);
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        if event.is_ok_and(|event| matters(&event.kind)) {
-            // A message that waits already stands for this change too.
-            let _ = sender.try_send(());
-        }
-    })?;
-    let directories: BTreeSet<PathBuf> = sources.iter().flat_map(Source::directories).collect();
-    for directory in directories {
-        watcher.watch(&directory, RecursiveMode::NonRecursive)?;
+/// Takes over what certificates, keys and trust say now.
+pub(super) fn certificates(gateway: &Gateway) {
+    for Followed { prefix, tls } in &gateway.tls {
+        let what = match tls.refresh() {
+            Ok(false) => continue,
+            Ok(true) => {
+                tracing::info!("new certificates are in force: {prefix}");
+                "ssl_context_update_by_sds"
+            }
+            Err(error) => {
+                tracing::error!(
+                    "new certificates are refused, those before stay in force: {prefix}: {error}"
+                );
+                "update_rejected"
+            }
+        };
+        let name = format!("{prefix}.{what}");
+        gateway.process.stats.counter(&name).increment();
     }
-    Ok((watcher, receiver))
+}
+
+/// Watches directories; each change is one message.
+pub(super) struct Watch {
+    watcher: RecommendedWatcher,
+    directories: BTreeSet<PathBuf>,
+}
+
+impl Watch {
+    /// Begins with these.
+    pub(super) fn start(
+        directories: BTreeSet<PathBuf>,
+    ) -> notify::Result<(Self, mpsc::Receiver<()>)> {
+        let (sender, receiver) = mpsc::channel(1);
+        let mut watcher =
+            notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+                if event.is_ok_and(|event| matters(&event.kind)) {
+                    // A message that waits already stands for this change too.
+                    let _ = sender.try_send(());
+                }
+            })?;
+        for directory in &directories {
+            watcher.watch(directory, RecursiveMode::NonRecursive)?;
+        }
+        let watch = Self {
+            watcher,
+            directories,
+        };
+        Ok((watch, receiver))
+    }
+
+    /// Adds those that are new: a document may name other files than before.
+    pub(super) fn extend(&mut self, directories: BTreeSet<PathBuf>) {
+        for directory in directories {
+            if self.directories.contains(&directory) {
+                continue;
+            }
+            match self.watcher.watch(&directory, RecursiveMode::NonRecursive) {
+                Ok(()) => {
+                    self.directories.insert(directory);
+                }
+                Err(error) => {
+                    tracing::error!("cannot watch {}: {error}", directory.display());
+                }
+            }
+        }
+    }
 }
 
 /// Moves, new names and finished writes; not the parts of a write.

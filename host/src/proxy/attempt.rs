@@ -7,17 +7,20 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
-use tokio::net::TcpStream;
 
 use super::body::{RequestSource, UpstreamRequestBody};
 use super::deadline;
 use super::filters::{Active, Direction, Step};
 use super::pump::Pump;
+use super::reply::{GatewayError, gateway};
+use super::socket::Socket;
 use super::upstream::balancer::Choice;
-use super::upstream::connection::{self, AttemptError, Connection};
+use super::upstream::connection::{AttemptError, Connection};
 use super::worker::WorkerCluster;
+use crate::config::cluster::Protocol;
 use crate::stream::head::{RequestHead, Target};
 use crate::stream::{LocalReply, ResponseHead, Stream, StreamCell, Tunnel};
 use body::Wire;
@@ -124,7 +127,7 @@ pub async fn run(
             };
             let wire = match accepts_tunnel(&cell.borrow(), head.status) {
                 true => {
-                    let (socket, read) = connection.into_socket();
+                    let (socket, read) = connection.into_socket().ok_or(AttemptError::Protocol)?;
                     Wire::Socket(socket, read)
                 }
                 false => Wire::message(incoming, connection, choice.leaf),
@@ -159,7 +162,7 @@ enum Sent {
     /// A response.
     Message(Response<Incoming>, Connection),
     /// A connection, which is all that was asked for.
-    Socket(TcpStream),
+    Socket(Socket),
 }
 
 /// Sends the stream's request as it stands and waits for the response's head.
@@ -169,10 +172,8 @@ async fn exchange(
     outgoing: Outgoing<'_>,
     pump: Option<Pump>,
 ) -> Result<Sent, AttemptFailure> {
-    let shared = &choice.leaf.shared;
-    let timeout = shared.config.connect_timeout;
     if cell.borrow().tunnel == Some(Tunnel::Terminated) {
-        let socket = connection::socket(choice.host.address, timeout).await?;
+        let socket = choice.leaf.socket(&choice.host).await?;
         return Ok(Sent::Socket(socket));
     }
     let body = match outgoing {
@@ -180,20 +181,15 @@ async fn exchange(
         Outgoing::Whole(bytes) if bytes.is_empty() => UpstreamRequestBody::Empty,
         Outgoing::Whole(bytes) => UpstreamRequestBody::whole(bytes, pump, cell),
     };
-    let request = outgoing_request(&cell.borrow().request, body).map_err(AttemptFailure::Reply)?;
-    let mut connection = match choice.leaf.take_idle(choice.host.address) {
-        Some(connection) => connection,
-        None => {
-            connection::open(
-                choice.host.address,
-                timeout,
-                &shared.stats.cx_total,
-                &shared.stats.cx_connect_fail,
-            )
-            .await?
-        }
-    };
-    let response = connection.send(request).await?;
+    let protocol = &choice.leaf.shared.config.protocol;
+    let tunnel = cell.borrow().tunnel.is_some();
+    if tunnel && !matches!(protocol, Protocol::Http1) {
+        // An upgrade is one of HTTP/1's.
+        return Err(AttemptFailure::Reply(gateway(GatewayError::Upgrade)));
+    }
+    let request =
+        outgoing_request(&cell.borrow().request, body, protocol).map_err(AttemptFailure::Reply)?;
+    let (response, connection) = choice.leaf.send(&choice.host, request).await?;
     Ok(Sent::Message(response, connection))
 }
 
@@ -202,6 +198,7 @@ async fn exchange(
 fn outgoing_request(
     head: &RequestHead,
     body: UpstreamRequestBody,
+    protocol: &Protocol,
 ) -> Result<Request<UpstreamRequestBody>, LocalReply> {
     let Target::Valid(path) = &head.path else {
         return Err(LocalReply::text(
@@ -219,13 +216,33 @@ fn outgoing_request(
     };
     let mut request = Request::new(body);
     *request.method_mut() = head.method.clone();
-    *request.uri_mut() = match (&head.method, host.to_str()) {
-        (&Method::CONNECT, Ok(host)) => host.parse().unwrap_or_default(),
-        _ => http::Uri::from(path.clone()),
-    };
-    *request.version_mut() = Version::HTTP_11;
     *request.headers_mut() = head.headers.clone();
+    match protocol {
+        Protocol::Http1 => {
+            *request.uri_mut() = match (&head.method, Authority::try_from(host.as_bytes())) {
+                (&Method::CONNECT, Ok(authority)) => Uri::from(authority),
+                _ => Uri::from(path.clone()),
+            };
+            *request.version_mut() = Version::HTTP_11;
+        }
+        Protocol::Http2(_) | Protocol::Auto(_) => {
+            let uri = absolute(&head.scheme, host, path.clone());
+            *request.uri_mut() = uri.ok_or_else(|| {
+                LocalReply::text(StatusCode::BAD_REQUEST, "", "invalid_authority")
+            })?;
+            *request.version_mut() = Version::HTTP_2;
+        }
+    }
     Ok(request)
+}
+
+/// The target that HTTP/2 writes as `:scheme`, `:authority` and `:path`.
+fn absolute(scheme: &HeaderValue, host: &HeaderValue, path: PathAndQuery) -> Option<Uri> {
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = Some(Scheme::try_from(scheme.as_bytes()).unwrap_or(Scheme::HTTP));
+    parts.authority = Some(Authority::try_from(host.as_bytes()).ok()?);
+    parts.path_and_query = Some(path);
+    Uri::from_parts(parts).ok()
 }
 
 /// The cluster's own filters on one attempt; their contexts end with it.

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -42,6 +42,8 @@ pub struct RequestSource {
     /// Something was sent that is not kept.
     lost: bool,
     ended: bool,
+    /// The task of the exchange, which measures time from the end, where another task reads the body.
+    watcher: Option<Waker>,
 }
 
 /// What the client sends.
@@ -175,6 +177,7 @@ impl RequestSource {
             keep: false,
             lost: false,
             ended,
+            watcher: None,
         }
     }
 
@@ -196,6 +199,7 @@ impl RequestSource {
             keep: true,
             lost: false,
             ended: true,
+            watcher: None,
         }))
     }
 
@@ -214,6 +218,13 @@ impl RequestSource {
     #[must_use]
     pub fn client_left(&self) -> bool {
         self.client.left
+    }
+
+    /// Tells this task when all of it has been read.
+    pub fn watch(&mut self, task: &Waker) {
+        if !self.ended {
+            self.watcher = Some(task.clone());
+        }
     }
 
     /// Whether all of it has passed the filters.
@@ -305,6 +316,12 @@ impl RequestSource {
             };
             self.ended = ending.is_last();
             self.cell.borrow_mut().request_sent = self.ended;
+            if self.ended
+                && let Some(watcher) = self.watcher.take()
+                && !watcher.will_wake(cx.waker())
+            {
+                watcher.wake();
+            }
             if !data.is_empty() {
                 self.remember(&data);
                 return Poll::Ready(Some(Ok((data, self.ended))));

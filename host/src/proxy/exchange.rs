@@ -389,6 +389,11 @@ impl Exchange {
             let mut stream = self.cell.borrow_mut();
             stream.request_sent = stream.tunnel.is_none() && source.borrow().is_read();
         }
+        std::future::poll_fn(|cx| {
+            source.borrow_mut().watch(cx.waker());
+            Poll::Ready(())
+        })
+        .await;
         let outcome = attempts::run(&cluster, &self.cell, policy, &source).await;
         let left = source.borrow().client_left();
         match outcome {

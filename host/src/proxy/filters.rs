@@ -344,7 +344,7 @@ impl Active {
         if std::mem::take(flag) {
             return Some(Step::Continue);
         }
-        stream.waker = Some(waker.clone());
+        stream.wait(direction, waker);
         None
     }
 

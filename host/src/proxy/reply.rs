@@ -141,6 +141,26 @@ pub fn attempt(failure: &AttemptFailure, retried: bool) -> LocalReply {
             "remote connection failure",
             "upstream_reset_before_response_started{remote_connection_failure}",
         ),
+        AttemptError::Untrusted => (
+            S::SERVICE_UNAVAILABLE,
+            "remote connection failure, transport failure reason: TLS_error:certificate verify failed",
+            "upstream_reset_before_response_started{remote_connection_failure|TLS_error:certificate_verify_failed}",
+        ),
+        AttemptError::Handshake => (
+            S::SERVICE_UNAVAILABLE,
+            "remote connection failure, transport failure reason: TLS_error:handshake failed",
+            "upstream_reset_before_response_started{remote_connection_failure|TLS_error:handshake_failed}",
+        ),
+        AttemptError::RemoteReset => (
+            S::SERVICE_UNAVAILABLE,
+            "remote reset",
+            "upstream_reset_before_response_started{remote_reset}",
+        ),
+        AttemptError::RefusedStream => (
+            S::SERVICE_UNAVAILABLE,
+            "remote refused stream reset",
+            "upstream_reset_before_response_started{remote_refused_stream_reset}",
+        ),
         AttemptError::ConnectTimeout => (
             S::SERVICE_UNAVAILABLE,
             "connection timeout",

@@ -45,15 +45,22 @@ pub fn on_failure(policy: &RetryPolicy, failure: &AttemptFailure) -> bool {
         return false;
     };
     match error {
-        AttemptError::Connect | AttemptError::ConnectTimeout => {
+        AttemptError::Connect
+        | AttemptError::ConnectTimeout
+        | AttemptError::Untrusted
+        | AttemptError::Handshake => {
             on.connect_failure || on.server_error || on.gateway_error || on.reset
         }
         AttemptError::ResetBeforeRequest => {
             on.reset_before_request || on.reset || on.server_error || on.gateway_error
         }
-        AttemptError::Reset | AttemptError::Protocol | AttemptError::PerTryTimeout => {
-            on.reset || on.server_error || on.gateway_error
+        AttemptError::RefusedStream => {
+            on.refused_stream || on.reset || on.server_error || on.gateway_error
         }
+        AttemptError::Reset
+        | AttemptError::RemoteReset
+        | AttemptError::Protocol
+        | AttemptError::PerTryTimeout => on.reset || on.server_error || on.gateway_error,
         AttemptError::RequestBody => false,
     }
 }

@@ -81,7 +81,7 @@ impl Tunnel {
             idle_timeout,
         } = self;
         let Upgraded {
-            mut socket,
+            socket,
             read: answered,
             request: request_upstream,
             response: response_upstream,
@@ -89,7 +89,7 @@ impl Tunnel {
         } = upstream;
         let active = Cell::new(Instant::now());
         let (client_read, client_write) = tokio::io::split(client);
-        let (upstream_read, upstream_write) = socket.split();
+        let (upstream_read, upstream_write) = tokio::io::split(socket);
         let cell = &exchange.cell;
         let to_upstream = carry(
             Reader::new(client_read, read),

@@ -1,26 +1,30 @@
 //! Upstream side: clusters, their hosts, connections, and what may be in flight.
 
 pub mod balancer;
+pub mod connect;
 pub mod connection;
 mod health;
+mod http1;
+mod http2;
+mod pool;
 pub mod resolve;
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rustc_hash::FxBuildHasher;
 
 use crate::config;
 use crate::config::cluster::{CircuitBreakers, ClusterKind, LbPolicy};
+use crate::gateway::StartError;
 use crate::stats::{Counter, Registry};
 use crate::stream::UpstreamHost;
-use connection::Connection;
+use connect::UpstreamSecurity;
+use pool::Pool;
 
 /// Hosts of one priority.
 pub type Level = Arc<[Arc<UpstreamHost>]>;
@@ -39,6 +43,8 @@ pub struct SharedCluster {
     pub hosts: ArcSwap<Hosts>,
     /// Those of them that are healthy.
     pub healthy: ArcSwap<Hosts>,
+    /// How its connections are secured; `None`: not at all.
+    pub tls: Option<UpstreamSecurity>,
     /// What is in flight.
     pub usage: Usage,
     /// Its counters.
@@ -107,7 +113,7 @@ pub struct Cluster {
 pub struct Leaf {
     /// What all workers share.
     pub shared: Arc<SharedCluster>,
-    idle: RefCell<HashMap<SocketAddr, Vec<Connection>, FxBuildHasher>>,
+    pool: Pool,
     /// Round robin's position.
     next: Cell<usize>,
 }
@@ -129,15 +135,26 @@ enum PermitKind {
 
 impl SharedCluster {
     /// Makes every cluster of the file; leaves get their hosts from [`resolve`].
-    #[must_use]
+    ///
+    /// # Errors
+    /// Where a cluster's certificates or trust cannot be used.
     pub fn all(
         clusters: &BTreeMap<String, config::Cluster>,
         stats: &Registry,
-    ) -> BTreeMap<String, Arc<Self>> {
+    ) -> Result<BTreeMap<String, Arc<Self>>, StartError> {
         clusters
             .iter()
             .map(|(name, config)| {
+                let tls = config
+                    .tls
+                    .clone()
+                    .map(|tls| UpstreamSecurity::new(tls, config.protocol.alpn(), stats, name));
+                let tls = tls.transpose().map_err(|error| StartError::Tls {
+                    of: format!("cluster {name:?}"),
+                    error,
+                })?;
                 let shared = Self {
+                    tls,
                     name: Arc::from(name.as_str()),
                     config: config.clone(),
                     hosts: ArcSwap::default(),
@@ -145,7 +162,7 @@ impl SharedCluster {
                     usage: Usage::default(),
                     stats: ClusterStats::new(stats, name),
                 };
-                (name.clone(), Arc::new(shared))
+                Ok((name.clone(), Arc::new(shared)))
             })
             .collect()
     }
@@ -293,7 +310,7 @@ impl Leaf {
     fn new(shared: Arc<SharedCluster>) -> Self {
         Self {
             shared,
-            idle: RefCell::default(),
+            pool: Pool::default(),
             next: Cell::new(fastrand::usize(..)),
         }
     }
@@ -316,45 +333,6 @@ impl Leaf {
             return by_weight(hosts, at, weights);
         }
         hosts.get(at.checked_rem(hosts.len())?)
-    }
-
-    /// An idle connection that still lives.
-    pub fn take_idle(&self, address: SocketAddr) -> Option<Connection> {
-        let mut idle = self.idle.borrow_mut();
-        let connections = idle.get_mut(&address)?;
-        while let Some(mut connection) = connections.pop() {
-            if connection.alive() {
-                return Some(connection);
-            }
-        }
-        None
-    }
-
-    /// Keeps a connection for the next request.
-    pub fn give_back(&self, connection: Connection) {
-        if self
-            .shared
-            .config
-            .max_requests_per_connection
-            .is_some_and(|max| connection.uses() >= max)
-        {
-            return;
-        }
-        self.idle
-            .borrow_mut()
-            .entry(connection.address())
-            .or_default()
-            .push(connection);
-    }
-
-    /// Drops connections that were closed from the other side, or idle for too long.
-    pub fn sweep(&self) {
-        let limit = self.shared.config.idle_timeout;
-        self.idle.borrow_mut().retain(|_, connections| {
-            connections
-                .retain_mut(|c| c.alive() && (limit == Duration::ZERO || c.idle_for() < limit));
-            !connections.is_empty()
-        });
     }
 }
 

@@ -41,6 +41,24 @@ impl Bootstrap {
         named(self.clusters(), name)
     }
 
+    /// Sets a cluster's `HttpProtocolOptions`.
+    pub fn speak(&mut self, cluster: &str, options: Value) {
+        let mut options = options;
+        options["@type"] = format!("type.googleapis.com/{PROTOCOL_OPTIONS}").into();
+        self.cluster(cluster)["typed_extension_protocol_options"] =
+            json!({PROTOCOL_OPTIONS: options});
+    }
+
+    /// Sets a cluster's `UpstreamTlsContext`.
+    pub fn secure(&mut self, cluster: &str, context: Value) {
+        let mut context = context;
+        context["@type"] =
+            "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+                .into();
+        self.cluster(cluster)["transport_socket"] =
+            json!({"name": "envoy.transport_sockets.tls", "typed_config": context});
+    }
+
     /// The first listener's HTTP connection manager.
     pub fn http(&mut self) -> &mut Value {
         &mut self.listeners()[0]["filter_chains"][0]["filters"][0]["typed_config"]

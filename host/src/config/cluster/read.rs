@@ -4,36 +4,24 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{CircuitBreakers, Cluster, ClusterKind, DnsFamily, Endpoint, HealthCheck, LbPolicy};
+use super::{
+    CircuitBreakers, Cluster, ClusterKind, DnsFamily, Endpoint, HealthCheck, LbPolicy, Protocol,
+    protocol,
+};
 use crate::config::common;
-use crate::config::facts::{Chain, ClusterUse};
-use crate::config::listener::{HttpFilter, http_filters};
+use crate::config::facts::ClusterUse;
 use crate::config::node::{Node, Value};
 use crate::config::reader::{Field, Object};
+use crate::config::tls::{self, UpstreamTls};
 
 const AGGREGATE_URL: &str =
     "type.googleapis.com/envoy.extensions.clusters.aggregate.v3.ClusterConfig";
-const PROTOCOL_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
-const PROTOCOL_OPTIONS_URL: &str =
-    "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
-const UPSTREAM_CODEC_URL: &str =
-    "type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec";
-
 /// Envoy's default of `connect_timeout`.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Envoy's default of `dns_refresh_rate`.
 const DNS_REFRESH_RATE: Duration = Duration::from_secs(5);
-/// Envoy's default idle timeout of an upstream connection.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Envoy's bound of `priority`.
 const MAX_PRIORITY: u32 = 128;
-
-/// `HttpProtocolOptions`, as far as it is supported.
-struct ProtocolOptions {
-    filters: Vec<HttpFilter>,
-    idle_timeout: Duration,
-    max_requests_per_connection: Option<u32>,
-}
 
 /// Reads a `Cluster`; `None` after an error in it.
 pub(in crate::config) fn cluster(field: &Field<'_>) -> Option<Cluster> {
@@ -42,7 +30,7 @@ pub(in crate::config) fn cluster(field: &Field<'_>) -> Option<Cluster> {
         let name = o.required_name("name");
         let options = o.get("typed_extension_protocol_options");
         let options = options
-            .and_then(|f| protocol_options(&f, &name))
+            .and_then(|f| protocol::read(&f, &name))
             .unwrap_or_default();
         let kind = kind(o);
         Some(Cluster {
@@ -60,6 +48,8 @@ pub(in crate::config) fn cluster(field: &Field<'_>) -> Option<Cluster> {
             upstream_filters: options.filters,
             idle_timeout: options.idle_timeout,
             max_requests_per_connection: options.max_requests_per_connection,
+            tls: transport_socket(o, kind.as_ref(), options.protocol),
+            protocol: options.protocol,
             name,
             kind: kind?,
         })
@@ -68,8 +58,8 @@ pub(in crate::config) fn cluster(field: &Field<'_>) -> Option<Cluster> {
 
 fn refuse(o: &Object<'_>) {
     o.refuse(
-        &["transport_socket", "transport_socket_matches"],
-        "TLS comes in a later version",
+        &["transport_socket_matches"],
+        "a cluster has one transport_socket",
     );
     o.refuse(
         &[
@@ -78,7 +68,7 @@ fn refuse(o: &Object<'_>) {
             "common_http_protocol_options",
             "max_requests_per_connection",
         ],
-        "deprecated; use typed_extension_protocol_options with HttpProtocolOptions (HTTP/1 only)",
+        "deprecated; use typed_extension_protocol_options with HttpProtocolOptions",
     );
     o.refuse(
         &["eds_cluster_config"],
@@ -86,6 +76,26 @@ fn refuse(o: &Object<'_>) {
     );
     o.refuse(&["hosts"], "use load_assignment");
     o.only_bool("respect_dns_ttl", false);
+}
+
+fn transport_socket(
+    o: &Object<'_>,
+    kind: Option<&ClusterKind>,
+    protocol: Protocol,
+) -> Option<UpstreamTls> {
+    let Some(field) = o.get("transport_socket") else {
+        if matches!(protocol, Protocol::Auto(_)) {
+            o.missing(
+                "transport_socket",
+                "auto_config needs TLS, which agrees on the protocol",
+            );
+        }
+        return None;
+    };
+    if matches!(kind, Some(ClusterKind::Aggregate(_))) {
+        field.error("an aggregate has no connections of its own; its leaves have");
+    }
+    tls::read_upstream(&field)
 }
 
 fn kind(o: &Object<'_>) -> Option<ClusterKind> {
@@ -343,76 +353,6 @@ fn health_check(field: &Field<'_>) -> Option<HealthCheck> {
             })
         })?
     })?
-}
-
-fn protocol_options(field: &Field<'_>, cluster: &str) -> Option<ProtocolOptions> {
-    field.object(|o| {
-        let read = |o: &Object<'_>| {
-            ProtocolOptions {
-                idle_timeout: IDLE_TIMEOUT,
-                max_requests_per_connection: None,
-                filters: upstream_filters(o, cluster),
-            }
-            .with_common(o)
-        };
-        o.get(PROTOCOL_OPTIONS)?.any(PROTOCOL_OPTIONS_URL, read)
-    })?
-}
-
-fn upstream_filters(o: &Object<'_>, cluster: &str) -> Vec<HttpFilter> {
-    o.refuse(
-        &["use_downstream_protocol_config", "auto_config"],
-        "upstreams speak HTTP/1; use explicit_http_config: {http_protocol_options: {}}",
-    );
-    if let Some((_, explicit)) = o.required_one_of(&["explicit_http_config"]) {
-        explicit.object(|o| {
-            o.refuse(
-                &["http2_protocol_options", "http3_protocol_options"],
-                "HTTP/2 comes in a later version; use http_protocol_options: {}",
-            );
-            if let Some((_, options)) = o.required_one_of(&["http_protocol_options"]) {
-                options.object(|_| ());
-            }
-        });
-    }
-    match o.get("http_filters") {
-        Some(list) if matches!(&list.node().value, Value::List(items) if items.is_empty()) => {
-            Vec::new()
-        }
-        Some(list) => http_filters(
-            &list,
-            &Chain::Cluster(cluster.to_owned()),
-            UPSTREAM_CODEC_URL,
-        ),
-        None => Vec::new(),
-    }
-}
-
-// === impl ProtocolOptions ===
-
-impl ProtocolOptions {
-    fn with_common(mut self, o: &Object<'_>) -> Self {
-        if let Some(common) = o.get("common_http_protocol_options") {
-            common.object(|o| {
-                self.idle_timeout = o.duration("idle_timeout", IDLE_TIMEOUT);
-                self.max_requests_per_connection = o
-                    .get("max_requests_per_connection")
-                    .and_then(|f| f.uint(0, u32::MAX))
-                    .filter(|n| *n > 0);
-            });
-        }
-        self
-    }
-}
-
-impl Default for ProtocolOptions {
-    fn default() -> Self {
-        ProtocolOptions {
-            filters: Vec::new(),
-            idle_timeout: IDLE_TIMEOUT,
-            max_requests_per_connection: None,
-        }
-    }
 }
 
 // === impl CircuitBreakers ===

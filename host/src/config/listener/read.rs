@@ -1,6 +1,5 @@
 //! Reading listeners, the HTTP connection manager and its filters.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::manager::connection_manager;
@@ -22,8 +21,6 @@ const HEADER_MUTATION_URL: &str =
 
 /// Envoy's default of `per_connection_buffer_limit_bytes`.
 const BUFFER_LIMIT: u32 = 1 << 20;
-/// Envoy's default of `initial_fetch_timeout`.
-const INITIAL_FETCH_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Reads a `Listener`, the `index`th of the file; `None` after an error in it.
 pub(in crate::config) fn listener(field: &Field<'_>, index: usize) -> Option<Listener> {
@@ -212,9 +209,11 @@ fn discovery(field: &Field<'_>, name: &str, slot: Slot) -> Option<Discovery> {
         {
             warm.error("needs a default_config");
         }
-        let source = o.required("config_source").and_then(|f| config_source(&f));
+        let source = o
+            .required("config_source")
+            .and_then(|f| common::config_source(&f));
         let default = default.map(|f| plugin::read(&f, Some(slot.clone())));
-        let (path, watched_directory, initial_fetch_timeout) = source?;
+        let source = source?;
         field
             .context()
             .facts
@@ -222,38 +221,18 @@ fn discovery(field: &Field<'_>, name: &str, slot: Slot) -> Option<Discovery> {
             .borrow_mut()
             .push(DiscoveryAt {
                 name: name.to_owned(),
-                path: path.clone(),
+                path: source.path.clone(),
                 slot,
                 place: field.place(),
             });
         Some(Discovery {
-            path,
-            watched_directory,
+            path: source.path,
+            watched_directory: source.watched_directory,
             default: match default {
                 Some(default) => Some(default?),
                 None => None,
             },
-            initial_fetch_timeout,
+            initial_fetch_timeout: source.initial_fetch_timeout,
         })
-    })?
-}
-
-fn config_source(field: &Field<'_>) -> Option<(PathBuf, Option<PathBuf>, Duration)> {
-    field.object(|o| {
-        o.refuse(&["path"], "deprecated; use path_config_source: {path: …}");
-        o.refuse(
-            &["api_config_source", "ads", "self"],
-            "there is no xDS server; use path_config_source",
-        );
-        if let Some(version) = o.get("resource_api_version") {
-            version.choice(&[("V3", ())]);
-        }
-        let timeout = o.duration("initial_fetch_timeout", INITIAL_FETCH_TIMEOUT);
-        let (_, source) = o.required_one_of(&["path_config_source"])?;
-        source.object(|o| {
-            let directory = |f: Field<'_>| f.object(|o| PathBuf::from(o.required_name("path")));
-            let watched = o.get("watched_directory").and_then(directory);
-            Some((PathBuf::from(o.required_name("path")), watched, timeout))
-        })?
     })?
 }

@@ -4,13 +4,11 @@ use std::path::Path;
 
 use super::{WasmPlugin, read::plugin};
 use crate::config::facts::Facts;
-use crate::config::reader::{Context, Env, Field, Object};
-use crate::config::{Problem, split, with_root};
+use crate::config::reader::{Context, Env, Object};
+use crate::config::{Problem, discovery, split, with_root};
 
 /// The type of a filter's configuration.
 const RESOURCE_URL: &str = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig";
-/// The type of its optional wrapper.
-const WRAPPER_URL: &str = "type.googleapis.com/envoy.service.discovery.v3.Resource";
 
 /// Reads the document at a `path_config_source`: a `DiscoveryResponse` in JSON or YAML, by the file's name, with one
 /// `TypedExtensionConfig` whose name is the filter's.
@@ -51,38 +49,9 @@ pub(in crate::config) fn read_text(
     env: Env<'_>,
 ) -> (Option<WasmPlugin>, Facts, Vec<Problem>) {
     let (plugin, facts, problems) = with_root(Context::new(path, env), text, |root| {
-        response(root, filter_name)
+        discovery::resource(root, RESOURCE_URL)?.any(RESOURCE_URL, |o| extension(o, filter_name))?
     });
     (plugin.flatten(), facts, problems)
-}
-
-fn response(root: &Field<'_>, filter_name: Option<&str>) -> Option<WasmPlugin> {
-    root.object(|o| {
-        o.text("version_info");
-        if let Some(url) = o.get("type_url") {
-            url.choice(&[(RESOURCE_URL, ())]);
-        }
-        let list = o.required("resources")?;
-        let resources = list.items();
-        let [resource] = resources.as_slice() else {
-            list.error(format!("must hold one resource, not {}", resources.len()));
-            return None;
-        };
-        resource_of(resource, filter_name)
-    })?
-}
-
-/// Reads the resource, with the wrapper that management servers put around it or without.
-fn resource_of(resource: &Field<'_>, filter_name: Option<&str>) -> Option<WasmPlugin> {
-    if resource.type_url(&[RESOURCE_URL, WRAPPER_URL])? == RESOURCE_URL {
-        return resource.any(RESOURCE_URL, |o| extension(o, filter_name))?;
-    }
-    let inner = resource.any(WRAPPER_URL, |o| {
-        o.text("name");
-        o.text("version");
-        o.required("resource")
-    })??;
-    inner.any(RESOURCE_URL, |o| extension(o, filter_name))?
 }
 
 fn extension(o: &Object<'_>, filter_name: Option<&str>) -> Option<WasmPlugin> {

@@ -100,7 +100,8 @@ fn test(o: &Object<'_>) -> Option<ValueMatch> {
     }
 }
 
-fn string_match(field: &Field<'_>) -> Option<ValueMatch> {
+/// Reads a `StringMatcher`.
+pub(in crate::config) fn string_match(field: &Field<'_>) -> Option<ValueMatch> {
     field.object(|o| {
         o.refuse(&["custom"], "use one of the other matches");
         let ignore_case = o.bool("ignore_case", false);

@@ -82,7 +82,8 @@ fn all_problems_at_once() {
             "3: staticResources: is written static_resources here (snake_case)",
             "7: CLUSTER.connect_timeout: expected a duration in seconds such as \"0.25s\", found \"250ms\"",
             "8: CLUSTER.lb_policy: \"MAGLEV\" is not supported here; supported: ROUND_ROBIN, RANDOM, LEAST_REQUEST",
-            "9: CLUSTER.transport_socket: is not supported: TLS comes in a later version",
+            "9: CLUSTER.transport_socket.name: is required",
+            "9: CLUSTER.transport_socket.typed_config: is required",
         ]
     );
 }
@@ -124,9 +125,9 @@ fn what_only_envoy_supports() {
     clusters(
         "{name: c, type: EDS, http2_protocol_options: {}, outlier_detection: {}, load_assignment: {cluster_name: c}}",
         &[
-            "12: CLUSTER.http2_protocol_options: is not supported: deprecated; use typed_extension_protocol_options with HttpProtocolOptions (HTTP/1 only)",
+            "12: CLUSTER.http2_protocol_options: is not supported: deprecated; use typed_extension_protocol_options with HttpProtocolOptions",
             "12: CLUSTER.type: \"EDS\" is not supported here; supported: STATIC, STRICT_DNS",
-            "12: CLUSTER.outlier_detection: is not supported here; supported: circuit_breakers, cluster_type, connect_timeout, dns_lookup_family, dns_refresh_rate, health_checks, lb_policy, load_assignment, name, respect_dns_ttl, type, typed_extension_protocol_options",
+            "12: CLUSTER.outlier_detection: is not supported here; supported: circuit_breakers, cluster_type, connect_timeout, dns_lookup_family, dns_refresh_rate, health_checks, lb_policy, load_assignment, name, respect_dns_ttl, transport_socket, type, typed_extension_protocol_options",
         ],
     );
 }
@@ -514,7 +515,7 @@ fn wrong_clusters() {
         &aggregate("[blue]").replace("lb_policy: CLUSTER_PROVIDED", "dns_refresh_rate: 1s"),
         &[
             "12: CLUSTER.lb_policy: an aggregate needs CLUSTER_PROVIDED",
-            "12: CLUSTER.dns_refresh_rate: is not supported here; supported: circuit_breakers, cluster_type, connect_timeout, dns_lookup_family, health_checks, lb_policy, load_assignment, name, respect_dns_ttl, type, typed_extension_protocol_options",
+            "12: CLUSTER.dns_refresh_rate: is not supported here; supported: circuit_breakers, cluster_type, connect_timeout, dns_lookup_family, health_checks, lb_policy, load_assignment, name, respect_dns_ttl, transport_socket, type, typed_extension_protocol_options",
         ],
     );
 }
@@ -529,13 +530,41 @@ fn upstream_options() {
     let at = "12: CLUSTER.typed_extension_protocol_options[\"envoy.extensions.upstreams.http.v3.HttpProtocolOptions\"]";
     clusters(
         &options(""),
-        &[&format!("{at}.explicit_http_config: is required")],
+        &[
+            "12: CLUSTER.typed_extension_protocol_options[\"envoy.extensions.upstreams.http.v3.HttpProtocolOptions\"]: one of explicit_http_config, auto_config is required",
+        ],
     );
     clusters(
-        &options("explicit_http_config: {http2_protocol_options: {}}"),
+        &options("use_downstream_protocol_config: {}"),
         &[&format!(
-            "{at}.explicit_http_config.http2_protocol_options: is not supported: HTTP/2 comes in a later version; use http_protocol_options: {{}}"
+            "{at}.use_downstream_protocol_config: is not supported: use explicit_http_config, or auto_config with TLS"
         )],
+    );
+    clusters(
+        &options("auto_config: {}"),
+        &["12: CLUSTER.transport_socket: auto_config needs TLS, which agrees on the protocol"],
+    );
+    let http2 = |http2: &str| {
+        options(&format!(
+            "explicit_http_config: {{http2_protocol_options: {{{http2}}}}}"
+        ))
+    };
+    clusters(&http2("max_concurrent_streams: 7"), &[]);
+    clusters(
+        &http2(
+            "initial_stream_window_size: 1, connection_keepalive: {timeout: 1s}, allow_metadata: true",
+        ),
+        &[
+            &format!(
+                "{at}.explicit_http_config.http2_protocol_options.connection_keepalive.interval: is required"
+            ),
+            &format!(
+                "{at}.explicit_http_config.http2_protocol_options.initial_stream_window_size: expected an integer from 65535 to 2147483647, found the number 1"
+            ),
+            &format!(
+                "{at}.explicit_http_config.http2_protocol_options.allow_metadata: is not supported here; supported: connection_keepalive, hpack_table_size, initial_connection_window_size, initial_stream_window_size, max_concurrent_streams"
+            ),
+        ],
     );
     clusters(
         &options(&format!(
@@ -543,6 +572,51 @@ fn upstream_options() {
         )),
         &[&format!(
             "{at}.http_filters[0].typed_config[\"@type\"]: the type \"type.googleapis.com/envoy.extensions.filters.http.router.v3.Router\" is not supported here; supported: {WASM}, type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation, type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec"
+        )],
+    );
+}
+
+#[test]
+fn tls_contexts() {
+    let socket = |context: &str| {
+        format!(
+            "{{name: a, load_assignment: {{cluster_name: a}}, transport_socket: {{name: tls, typed_config: {{\"@type\": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext, {context}}}}}}}"
+        )
+    };
+    let at = "12: CLUSTER.transport_socket.typed_config";
+    clusters(
+        &socket("common_tls_context: {validation_context: {trusted_ca: {filename: ca.pem}}}"),
+        &[],
+    );
+    clusters(
+        &socket(
+            "common_tls_context: {tls_params: {tls_minimum_protocol_version: TLSv1_1, cipher_suites: []}, tls_certificates: [{private_key: {inline_string: x}}], validation_context: {match_typed_subject_alt_names: [{san_type: IP_ADDRESS, matcher: {prefix: \"10.\"}}], crl: {}}}",
+        ),
+        &[
+            &format!(
+                "{at}.common_tls_context.tls_params.cipher_suites: is not supported: rustls chooses among its own, all of them safe"
+            ),
+            &format!(
+                "{at}.common_tls_context.tls_params.tls_minimum_protocol_version: \"TLSv1_1\" is not supported here; supported: TLS_AUTO, TLSv1_2, TLSv1_3"
+            ),
+            &format!("{at}.common_tls_context.tls_certificates[0].certificate_chain: is required"),
+            &format!(
+                "{at}.common_tls_context.validation_context.crl: is not supported: leave it out"
+            ),
+            &format!(
+                "{at}.common_tls_context.validation_context.match_typed_subject_alt_names[0].matcher: an IP_ADDRESS is matched by exact, with an IP address"
+            ),
+            &format!(
+                "{at}.common_tls_context.validation_context: match_typed_subject_alt_names needs a trusted_ca: without one anybody has any name"
+            ),
+        ],
+    );
+    clusters(
+        &socket(
+            "common_tls_context: {validation_context_sds_secret_config: {name: x}}, auto_sni_san_validation: true",
+        ),
+        &[&format!(
+            "{at}.common_tls_context.validation_context_sds_secret_config.sds_config: is required"
         )],
     );
 }

@@ -7,11 +7,11 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::Bytes;
 use http_body::{Body as _, SizeHint};
 use hyper::body::Incoming;
-use tokio::net::TcpStream;
 
 use super::{AttemptFailure, Filters};
 use crate::proxy::body::BodyError;
 use crate::proxy::pump::{Ending, Output, Pump, Stop, poll_through};
+use crate::proxy::socket::Socket;
 use crate::proxy::upstream::Leaf;
 use crate::proxy::upstream::connection::Connection;
 use crate::stream::{Direction, StreamCell};
@@ -31,7 +31,7 @@ pub(super) enum Wire {
     /// A message.
     Message(Message),
     /// The bytes of a tunnel: those read already, then those of the socket.
-    Socket(TcpStream, Bytes),
+    Socket(Socket, Bytes),
 }
 
 /// A message's body.
@@ -45,7 +45,7 @@ pub(super) struct Message {
 /// The upstream's end of a tunnel, and the cluster's filters on it.
 pub struct Upgraded {
     /// The socket.
-    pub socket: TcpStream,
+    pub socket: Socket,
     /// What was read of it already.
     pub read: Bytes,
     /// The filters' view of what goes to the upstream.
@@ -246,27 +246,26 @@ impl Message {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, hyper::Error>>> {
-        if let Some(connection) = &mut self.connection {
-            connection.drive(cx);
+        match &mut self.connection {
+            Some(connection) if connection.is_driven_here() => {
+                connection.drive(cx);
+                // The connection's own wakers tell this task; the channel behind `incoming` need not.
+                let mut quiet = Context::from_waker(Waker::noop());
+                let frame = Pin::new(&mut self.incoming).poll_frame(&mut quiet);
+                if frame.is_ready() {
+                    return frame;
+                }
+                // Asking for data may let the connection read on.
+                connection.drive(cx);
+                Pin::new(&mut self.incoming).poll_frame(&mut quiet)
+            }
+            _ => Pin::new(&mut self.incoming).poll_frame(cx),
         }
-        // The connection's own wakers tell this task; the channel behind `incoming` need not.
-        let mut quiet = Context::from_waker(Waker::noop());
-        let frame = Pin::new(&mut self.incoming).poll_frame(&mut quiet);
-        if frame.is_pending()
-            && let Some(connection) = &mut self.connection
-        {
-            // Asking for data may let the connection read on.
-            connection.drive(cx);
-            return Pin::new(&mut self.incoming).poll_frame(&mut quiet);
-        }
-        frame
     }
 
     /// The upstream has said all; its connection is free.
     fn finish(&mut self) {
-        if let Some(mut connection) = self.connection.take()
-            && connection.finish()
-        {
+        if let Some(connection) = self.connection.take() {
             self.leaf.give_back(connection);
         }
     }

@@ -1,33 +1,22 @@
-//! One keep-alive connection to an upstream host.
-//!
-//! The task of the exchange drives the connection itself instead of a task beside it, which saves two
-//! hand-overs between tasks for each request. An idle connection is driven by nobody; whether it still
-//! lives is asked when it is taken.
+//! A request's connection to an upstream host, of either kind.
 
-use std::future::Future;
-use std::net::SocketAddr;
-use std::pin::Pin;
-use std::task::{Context, Waker};
-use std::time::{Duration, Instant};
+use std::task::Context;
 
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
+use super::http1::Http1;
+use super::http2::{Failed, Http2};
 use crate::proxy::body::UpstreamRequestBody;
-use crate::stats::Counter;
+use crate::proxy::socket::Socket;
 
-/// An HTTP/1.1 connection.
-pub struct Connection {
-    sender: http1::SendRequest<UpstreamRequestBody>,
-    driver: Pin<Box<http1::Connection<TokioIo<TcpStream>, UpstreamRequestBody>>>,
-    address: SocketAddr,
-    uses: u32,
-    last_used: Instant,
-    /// The driver has ended and must not be polled again.
-    closed: bool,
+/// What carries one exchange.
+pub enum Connection {
+    /// A connection of its own.
+    Http1(Http1),
+    /// A stream among others.
+    Http2(Http2),
 }
 
 /// Why an attempt got no response.
@@ -39,12 +28,24 @@ pub enum AttemptError {
     /// No connection within `connect_timeout`.
     #[error("connection timed out")]
     ConnectTimeout,
+    /// The upstream's certificate is not trusted, or is for another name.
+    #[error("the upstream's certificate is not trusted")]
+    Untrusted,
+    /// The TLS handshake failed otherwise.
+    #[error("the TLS handshake failed")]
+    Handshake,
     /// The connection broke before the whole request's head was sent.
     #[error("connection closed before the request was sent")]
     ResetBeforeRequest,
     /// The connection broke before the response's head.
     #[error("connection closed before a response came")]
     Reset,
+    /// The upstream reset the stream before the response's head (HTTP/2).
+    #[error("the upstream reset the stream before a response came")]
+    RemoteReset,
+    /// The upstream did not take the request at all (HTTP/2).
+    #[error("the upstream refused the stream")]
+    RefusedStream,
     /// The response's head was no HTTP.
     #[error("the upstream's response is not valid HTTP")]
     Protocol,
@@ -57,140 +58,38 @@ pub enum AttemptError {
 }
 
 impl Connection {
-    /// Connects.
-    ///
-    /// # Errors
-    /// [`AttemptError::Connect`] or [`AttemptError::ConnectTimeout`].
-    pub async fn open(address: SocketAddr, timeout: Duration) -> Result<Self, AttemptError> {
-        let stream = socket(address, timeout).await?;
-        let (sender, driver) = http1::Builder::new()
-            // as downstream: one piece costs the kernel less than a list of pieces
-            .writev(false)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|_| AttemptError::Connect)?;
-        Ok(Self {
-            sender,
-            driver: Box::pin(driver),
-            address,
-            uses: 0,
-            last_used: Instant::now(),
-            closed: false,
-        })
-    }
-
-    /// Where it goes.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// How many requests it has carried.
-    #[must_use]
-    pub fn uses(&self) -> u32 {
-        self.uses
-    }
-
-    /// Since when it is idle.
-    #[must_use]
-    pub fn idle_for(&self) -> Duration {
-        self.last_used.elapsed()
-    }
-
-    /// Whether it can take a request now.
-    pub fn alive(&mut self) -> bool {
-        self.drive(&mut Context::from_waker(Waker::noop()));
-        !self.closed && self.sender.is_ready()
-    }
-
-    /// Lets the connection read and write what it can.
+    /// Lets a connection that has no task of its own read and write what it can.
     pub fn drive(&mut self, cx: &mut Context<'_>) {
-        if !self.closed && self.driver.as_mut().poll(cx).is_ready() {
-            self.closed = true;
+        match self {
+            Self::Http1(connection) => connection.drive(cx),
+            Self::Http2(_) => {}
+        }
+    }
+
+    /// Whether [`Self::drive`] wakes the task for everything that comes on it.
+    #[must_use]
+    pub fn is_driven_here(&self) -> bool {
+        matches!(self, Self::Http1(_))
+    }
+
+    /// The socket of a connection that has been upgraded, and what was read of it already; `None` for a stream among
+    /// others.
+    #[must_use]
+    pub fn into_socket(self) -> Option<(Socket, Bytes)> {
+        match self {
+            Self::Http1(connection) => Some(connection.into_socket()),
+            Self::Http2(_) => None,
         }
     }
 
     /// Sends a request and waits for the response's head.
-    ///
-    /// # Errors
-    /// Where the connection breaks first, or the response is no HTTP.
-    pub async fn send(
+    pub(super) async fn send(
         &mut self,
         request: Request<UpstreamRequestBody>,
-    ) -> Result<Response<Incoming>, AttemptError> {
-        self.uses += 1;
-        let response = self.sender.try_send_request(request);
-        tokio::pin!(response);
-        std::future::poll_fn(|cx| {
-            if !self.closed && self.driver.as_mut().poll(cx).is_ready() {
-                self.closed = true;
-            }
-            // The driver above wakes this task; the response's own channel need not.
-            response
-                .as_mut()
-                .poll(&mut Context::from_waker(Waker::noop()))
-        })
-        .await
-        .map_err(|mut failed| {
-            if failed.take_message().is_some() {
-                return AttemptError::ResetBeforeRequest;
-            }
-            classify(failed.error())
-        })
+    ) -> Result<Response<Incoming>, Failed> {
+        match self {
+            Self::Http1(connection) => connection.send(request).await.map_err(Failed::Error),
+            Self::Http2(stream) => stream.send(request).await,
+        }
     }
-
-    /// The socket of a connection that has been upgraded, and what was read of it already.
-    #[must_use]
-    pub fn into_socket(self) -> (TcpStream, bytes::Bytes) {
-        let parts = Pin::into_inner(self.driver).into_parts();
-        (parts.io.into_inner(), parts.read_buf)
-    }
-
-    /// Marks the end of an exchange; whether the connection can be kept.
-    pub fn finish(&mut self) -> bool {
-        self.last_used = Instant::now();
-        self.alive()
-    }
-}
-
-/// Opens a plain socket.
-///
-/// # Errors
-/// [`AttemptError::Connect`] or [`AttemptError::ConnectTimeout`].
-pub async fn socket(address: SocketAddr, timeout: Duration) -> Result<TcpStream, AttemptError> {
-    let stream = tokio::time::timeout(timeout, TcpStream::connect(address))
-        .await
-        .map_err(|_| AttemptError::ConnectTimeout)?
-        .map_err(|_| AttemptError::Connect)?;
-    // Requests go out at once; a socket that cannot be set so still works.
-    let _ = stream.set_nodelay(true);
-    Ok(stream)
-}
-
-fn classify(error: &hyper::Error) -> AttemptError {
-    if error.is_parse() || error.is_parse_status() {
-        AttemptError::Protocol
-    } else if error.is_user() {
-        AttemptError::RequestBody
-    } else {
-        AttemptError::Reset
-    }
-}
-
-/// Opens a connection and counts it.
-///
-/// # Errors
-/// As [`Connection::open`].
-pub async fn open(
-    address: SocketAddr,
-    timeout: Duration,
-    total: &Counter,
-    failed: &Counter,
-) -> Result<Connection, AttemptError> {
-    total.increment();
-    let connection = Connection::open(address, timeout).await;
-    if connection.is_err() {
-        failed.increment();
-    }
-    connection
 }

@@ -3,7 +3,6 @@
 //! As in Envoy, a host begins unhealthy, and the first check decides alone. Unlike there, the interval is the same
 //! whether or not the cluster has traffic, and each check has a connection of its own.
 
-use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
@@ -12,10 +11,10 @@ use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use super::SharedCluster;
+use super::connect::connect;
 use crate::config::cluster::HealthCheck;
 use crate::stream::UpstreamHost;
 
@@ -69,7 +68,7 @@ async fn watch(
     while let Some(host) = host.upgrade() {
         let stats = &cluster.stats;
         stats.health_attempt.increment();
-        let finding = find(&cluster, &check, host.address).await;
+        let finding = find(&cluster, &check, &host).await;
         match finding {
             Finding::Healthy => stats.health_success.increment(),
             Finding::Unhealthy(_) | Finding::Silent => stats.health_failure.increment(),
@@ -92,12 +91,12 @@ async fn watch(
     }
 }
 
-async fn find(cluster: &SharedCluster, check: &HealthCheck, address: SocketAddr) -> Finding {
-    match tokio::time::timeout(check.timeout, ask(cluster, check, address)).await {
+async fn find(cluster: &SharedCluster, check: &HealthCheck, host: &UpstreamHost) -> Finding {
+    match tokio::time::timeout(check.timeout, ask(cluster, check, host)).await {
         Ok(Ok(StatusCode::OK)) => Finding::Healthy,
         Ok(Ok(status)) => Finding::Unhealthy(status),
         Ok(Err(error)) => {
-            tracing::debug!(cluster = &*cluster.name, host = %address, "health check: {error}");
+            tracing::debug!(cluster = &*cluster.name, host = %host.address, "health check: {error}");
             Finding::Silent
         }
         Err(_) => Finding::Silent,
@@ -108,14 +107,14 @@ async fn find(cluster: &SharedCluster, check: &HealthCheck, address: SocketAddr)
 async fn ask(
     cluster: &SharedCluster,
     check: &HealthCheck,
-    address: SocketAddr,
+    host: &UpstreamHost,
 ) -> Result<StatusCode, Failure> {
     let request = Request::get(&check.path)
         .header(header::HOST, check.host.as_deref().unwrap_or(&cluster.name))
         .header(header::USER_AGENT, "Envoy/HC")
         .body(Empty::<Bytes>::new())?;
-    let stream = TcpStream::connect(address).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let socket = connect(cluster, host).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await?;
     // Ends when this function does: it has nobody to send for then.
     tokio::spawn(connection);
     let mut response = sender.send_request(request).await?;
