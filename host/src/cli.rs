@@ -11,6 +11,7 @@ mod rollout;
 mod schema;
 mod serve;
 mod table;
+mod test;
 
 use std::io;
 use std::process::ExitCode;
@@ -44,7 +45,9 @@ enum Verb {
     Plan(plan::PlanArgs),
     /// Measure what filters cost by themselves, in process, and whether they leak.
     Bench(bench::BenchArgs),
-    /// Print the JSON Schema of the rollout document.
+    /// Run scenarios for Proxy-Wasm filters: YAML, in process, under a virtual clock.
+    Test(test::TestArgs),
+    /// Print the JSON Schema of the rollout document, or of scenarios.
     Schema(schema::SchemaArgs),
     /// Run two demo upstreams and a gateway in front of them.
     Demo(demo::DemoArgs),
@@ -66,6 +69,7 @@ pub fn run() -> ExitCode {
         Verb::Rollout(args) => rollout::run(args),
         Verb::Plan(args) => plan::run(&args),
         Verb::Bench(args) => bench::run(&args),
+        Verb::Test(args) => test::run(&args),
         Verb::Compile => compile::run(),
         Verb::Schema(args) => schema::run(&args),
         Verb::Demo(args) => demo::run(&args),

@@ -32,7 +32,7 @@ pub use check::{check, check_text};
 pub use cluster::Cluster;
 pub use common::Data;
 pub use listener::Listener;
-pub(crate) use node::parts;
+pub(crate) use node::{Dialect, Node as Tree, Value as TreeValue, parse_yaml, parts};
 pub use plugin::WasmPlugin;
 use read::{read_file, split, with_root};
 pub use route::RouteConfiguration;

@@ -11,6 +11,7 @@ pub mod plan;
 pub mod process;
 pub mod proxy;
 pub mod rollout;
+pub mod scenario;
 pub mod simulation;
 pub mod stats;
 pub mod stream;

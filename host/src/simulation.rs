@@ -6,27 +6,24 @@
 //! scenario with the same seed gives the same outcome.
 //!
 //! ```text
-//! let mut simulation = Simulation::start(setup)?;
-//! let mut exchange = simulation.request(0, request);
-//! exchange.attempt(&green);                      // the route's upstream filters see the request
-//! simulation.advance(Duration::from_millis(80)); // ticks fire, callouts are answered or time out
-//! exchange.answer(StatusCode::OK, HeaderMap::new());
-//! let response = exchange.respond();
-//! exchange.finish();
+//! let simulation = Simulation::start(setup, world)?;
+//! let exchange = simulation.request(0, request)?; // as far as it goes while no time passes
+//! simulation.advance(Duration::from_millis(80));  // ticks fire, callouts and upstreams answer or time out
+//! assert_eq!(exchange.record().response, …);
 //! ```
 
 mod agenda;
 mod callouts;
 mod exchange;
 mod metrics;
+mod modules;
+mod world;
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-
-use bytes::Bytes;
 
 use crate::abi::{self, CalloutResponse, SharedData};
 use crate::config::{Node, WasmPlugin};
@@ -36,20 +33,22 @@ use crate::process::{
 use crate::proxy::filters::{Chain, Filter};
 use crate::stats::Registry;
 use crate::vm::VmError;
-use crate::vm::engine::{Compiled, Engine};
+use crate::vm::engine::Compiled;
 use crate::vm::plugin::{Plugin, Vms};
 use agenda::Agenda;
+use exchange::{Around, Running};
 
-pub use crate::proxy::filters::Step;
 pub use callouts::{Answer, Outgoing};
-pub use exchange::{Exchange, Progress, host};
+pub use exchange::{Exchange, Held, Record, Request};
 pub use metrics::Sample;
+pub use modules::Modules;
+pub use world::{Outcome, Reply, Response, RetryOn, Route, Sent, World, host};
 
 /// What is simulated.
 #[derive(Clone)]
 pub struct Setup {
-    /// Compiles the guests; simulations that share one compile each guest once.
-    pub engine: Arc<Engine>,
+    /// Compiles the guests; simulations that share it compile each guest once.
+    pub modules: Arc<Modules>,
     /// Workers, at least one; each has its own VMs.
     pub workers: usize,
     /// Filters of the listener, in order.
@@ -62,6 +61,8 @@ pub struct Setup {
     pub start: SystemTime,
     /// What guests' random bytes follow from.
     pub seed: u64,
+    /// How long a callback may run, by the real clock.
+    pub deadline: Duration,
 }
 
 /// A filter's place.
@@ -76,10 +77,13 @@ pub enum Place {
 /// Workers with their guests, and the world that a scenario plays to them.
 pub struct Simulation {
     process: Arc<Process>,
-    engine: Arc<Engine>,
+    modules: Arc<Modules>,
     clock: Arc<VirtualClock>,
     agenda: Rc<RefCell<Agenda>>,
+    world: Rc<RefCell<dyn World>>,
     workers: Vec<Rc<Worker>>,
+    /// Exchanges that have not ended.
+    open: RefCell<Vec<Weak<Running>>>,
 }
 
 /// One worker.
@@ -89,9 +93,9 @@ struct Worker {
     upstream: Chain,
 }
 
-/// No callback of a simulation may take longer, by the real clock: far more than in a gateway, so that a busy machine
-/// changes nothing.
-const DEADLINE: Duration = Duration::from_secs(30);
+/// How long a callback may run where nothing else is said: far more than in a gateway, so that a busy machine changes
+/// nothing.
+pub const DEADLINE: Duration = Duration::from_secs(10);
 
 /// The client of requests that name no other.
 pub const CLIENT: SocketAddr = SocketAddr::new(
@@ -106,10 +110,25 @@ impl Simulation {
     ///
     /// # Errors
     /// Where a filter does not compile, does not start or refuses its configuration.
-    pub fn start(setup: Setup) -> Result<Self, VmError> {
+    pub fn start(setup: Setup, world: Rc<RefCell<dyn World>>) -> Result<Self, VmError> {
+        let (listener, upstream) = (setup.listener.clone(), setup.upstream.clone());
+        let simulation = Self::without_guests(setup, world);
+        for (at, plugin) in listener.into_iter().enumerate() {
+            simulation.configure(Place::Listener(at), plugin)?;
+        }
+        for (at, plugin) in upstream.into_iter().enumerate() {
+            simulation.configure(Place::Upstream(at), plugin)?;
+        }
+        Ok(simulation)
+    }
+
+    /// The same before the filters start: each waits for [`Self::configure`], and requests get a 500 until then, as in
+    /// Envoy.
+    #[must_use]
+    pub fn without_guests(setup: Setup, world: Rc<RefCell<dyn World>>) -> Self {
         let clock = Arc::new(VirtualClock::starting_at(setup.start));
         let limits = GuestLimits {
-            deadline: DEADLINE,
+            deadline: setup.deadline,
             ..GuestLimits::default()
         };
         let process = Arc::new(Process {
@@ -123,7 +142,7 @@ impl Simulation {
             random: Random::seeded(setup.seed),
             guest_log: GuestLog::kept(),
         });
-        let agenda = Rc::new(RefCell::new(Agenda::new(clock.clone())));
+        let agenda = Rc::new(RefCell::new(Agenda::new(clock.clone(), world.clone())));
         let chain = |plugins: &[WasmPlugin]| Chain {
             filters: plugins
                 .iter()
@@ -142,20 +161,15 @@ impl Simulation {
                 })
             })
             .collect();
-        let simulation = Self {
+        Self {
             process,
-            engine: setup.engine,
+            modules: setup.modules,
             clock,
             agenda,
+            world,
             workers,
-        };
-        for (at, plugin) in setup.listener.into_iter().enumerate() {
-            simulation.configure(Place::Listener(at), plugin)?;
+            open: RefCell::default(),
         }
-        for (at, plugin) in setup.upstream.into_iter().enumerate() {
-            simulation.configure(Place::Upstream(at), plugin)?;
-        }
-        Ok(simulation)
     }
 
     /// Puts a plugin in the place of another, as a new document or binary does: tried in a VM that serves nothing, then
@@ -164,7 +178,7 @@ impl Simulation {
     /// # Errors
     /// Where it does not start; the one before serves on.
     pub fn configure(&self, place: Place, plugin: WasmPlugin) -> Result<(), VmError> {
-        let compiled = self.engine.load(&plugin.vm.code)?;
+        let compiled = self.modules.get(&plugin.vm.code)?;
         self.rehearse(&plugin, &compiled)?;
         for worker in &self.workers {
             let Some(Filter::Wasm(slot)) = worker.filter(place) else {
@@ -189,24 +203,27 @@ impl Simulation {
         self.workers.len()
     }
 
-    /// A request reaches a worker and passes the listener's filters; `None` where there is no such worker.
-    ///
-    /// A request without a `host` gets one. What else a connection manager adds is for the scenario to add.
+    /// A request reaches a worker and goes as far as it can while no time passes; `None` where there is no such worker.
     #[must_use]
-    pub fn request(&self, worker: usize, request: http::Request<Bytes>) -> Option<Exchange> {
-        self.request_from(worker, CLIENT, request)
+    pub fn request(&self, worker: usize, request: Request) -> Option<Exchange> {
+        let around = Around {
+            worker: self.workers.get(worker)?.clone(),
+            agenda: self.agenda.clone(),
+            world: self.world.clone(),
+        };
+        let exchange = Exchange::begin(around, request, self.now());
+        if !exchange.is_over() {
+            self.open.borrow_mut().push(Rc::downgrade(&exchange.0));
+            self.settle();
+        }
+        Some(exchange)
     }
 
-    /// The same, from this client's address.
-    #[must_use]
-    pub fn request_from(
-        &self,
-        worker: usize,
-        client: SocketAddr,
-        request: http::Request<Bytes>,
-    ) -> Option<Exchange> {
-        let worker = self.workers.get(worker)?.clone();
-        Some(Exchange::begin(worker, client, self.now(), request))
+    /// Lets time pass until the exchange has ended, at most so long. Whether it has.
+    pub fn run(&self, exchange: &Exchange, within: Duration) -> bool {
+        let until = self.elapsed().saturating_add(within);
+        self.turn(until, || exchange.is_over());
+        exchange.is_over()
     }
 
     /// What the wall clock shows.
@@ -221,10 +238,18 @@ impl Simulation {
         self.clock.elapsed()
     }
 
-    /// Lets time pass: each root's ticks fire at its own period, callouts are answered or time out, in the order of time.
+    /// Lets time pass: each root's ticks fire at its own period, callouts and upstreams answer or time out, in the order of
+    /// time.
     pub fn advance(&self, by: Duration) {
-        let until = self.clock.elapsed().saturating_add(by);
-        loop {
+        let until = self.elapsed().saturating_add(by);
+        self.turn(until, || false);
+        self.clock.turn_to(until);
+        self.settle();
+    }
+
+    /// Carries out what is due until then, or until it is enough.
+    fn turn(&self, until: Duration, enough: impl Fn() -> bool) {
+        while !enough() {
             // The guest may ask for more while it runs: the agenda is free then.
             let due = self.agenda.borrow_mut().next(until);
             let Some(due) = due else { break };
@@ -232,8 +257,21 @@ impl Simulation {
             if let Some(again) = due.carry_out() {
                 self.agenda.borrow_mut().repeat(again);
             }
+            self.settle();
         }
-        self.clock.turn_to(until);
+    }
+
+    /// Open exchanges go on as far as they can.
+    fn settle(&self) {
+        let open = self.open.take();
+        let still = open.into_iter().filter(|exchange| {
+            exchange.upgrade().is_some_and(|exchange| {
+                exchange.go_on();
+                !exchange.is_over()
+            })
+        });
+        let still: Vec<_> = still.collect();
+        self.open.borrow_mut().extend(still);
     }
 
     /// Sets the wall clock, as an operator or NTP does. Ticks and time-outs go on by the time that passes.
@@ -261,12 +299,6 @@ impl Simulation {
         }
     }
 
-    /// Decides from now on about each callout at the moment it is made. Without it, each waits for [`Self::answer`] or its
-    /// time-out. The closure must not call the simulation.
-    pub fn on_callout(&self, decide: impl FnMut(&Outgoing) -> Answer + 'static) {
-        self.agenda.borrow_mut().decide = Some(Box::new(decide));
-    }
-
     /// All callouts so far, answered or not, in the order they were made.
     #[must_use]
     pub fn callouts(&self) -> Vec<Rc<Outgoing>> {
@@ -279,10 +311,17 @@ impl Simulation {
         match due {
             Some(vm) => {
                 callouts::deliver(&vm, callout, response);
+                self.settle();
                 true
             }
             None => false,
         }
+    }
+
+    /// Whether a callout is waited for.
+    #[must_use]
+    pub fn is_open(&self, callout: &Rc<Outgoing>) -> bool {
+        self.agenda.borrow().is_open(callout)
     }
 
     /// The lines that guests have logged.
@@ -291,10 +330,25 @@ impl Simulation {
         self.process.guest_log.lines()
     }
 
+    /// How many lines guests have logged.
+    #[must_use]
+    pub fn log_len(&self) -> usize {
+        self.process.guest_log.len()
+    }
+
     /// The guests' metrics, and the host's. Most guests hand theirs over on the tick.
     #[must_use]
     pub fn metrics(&self) -> Vec<Sample> {
         metrics::samples(&self.process.stats)
+    }
+
+    /// How often guests have trapped.
+    #[must_use]
+    pub fn traps(&self) -> u64 {
+        self.process
+            .stats
+            .counter("wasm.switchover.vm_failed")
+            .get()
     }
 
     /// The guests' shared data.
@@ -311,6 +365,18 @@ impl Worker {
         match place {
             Place::Listener(at) => self.listener.filters.get(at),
             Place::Upstream(at) => self.upstream.filters.get(at),
+        }
+    }
+
+    /// A plugin's name; empty where there is none.
+    fn name(&self, place: Place) -> String {
+        match self.filter(place) {
+            Some(Filter::Wasm(slot)) => slot
+                .borrow()
+                .as_ref()
+                .map(|plugin| plugin.config.name.clone())
+                .unwrap_or_default(),
+            _ => String::new(),
         }
     }
 }

@@ -1,14 +1,21 @@
 //! The runner of simulations itself: clock, ticks, workers, documents, traps, callouts, ends of contexts.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use switchover_host::config::WasmPlugin;
 use switchover_host::config::plugin::Code;
-use switchover_host::simulation::{Answer, Progress, Setup, Simulation, Step};
-use switchover_host::vm::engine::Engine;
+use switchover_host::simulation::{
+    self, Answer, Held, Modules, Outcome, Outgoing, Reply, Response, RetryOn, Route, Sent, Setup,
+    Simulation, World,
+};
+use switchover_host::stream::RequestHead;
 use switchover_tests::story::{self, ATTEMPT, Behaviour, ROUTE, Story, TICK, get, plugin, with};
 use switchover_tests::{programs, story::request};
 
@@ -29,8 +36,35 @@ fn story(workers: usize, green: u32) -> Story {
     Story::with_variables(workers, &document(green), &KEYS)
 }
 
-/// A simulation of another guest alone.
+/// One cluster, `upstream`, and what it answers; callouts wait.
+struct Single(Reply);
+
+impl World for Single {
+    fn route(&mut self, _: &RequestHead) -> Option<Route> {
+        Some(Route {
+            name: Arc::from("only"),
+            cluster: Arc::from("aggregate"),
+            hosts: vec![simulation::host("upstream", BTreeMap::new())],
+            retry_on: RetryOn::default(),
+            timeout: Duration::from_secs(15),
+        })
+    }
+
+    fn reply(&mut self, _: &Sent) -> Reply {
+        self.0.clone()
+    }
+
+    fn callout(&mut self, _: &Outgoing) -> Answer {
+        Answer::never()
+    }
+}
+
+/// A simulation of another guest alone, whose upstream answers 200.
 fn simulation(guest: Code, callouts: &[&str]) -> Simulation {
+    answering(guest, callouts, Reply::status(StatusCode::OK))
+}
+
+fn answering(guest: Code, callouts: &[&str], reply: Reply) -> Simulation {
     let of = |root_id| {
         let plugin = plugin(root_id, &json!({}), &[]);
         let mut vm = plugin.vm.clone();
@@ -38,15 +72,20 @@ fn simulation(guest: Code, callouts: &[&str]) -> Simulation {
         WasmPlugin { vm, ..plugin }
     };
     let setup = Setup {
-        engine: Engine::new().unwrap(),
+        modules: Modules::new().unwrap(),
         workers: 1,
         listener: vec![of("listener")],
-        upstream: vec![of("upstream")],
+        // A guest that asks others asks for each attempt too.
+        upstream: match callouts {
+            [] => vec![of("upstream")],
+            _ => Vec::new(),
+        },
         clusters: callouts.iter().map(|name| (*name).to_owned()).collect(),
         start: story::start(),
         seed: 1,
+        deadline: simulation::DEADLINE,
     };
-    Simulation::start(setup).unwrap()
+    Simulation::start(setup, Rc::new(RefCell::new(Single(reply)))).unwrap()
 }
 
 fn witness() -> Code {
@@ -95,7 +134,7 @@ fn a_long_time_passes_quickly() {
     let began = Instant::now();
     story.advance(Duration::from_secs(90 * 60));
     let took = began.elapsed();
-    assert!(took < Duration::from_secs(2), "90 minutes took {took:?}");
+    assert!(took < Duration::from_secs(20), "90 minutes took {took:?}");
 }
 
 #[test]
@@ -235,63 +274,69 @@ fn the_filter_answers_by_itself() {
 fn a_callout_decides_while_the_request_waits() {
     let simulation = simulation(Code::File(programs::guest("sdk")), &["auth"]);
     let ask = || with(get("/callout"), "x-ask", "/allow");
-    let mut exchange = simulation.request(0, ask()).unwrap();
-    assert!(matches!(exchange.progress(), Progress::Held(0)));
-    assert!(
-        matches!(exchange.resume(), Progress::Held(0)),
-        "nobody has answered"
-    );
+    let exchange = simulation.request(0, ask()).unwrap();
+    let held = Held {
+        plugin: "listener".to_owned(),
+        what: "the request's headers",
+    };
+    assert_eq!(exchange.record().held.as_ref(), Some(&held));
     let callout = simulation.callouts().pop().unwrap();
     assert_eq!(
         (callout.callout.cluster.as_str(), callout.header("host")),
         ("auth", "auth.example.com")
     );
+    assert!(simulation.is_open(&callout));
     assert!(simulation.answer(&callout, Answer::status(StatusCode::OK).into_response()));
-    assert!(matches!(exchange.resume(), Progress::Forwarded));
+    assert!(exchange.is_over());
+    assert_eq!(exchange.record().held, None);
     assert!(!simulation.answer(&callout, None), "it has its answer");
-    exchange.finish();
 
     // Left alone it times out after its 500 ms.
-    let mut exchange = simulation.request(0, ask()).unwrap();
+    let exchange = simulation.request(0, ask()).unwrap();
     simulation.advance(Duration::from_millis(499));
-    assert!(matches!(exchange.resume(), Progress::Held(0)));
+    assert!(!exchange.is_over());
     simulation.advance(Duration::from_millis(1));
-    assert!(
-        matches!(exchange.resume(), Progress::Replied(reply) if reply.status == StatusCode::FORBIDDEN)
+    let response = exchange.record().response.clone().unwrap();
+    assert_eq!(response.status, StatusCode::FORBIDDEN);
+    assert_eq!(
+        exchange.record().ended,
+        Some(Duration::from_millis(500)),
+        "by the virtual clock"
     );
-    exchange.finish();
-
-    simulation.on_callout(|_| Answer::status(StatusCode::OK).after(Duration::from_millis(20)));
-    let mut exchange = simulation.request(0, ask()).unwrap();
-    simulation.advance(Duration::from_millis(20));
-    assert!(matches!(exchange.resume(), Progress::Forwarded));
-    exchange.finish();
 }
 
+/// In parts, both ways, and trailers behind them.
 #[test]
-fn a_body_passes_the_filters() {
-    let simulation = simulation(Code::File(programs::guest("sdk")), &[]);
-    let exchange = simulation
-        .request(0, request("POST", "/", "a body"))
-        .unwrap();
-    assert!(exchange.forwarded());
-    assert_eq!(exchange.body(), "A BODY");
-    exchange.finish();
+fn bodies_pass_the_filters() {
+    let trailers = HeaderMap::from_iter([("x-end".parse().unwrap(), "1".parse().unwrap())]);
+    let reply = Reply {
+        after: Duration::ZERO,
+        outcome: Outcome::Response(Box::new(Response {
+            status: StatusCode::CREATED,
+            body: vec![Bytes::from("got "), Bytes::from("it")],
+            trailers: Some(trailers.clone()),
+            ..Response::default()
+        })),
+    };
+    let simulation = answering(Code::File(programs::guest("sdk")), &[], reply);
+    let mut request = request("POST", "/", "a body");
+    request.body.push(Bytes::from(" in parts"));
+    let exchange = simulation.request(0, request).unwrap();
+    assert!(exchange.is_over());
+    let record = exchange.record();
+    assert_eq!(record.attempts[0].body, "A BODY IN PARTS");
+    let response = record.response.as_ref().unwrap();
+    assert_eq!(response.status, StatusCode::CREATED);
+    assert_eq!(response.trailers, Some(trailers));
+    // The guest waits for the end, which trailers are not: it sees no part that is the last.
+    assert_eq!(response.whole_body(), "got it");
 }
 
 #[test]
 fn contexts_of_a_served_request_end_in_order() {
     let simulation = simulation(witness(), &[]);
     let before = words(&simulation).len();
-    let mut exchange = simulation.request(0, get("/")).unwrap();
-    let host = switchover_host::simulation::host("leaf", BTreeMap::new());
-    assert!(matches!(
-        exchange.attempt("aggregate", &host),
-        Step::Continue
-    ));
-    exchange.answer(StatusCode::OK, HeaderMap::new());
-    exchange.respond();
-    exchange.finish();
+    assert!(simulation.request(0, get("/")).unwrap().is_over());
     let expected = [
         "listener saw request",
         "upstream saw request",
@@ -308,11 +353,14 @@ fn contexts_of_a_served_request_end_in_order() {
 
 #[test]
 fn a_client_that_leaves_ends_the_listeners_context_first() {
-    let simulation = simulation(witness(), &[]);
+    let hangs = Reply {
+        after: Duration::ZERO,
+        outcome: Outcome::Never,
+    };
+    let simulation = answering(witness(), &[], hangs);
     let before = words(&simulation).len();
-    let mut exchange = simulation.request(0, get("/")).unwrap();
-    let host = switchover_host::simulation::host("leaf", BTreeMap::new());
-    exchange.attempt("aggregate", &host);
+    let exchange = simulation.request(0, get("/")).unwrap();
+    assert!(!exchange.is_over());
     drop(exchange);
     let expected = [
         "listener saw request",
@@ -324,4 +372,22 @@ fn a_client_that_leaves_ends_the_listeners_context_first() {
         "upstream saw delete",
     ];
     assert_eq!(words(&simulation)[before..], expected);
+}
+
+/// The route's time is up.
+#[test]
+fn an_upstream_that_never_answers_is_a_504() {
+    let hangs = Reply {
+        after: Duration::ZERO,
+        outcome: Outcome::Never,
+    };
+    let simulation = answering(Code::File(programs::guest("empty")), &[], hangs);
+    let exchange = simulation.request(0, get("/")).unwrap();
+    assert!(simulation.run(&exchange, Duration::from_secs(60)));
+    let record = exchange.record();
+    assert_eq!(
+        record.response.as_ref().unwrap().status,
+        StatusCode::GATEWAY_TIMEOUT
+    );
+    assert_eq!(record.ended, Some(Duration::from_secs(15)));
 }

@@ -10,14 +10,16 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
 use switchover_host::config::WasmPlugin;
 use switchover_host::config::plugin::{Code, FailurePolicy, VmConfig};
-use switchover_host::simulation::{Answer, Exchange, Outgoing, Place, Progress, Setup, Simulation};
-use switchover_host::stream::UpstreamHost;
+use switchover_host::simulation::{
+    self, Answer, Exchange, Modules, Outcome, Outgoing, Place, Reply, Request, RetryOn, Route,
+    Sent, Setup, Simulation, World,
+};
+use switchover_host::stream::{RequestHead, UpstreamHost};
 use switchover_host::vm::VmError;
-use switchover_host::vm::engine::{Compiled, Engine};
 
 use crate::programs;
 
@@ -39,21 +41,22 @@ pub const ROUTE: Place = Place::Listener(0);
 pub const ATTEMPT: Place = Place::Upstream(0);
 
 /// The filter is compiled once for all stories of the process.
-static COMPILED: LazyLock<(Arc<Engine>, Arc<Compiled>)> = LazyLock::new(|| {
-    let engine = Engine::new().unwrap();
-    let compiled = engine.load(&Code::File(programs::filter())).unwrap();
-    (engine, compiled)
-});
+static MODULES: LazyLock<Arc<Modules>> = LazyLock::new(|| Modules::new().unwrap());
 
 /// A gateway with the filter, its environments, and a clock.
 pub struct Story {
     /// The guests and the clock.
     pub simulation: Simulation,
+    variables: Vec<(String, String)>,
+    environments: Rc<RefCell<Environments>>,
+}
+
+/// The demo's routes and hosts.
+struct Environments {
     stable: String,
     failover: bool,
-    variables: Vec<(String, String)>,
-    environments: BTreeMap<String, Arc<UpstreamHost>>,
-    behaviour: Rc<RefCell<BTreeMap<String, Behaviour>>>,
+    hosts: BTreeMap<String, Arc<UpstreamHost>>,
+    behaviour: BTreeMap<String, Behaviour>,
 }
 
 /// What an environment does with attempts and probes.
@@ -63,6 +66,12 @@ pub enum Behaviour {
     Answers(StatusCode, Duration),
     /// Ends attempts without response headers after this time: a reset, a refused connection, a timeout.
     Breaks(Duration),
+    /// Never answers.
+    Hangs,
+    /// The gateway gives attempts up for the request's sake and answers with this status.
+    GivenUp(StatusCode),
+    /// Never answers, but to probes.
+    OnlyHealth,
 }
 
 /// What became of a request.
@@ -105,21 +114,22 @@ pub fn and(mut document: Value, fields: Value) -> Value {
 }
 
 /// A GET request for this path.
-pub fn get(path: &str) -> Request<Bytes> {
+pub fn get(path: &str) -> Request {
     request("GET", path, "")
 }
 
 /// A request with a body.
-pub fn request(method: &str, path: &str, body: &'static str) -> Request<Bytes> {
-    let mut request = Request::new(Bytes::from_static(body.as_bytes()));
-    *request.method_mut() = method.parse().unwrap();
-    *request.uri_mut() = path.parse().unwrap();
+pub fn request(method: &str, path: &str, body: &'static str) -> Request {
+    let mut request = Request::new(Method::from_bytes(method.as_bytes()).unwrap(), path);
+    if !body.is_empty() {
+        request.body.push(Bytes::from_static(body.as_bytes()));
+    }
     request
 }
 
 /// The same with a header.
-pub fn with(mut request: Request<Bytes>, name: &'static str, value: &str) -> Request<Bytes> {
-    request.headers_mut().append(name, value.parse().unwrap());
+pub fn with(mut request: Request, name: &'static str, value: &str) -> Request {
+    request.headers.append(name, value.parse().unwrap());
     request
 }
 
@@ -157,57 +167,53 @@ impl Story {
         variables: &[(&str, &str)],
     ) -> Result<Self, VmError> {
         let names: Vec<&String> = routing.as_object().unwrap().keys().collect();
-        let simulation = Simulation::start(Setup {
-            engine: COMPILED.0.clone(),
-            workers,
-            listener: vec![plugin("switchover.route", document, variables)],
-            upstream: vec![plugin("switchover.attempt", &json!({}), variables)],
-            clusters: names.iter().map(|name| format!("{name}-only")).collect(),
-            start: start(),
-            seed: 1,
-        })?;
         let healthy = Behaviour::Answers(StatusCode::OK, Duration::ZERO);
-        let behaviour: BTreeMap<_, _> = names
-            .iter()
-            .map(|name| ((*name).clone(), healthy))
-            .collect();
-        let behaviour = Rc::new(RefCell::new(behaviour));
-        let told = Rc::clone(&behaviour);
-        simulation.on_callout(move |callout| answer(callout, &told.borrow()));
         let host = |name: &&String| {
             let metadata = BTreeMap::from([(
                 "switchover".to_owned(),
                 json!({"environment": name.as_str()}),
             )]);
             let leaf = format!("{name}-only");
-            (
-                (*name).clone(),
-                switchover_host::simulation::host(&leaf, metadata),
-            )
+            ((*name).clone(), simulation::host(&leaf, metadata))
         };
-        let environments = names.iter().map(host).collect();
-        let stable = document["stable"].as_str().unwrap_or("blue").to_owned();
-        Ok(Self {
-            simulation,
-            stable,
+        let environments = Rc::new(RefCell::new(Environments {
+            stable: document["stable"].as_str().unwrap_or("blue").to_owned(),
             failover: true,
+            hosts: names.iter().map(host).collect(),
+            behaviour: names
+                .iter()
+                .map(|name| ((*name).clone(), healthy))
+                .collect(),
+        }));
+        let setup = Setup {
+            modules: MODULES.clone(),
+            workers,
+            listener: vec![plugin("switchover.route", document, variables)],
+            upstream: vec![plugin("switchover.attempt", &json!({}), variables)],
+            clusters: names.iter().map(|name| format!("{name}-only")).collect(),
+            start: start(),
+            seed: 1,
+            deadline: simulation::DEADLINE,
+        };
+        Ok(Self {
+            simulation: Simulation::start(setup, environments.clone())?,
             variables: owned(variables),
             environments,
-            behaviour,
         })
     }
 
     /// Routes without retries: each request has one attempt.
     #[must_use]
-    pub fn without_failover(mut self) -> Self {
-        self.failover = false;
+    pub fn without_failover(self) -> Self {
+        self.environments.borrow_mut().failover = false;
         self
     }
 
     /// Sets what an environment does from now on.
     pub fn behave(&self, environment: &str, behaviour: Behaviour) {
-        self.behaviour
+        self.environments
             .borrow_mut()
+            .behaviour
             .insert(environment.to_owned(), behaviour);
     }
 
@@ -226,41 +232,19 @@ impl Story {
     }
 
     /// Sends a request to a worker, and plays it to its end. Time passes while environments answer.
-    pub fn send(&self, worker: usize, request: Request<Bytes>) -> Told {
-        let mut exchange = self.simulation.request(worker, request).unwrap();
-        if let Progress::Replied(reply) = exchange.progress() {
-            let status = reply.status;
-            let headers = reply.headers.iter().cloned().collect();
-            exchange.finish();
-            return Told {
-                status,
-                chosen: String::new(),
-                attempts: Vec::new(),
-                headers,
-            };
-        }
-        assert!(exchange.forwarded(), "{:?}", exchange.progress());
-        let chosen = exchange.header("x-deployment-mode");
-        let mut attempts = Vec::new();
-        let mut last = None;
-        for environment in self.order(&chosen) {
-            let answered = self.attempt(&mut exchange, &chosen, &environment, &mut attempts);
-            last = answered;
-            if answered.is_some_and(|status| !retried(status)) {
-                break;
-            }
-        }
-        let response = match last {
-            Some(_) => exchange.respond(),
-            None => exchange.reply(StatusCode::SERVICE_UNAVAILABLE),
-        };
-        exchange.finish();
-        Told {
-            status: response.status(),
-            chosen,
-            attempts,
-            headers: response.headers().clone(),
-        }
+    pub fn send(&self, worker: usize, request: Request) -> Told {
+        let exchange = self.begin(worker, request);
+        assert!(
+            self.simulation.run(&exchange, Duration::from_secs(3600)),
+            "{:?}",
+            exchange.record()
+        );
+        told(&exchange)
+    }
+
+    /// Begins a request that goes as far as it can while no time passes.
+    pub fn begin(&self, worker: usize, request: Request) -> Exchange {
+        self.simulation.request(worker, request).unwrap()
     }
 
     /// Sends so many GET requests and counts the environments that were chosen.
@@ -282,12 +266,13 @@ impl Story {
 
     /// Begins so many requests that go to an environment, and lets their clients go away while it has them.
     pub fn abandon(&self, worker: usize, environment: &str, requests: usize) {
+        self.behave(environment, Behaviour::Hangs);
         for _ in 0..requests {
-            let mut exchange = self.simulation.request(worker, get("/")).unwrap();
-            assert_eq!(exchange.header("x-deployment-mode"), environment);
-            exchange.attempt(environment, self.host(environment));
-            drop(exchange);
+            let exchange = self.begin(worker, get("/"));
+            assert_eq!(told(&exchange).chosen, environment);
         }
+        let healthy = Behaviour::Answers(StatusCode::OK, Duration::ZERO);
+        self.behave(environment, healthy);
     }
 
     /// Lets time pass.
@@ -321,46 +306,84 @@ impl Story {
         made
     }
 
-    /// The host of an environment, for attempts by hand.
-    pub fn host(&self, environment: &str) -> &Arc<UpstreamHost> {
-        &self.environments[environment]
-    }
-
     /// Log lines that hold this text.
     pub fn logged(&self, text: &str) -> Vec<String> {
         let lines = self.simulation.logs().into_iter().map(|line| line.text);
         lines.filter(|line| line.contains(text)).collect()
     }
+}
 
-    /// The environments that a route tries: its own, and stable after it; stable's own only itself.
-    fn order(&self, chosen: &str) -> Vec<String> {
-        match chosen == self.stable || !self.failover {
-            true => vec![chosen.to_owned()],
-            false => vec![chosen.to_owned(), self.stable.clone()],
+/// What has become of a request so far.
+pub fn told(exchange: &Exchange) -> Told {
+    let record = exchange.record();
+    let attempts = record.attempts.iter();
+    let chosen = record.attempts.first();
+    let chosen = chosen.map_or(String::new(), |sent| sent.route_cluster.to_string());
+    let response = record.response.clone().unwrap_or_default();
+    Told {
+        status: response.status,
+        chosen,
+        attempts: attempts
+            .map(|sent| {
+                let environment = sent.cluster.trim_end_matches("-only");
+                (environment.to_owned(), sent.headers.clone())
+            })
+            .collect(),
+        headers: response.headers,
+    }
+}
+
+// === impl Environments ===
+
+impl World for Environments {
+    /// Its own environment, and stable after it; stable's own only itself.
+    fn route(&mut self, head: &RequestHead) -> Option<Route> {
+        let chosen = head.headers.get("x-deployment-mode");
+        let chosen = chosen.map_or("", |value| value.to_str().unwrap());
+        let order: &[&str] = match chosen == self.stable || !self.failover {
+            true => &[chosen],
+            false => &[chosen, &self.stable],
+        };
+        let hosts = order.iter().filter_map(|name| self.hosts.get(*name));
+        Some(Route {
+            name: Arc::from(chosen),
+            cluster: Arc::from(chosen),
+            hosts: hosts.cloned().collect(),
+            // What the demo's routes retry.
+            retry_on: RetryOn {
+                server_errors: true,
+                statuses: vec![StatusCode::TOO_MANY_REQUESTS],
+                reset: true,
+            },
+            timeout: Duration::ZERO,
+        })
+    }
+
+    fn reply(&mut self, sent: &Sent) -> Reply {
+        let environment = sent.cluster.trim_end_matches("-only");
+        match self.behaviour[environment] {
+            Behaviour::Answers(status, after) => Reply::status(status).after(after),
+            Behaviour::Breaks(after) => Reply::reset().after(after),
+            Behaviour::Hangs | Behaviour::OnlyHealth => Reply {
+                after: Duration::ZERO,
+                outcome: Outcome::Never,
+            },
+            Behaviour::GivenUp(status) => Reply {
+                after: Duration::ZERO,
+                outcome: Outcome::GivenUp(status),
+            },
         }
     }
 
-    fn attempt(
-        &self,
-        exchange: &mut Exchange,
-        chosen: &str,
-        environment: &str,
-        attempts: &mut Vec<(String, HeaderMap)>,
-    ) -> Option<StatusCode> {
-        exchange.attempt(chosen, self.host(environment));
-        attempts.push((environment.to_owned(), exchange.headers()));
-        let behaviour = self.behaviour.borrow()[environment];
-        match behaviour {
-            Behaviour::Answers(status, after) => {
-                self.advance(after);
-                exchange.answer(status, HeaderMap::new());
-                Some(status)
+    fn callout(&mut self, callout: &Outgoing) -> Answer {
+        let environment = callout.callout.cluster.trim_end_matches("-only");
+        match self.behaviour.get(environment) {
+            Some(Behaviour::Answers(status, after)) => Answer::status(*status).after(*after),
+            Some(Behaviour::Breaks(after)) => Answer::failure().after(*after),
+            Some(Behaviour::OnlyHealth) if callout.callout.head.path.as_bytes() == b"/health" => {
+                Answer::status(StatusCode::OK)
             }
-            Behaviour::Breaks(after) => {
-                self.advance(after);
-                exchange.end_attempt();
-                None
-            }
+            _ => Answer::never(),
         }
     }
 }
@@ -370,18 +393,4 @@ fn owned(variables: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect()
-}
-
-/// What the demo's routes retry.
-fn retried(status: StatusCode) -> bool {
-    status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
-}
-
-fn answer(callout: &Outgoing, behaviour: &BTreeMap<String, Behaviour>) -> Answer {
-    let environment = callout.callout.cluster.trim_end_matches("-only");
-    match behaviour.get(environment) {
-        Some(Behaviour::Answers(status, after)) => Answer::status(*status).after(*after),
-        Some(Behaviour::Breaks(after)) => Answer::failure().after(*after),
-        None => Answer::never(),
-    }
 }

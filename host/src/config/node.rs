@@ -14,16 +14,16 @@ const MAX_DEPTH: usize = 100;
 
 /// One value of a file.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Node {
+pub(crate) struct Node {
     /// Line, from 1.
-    pub(super) line: usize,
+    pub(crate) line: usize,
     /// The value.
-    pub(super) value: Value,
+    pub(crate) value: Value,
 }
 
 /// What a [`Node`] holds.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Value {
+pub(crate) enum Value {
     /// Nothing, or `null`: to protobuf the same as leaving the field out.
     Null,
     /// A boolean.
@@ -45,17 +45,26 @@ pub(super) enum Value {
 
 /// Why a text is not a tree.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct SyntaxError {
+pub(crate) struct SyntaxError {
     /// Line, from 1.
-    pub(super) line: usize,
+    pub(crate) line: usize,
     /// What was wrong.
-    pub(super) message: String,
+    pub(crate) message: String,
+}
+
+/// What plain scalars of YAML mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// What they mean to Envoy.
+    Envoy,
+    /// What YAML 1.2 says.
+    Core,
 }
 
 /// Reads a file's text; as in Envoy, `.yaml` and `.yml` are YAML and every other name is JSON.
 pub(super) fn parse(file: &Path, text: &str) -> Result<Node, SyntaxError> {
     if is_yaml(file) {
-        yaml::parse(text)
+        yaml::parse(text, Dialect::Envoy)
     } else {
         json::parse(text).map_err(|e| SyntaxError {
             message: format!("{} (only .yaml and .yml files are YAML)", e.message),
@@ -72,6 +81,7 @@ pub(super) fn is_yaml(file: &Path) -> bool {
 
 pub(super) use json::parse as parse_json;
 pub(crate) use json::parts;
+pub(crate) use yaml::parse as parse_yaml;
 
 // === impl Node ===
 
@@ -95,7 +105,7 @@ impl Node {
     }
 
     /// The value of a mapping's key.
-    pub(super) fn get(&self, key: &str) -> Option<&Node> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Node> {
         match &self.value {
             Value::Map(entries) => entries.iter().find(|(k, _)| k == key).map(|(_, n)| n),
             _ => None,
@@ -103,7 +113,7 @@ impl Node {
     }
 
     /// The node that a path such as `routing.green.steps[2].at` leads to, or the last one that exists on the way.
-    pub(super) fn nearest(&self, path: &str) -> &Node {
+    pub(crate) fn nearest(&self, path: &str) -> &Node {
         let mut node = self;
         for step in path.split(['.', '[']).filter(|s| !s.is_empty()) {
             let step = step.trim_end_matches(']').trim_matches('"');
@@ -124,7 +134,7 @@ impl Node {
 
 impl Value {
     /// What it is, for "found …" in messages; text is quoted and cut.
-    pub(super) fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         match self {
             Value::Null => "nothing".to_owned(),
             Value::Bool(b) => format!("the boolean {b}"),

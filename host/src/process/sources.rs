@@ -222,6 +222,21 @@ impl GuestLog {
             Self::Kept(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
+
+    /// How many lines were kept.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Process => 0,
+            Self::Kept(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).len(),
+        }
+    }
+
+    /// Whether none was.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 fn since_epoch(wall: SystemTime) -> u64 {

@@ -1,17 +1,16 @@
 //! What is to happen, by the monotonic clock: ticks, and the ends of callouts.
 
+use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::callouts::{self, Answer, Outgoing};
+use super::callouts::{self, Outgoing};
+use super::world::World;
 use crate::abi::CalloutResponse;
 use crate::process::VirtualClock;
 use crate::vm::plugin::VmCell;
 use crate::vm::state::Effect;
-
-/// Decides about a callout when it is made.
-type Decide = Box<dyn FnMut(&Outgoing) -> Answer>;
 
 /// What is to happen, and what callouts were made.
 pub(super) struct Agenda {
@@ -20,7 +19,7 @@ pub(super) struct Agenda {
     entries: Vec<Entry>,
     /// The number of the newest entry: what is due at one moment happens in the order it was asked for.
     last: u64,
-    pub(super) decide: Option<Decide>,
+    world: Rc<RefCell<dyn World>>,
     pub(super) made: Vec<Rc<Outgoing>>,
 }
 
@@ -29,16 +28,19 @@ pub(super) struct Entry {
     /// When.
     pub(super) at: Duration,
     order: u64,
-    vm: Weak<VmCell>,
     what: What,
 }
 
 enum What {
+    /// An exchange waits for this moment.
+    Wake,
     Tick {
+        vm: Weak<VmCell>,
         root: u32,
         period: Duration,
     },
     Callout {
+        vm: Weak<VmCell>,
         callout: Rc<Outgoing>,
         response: Option<Box<CalloutResponse>>,
     },
@@ -47,14 +49,24 @@ enum What {
 // === impl Agenda ===
 
 impl Agenda {
-    pub(super) fn new(clock: Arc<VirtualClock>) -> Self {
+    pub(super) fn new(clock: Arc<VirtualClock>, world: Rc<RefCell<dyn World>>) -> Self {
         Self {
             clock,
             entries: Vec::new(),
             last: 0,
-            decide: None,
+            world,
             made: Vec::new(),
         }
+    }
+
+    /// The monotonic clock.
+    pub(super) fn now(&self) -> Duration {
+        self.clock.elapsed()
+    }
+
+    /// Makes the clock stop at that moment.
+    pub(super) fn wake(&mut self, at: Duration) {
+        self.put(at, What::Wake);
     }
 
     /// Takes over what a guest asked for.
@@ -62,14 +74,11 @@ impl Agenda {
         let vm = Rc::downgrade(vm);
         match effect {
             Effect::Tick { root, period } => {
-                let same = |entry: &Entry| {
-                    matches!(entry.what, What::Tick { root: other, .. } if other == root)
-                        && entry.vm.ptr_eq(&vm)
-                };
-                self.entries.retain(|entry| !same(entry));
+                self.entries
+                    .retain(|entry| !entry.what.is_tick_of(root, &vm));
                 if !period.is_zero() {
-                    let at = self.clock.elapsed().saturating_add(period);
-                    self.put(at, vm, What::Tick { root, period });
+                    let at = self.now().saturating_add(period);
+                    self.put(at, What::Tick { vm, root, period });
                 }
             }
             Effect::Call(callout) => {
@@ -79,25 +88,26 @@ impl Agenda {
                     callout: *callout,
                 });
                 self.made.push(callout.clone());
-                let answer = self.decide.as_mut().map(|decide| decide(&callout));
-                let (after, response) =
-                    callouts::outcome(answer.unwrap_or_else(Answer::never), &callout);
-                let at = self.clock.elapsed().saturating_add(after);
+                let answer = self.world.borrow_mut().callout(&callout);
+                let (after, response) = callouts::outcome(answer, &callout);
+                let at = self.now().saturating_add(after);
                 let response = response.map(Box::new);
-                self.put(at, vm, What::Callout { callout, response });
+                self.put(
+                    at,
+                    What::Callout {
+                        vm,
+                        callout,
+                        response,
+                    },
+                );
             }
         }
     }
 
-    fn put(&mut self, at: Duration, vm: Weak<VmCell>, what: What) {
+    fn put(&mut self, at: Duration, what: What) {
         self.last += 1;
         let order = self.last;
-        self.entries.push(Entry {
-            at,
-            order,
-            vm,
-            what,
-        });
+        self.entries.push(Entry { at, order, what });
     }
 
     /// Takes what happens next, if that is no later than `until`.
@@ -112,25 +122,44 @@ impl Agenda {
 
     /// Puts a tick that was carried out back for the next time, unless the guest has asked for another meanwhile.
     pub(super) fn repeat(&mut self, tick: Entry) {
-        let newer = |entry: &Entry| match (&entry.what, &tick.what) {
-            (What::Tick { root, .. }, What::Tick { root: own, .. }) => {
-                root == own && entry.vm.ptr_eq(&tick.vm)
-            }
-            _ => false,
-        };
-        if !self.entries.iter().any(newer)
-            && let What::Tick { period, .. } = tick.what
+        if let What::Tick { vm, root, period } = tick.what
+            && !self
+                .entries
+                .iter()
+                .any(|entry| entry.what.is_tick_of(root, &vm))
         {
-            self.put(tick.at.saturating_add(period), tick.vm, tick.what);
+            let at = tick.at.saturating_add(period);
+            self.put(at, What::Tick { vm, root, period });
         }
+    }
+
+    /// Whether a callout is waited for.
+    pub(super) fn is_open(&self, wanted: &Rc<Outgoing>) -> bool {
+        self.entries
+            .iter()
+            .any(|entry| entry.what.is_callout(wanted))
     }
 
     /// Takes a callout that is waited for off; gives the VM that waits.
     pub(super) fn withdraw(&mut self, wanted: &Rc<Outgoing>) -> Option<Rc<VmCell>> {
-        let at = self.entries.iter().position(|entry| {
-            matches!(&entry.what, What::Callout { callout, .. } if Rc::ptr_eq(callout, wanted))
-        })?;
-        self.entries.swap_remove(at).vm.upgrade()
+        let mut entries = self.entries.iter();
+        let at = entries.position(|entry| entry.what.is_callout(wanted))?;
+        match self.entries.swap_remove(at).what {
+            What::Callout { vm, .. } => vm.upgrade(),
+            _ => None,
+        }
+    }
+}
+
+// === impl What ===
+
+impl What {
+    fn is_tick_of(&self, root: u32, vm: &Weak<VmCell>) -> bool {
+        matches!(self, Self::Tick { root: other, vm: own, .. } if *other == root && own.ptr_eq(vm))
+    }
+
+    fn is_callout(&self, wanted: &Rc<Outgoing>) -> bool {
+        matches!(self, Self::Callout { callout, .. } if Rc::ptr_eq(callout, wanted))
     }
 }
 
@@ -139,13 +168,19 @@ impl Agenda {
 impl Entry {
     /// Lets it happen; a tick that is to be repeated comes back.
     pub(super) fn carry_out(self) -> Option<Self> {
-        let vm = self.vm.upgrade()?;
         match self.what {
-            What::Tick { root, .. } => vm
-                .run(|guest| guest.has(root) && guest.tick(root).is_ok())
-                .then_some(self),
-            What::Callout { callout, response } => {
-                callouts::deliver(&vm, &callout, response.map(|response| *response));
+            What::Wake => None,
+            What::Tick { ref vm, root, .. } => {
+                let vm = vm.upgrade()?;
+                vm.run(|guest| guest.has(root) && guest.tick(root).is_ok())
+                    .then_some(self)
+            }
+            What::Callout {
+                vm,
+                callout,
+                response,
+            } => {
+                callouts::deliver(&vm.upgrade()?, &callout, response.map(|response| *response));
                 None
             }
         }

@@ -60,6 +60,15 @@ impl Answer {
         }
     }
 
+    /// This answer, at once.
+    #[must_use]
+    pub fn response(response: CalloutResponse) -> Self {
+        Self {
+            after: Duration::ZERO,
+            response: Some(response),
+        }
+    }
+
     /// A failure, at once: nobody listens there.
     #[must_use]
     pub fn failure() -> Self {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use serde_json::json;
-use switchover_tests::story::{ROUTE, START, Story, TICK, and, get};
+use switchover_tests::story::{Behaviour, ROUTE, START, Story, TICK, and, get};
 
 use super::tripwire::{document, half, is_tripped, trip};
 
@@ -165,20 +165,12 @@ fn attempts_under_way_count_by_the_new_limits() {
     let limits = |p99: &str| document(json!({"min_requests": 5, "max_p99": p99, "window": "10m"}));
     for (before, after, trips) in [("500ms", "1m", false), ("1m", "500ms", true)] {
         let story = Story::new(1, &limits(before));
-        let mut under_way: Vec<_> = (0..10)
-            .map(|_| {
-                let mut exchange = story.simulation.request(0, get("/")).unwrap();
-                exchange.attempt("green", story.host("green"));
-                exchange
-            })
-            .collect();
+        let slow = Behaviour::Answers(StatusCode::OK, Duration::from_secs(1));
+        story.behave("green", slow);
+        let under_way: Vec<_> = (0..10).map(|_| story.begin(0, get("/"))).collect();
         story.replace(&limits(after)).unwrap();
         story.advance(Duration::from_secs(1));
-        for mut exchange in under_way.drain(..) {
-            exchange.answer(StatusCode::OK, HeaderMap::new());
-            exchange.respond();
-            exchange.finish();
-        }
+        assert!(under_way.iter().all(|exchange| exchange.is_over()));
         assert_eq!(is_tripped(&story), trips, "{before} to {after}");
     }
 }

@@ -60,12 +60,9 @@ fn a_client_that_goes_away_is_no_failure() {
 fn an_attempt_broken_off_for_the_requests_sake_is_no_failure() {
     let story = Story::new(1, &half());
     let broken = |status| {
-        let mut exchange = story.simulation.request(0, get("/")).unwrap();
-        assert_eq!(exchange.header("x-deployment-mode"), "green");
-        exchange.attempt("green", story.host("green"));
-        exchange.end_attempt();
-        assert_eq!(exchange.reply(status).status(), status);
-        exchange.finish();
+        story.behave("green", Behaviour::GivenUp(status));
+        let told = story.send(0, get("/"));
+        assert_eq!((told.status, told.chosen.as_str()), (status, "green"));
     };
     for status in [400, 408, 413].map(|status| StatusCode::from_u16(status).unwrap()) {
         (0..50).for_each(|_| broken(status));

@@ -3,10 +3,9 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::StatusCode;
 use serde_json::{Value, json};
-use switchover_host::simulation::{Answer, Outgoing};
+use switchover_host::simulation::{Outgoing, Request};
 use switchover_tests::keys::consumer;
 use switchover_tests::story::{Behaviour, Story, TICK, and, get, request, with};
 
@@ -34,7 +33,7 @@ fn plain() -> Value {
 }
 
 /// The same with the client's key.
-fn keyed(request: Request<Bytes>) -> Request<Bytes> {
+fn keyed(request: Request) -> Request {
     with(request, "api-key", "of-the-client")
 }
 
@@ -260,13 +259,7 @@ fn copies_under_way_are_bounded_and_forgotten_with_their_document() {
         document
     };
     let story = Story::new(1, &with_probes("r1"));
-    story.simulation.on_callout(|callout| {
-        if callout.callout.head.path.as_bytes() == b"/health" {
-            Answer::status(StatusCode::OK)
-        } else {
-            Answer::never()
-        }
-    });
+    story.behave("green", Behaviour::OnlyHealth);
     let copied = || story.callouts("green", "/").len();
     for _ in 0..1_100 {
         story.send(0, keyed(get("/")));

@@ -1,4 +1,4 @@
-//! YAML as Envoy reads it.
+//! YAML as Envoy reads it, and as everybody else does.
 //!
 //! Built on the parser's events rather than on a ready tree: the tree must know a scalar's style, bound its depth
 //! and the growth of aliases, and find keys that occur twice.
@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
 
-use super::{MAX_DEPTH, Node, SyntaxError, Value};
+use super::{Dialect, MAX_DEPTH, Node, SyntaxError, Value};
 
 /// How many values the aliases of one file may add up to; a handful of nested ones could fill the memory.
 const MAX_ALIASED: usize = 100_000;
@@ -21,8 +21,14 @@ const IGNORE: &str = "!ignore";
 /// # Errors
 /// Broken syntax, a second document, a tag other than `!ignore` on a key, a key that occurs twice or is no text,
 /// nesting beyond [`MAX_DEPTH`].
-pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
-    let mut builder = Builder::default();
+pub(crate) fn parse(text: &str, dialect: Dialect) -> Result<Node, SyntaxError> {
+    let mut builder = Builder {
+        dialect,
+        open: Vec::new(),
+        anchors: HashMap::new(),
+        aliased: 0,
+        root: None,
+    };
     let mut parser = Parser::new_from_str(text);
     let mut documents = 0;
     while let Some(event) = parser.next_event() {
@@ -32,7 +38,7 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
             Event::DocumentStart(_) if documents > 0 => {
                 return Err(error(
                     line,
-                    "a second document (`---`): Envoy reads the first only; keep one in a file",
+                    "a second document (`---`): only the first would be read; keep one in a file",
                 ));
             }
             Event::DocumentStart(_) => documents += 1,
@@ -43,8 +49,8 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
 }
 
 /// The tree as far as it has been read.
-#[derive(Default)]
 struct Builder<'a> {
+    dialect: Dialect,
     open: Vec<Open<'a>>,
     anchors: HashMap<usize, Node>,
     aliased: usize,
@@ -116,7 +122,10 @@ impl<'a> Builder<'a> {
     ) -> Result<(), SyntaxError> {
         if !self.wants_key() {
             refuse_tag(tag, line)?;
-            let value = resolve(&text, style);
+            let value = match self.dialect {
+                Dialect::Envoy => resolve(&text, style),
+                Dialect::Core => core(&text, style),
+            };
             return self.put(
                 Node {
                     line: line_of(&text, style, line),
@@ -132,7 +141,7 @@ impl<'a> Builder<'a> {
         if text == "<<" {
             return Err(error(
                 line,
-                "merge keys (`<<`) are unknown to Envoy; use an alias for a whole value",
+                "merge keys (`<<`) are not supported; use an alias for a whole value",
             ));
         }
         if anchor != 0 {
@@ -234,6 +243,30 @@ fn resolve(text: &str, style: ScalarStyle) -> Value {
     }
 }
 
+/// A scalar's meaning by the core schema of YAML 1.2.2, section 10.3.2; infinities and what is no number stay text.
+fn core(text: &str, style: ScalarStyle) -> Value {
+    let as_text = || Value::Text {
+        text: text.to_owned(),
+        literal: style == ScalarStyle::Literal,
+    };
+    if style != ScalarStyle::Plain {
+        return as_text();
+    }
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let number = match text {
+        "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
+        "true" | "True" | "TRUE" => return Value::Bool(true),
+        "false" | "False" | "FALSE" => return Value::Bool(false),
+        _ if text.starts_with("0x") => integer(text).map(|number| number.to_string()),
+        _ if digits.starts_with(|c: char| c.is_ascii_digit() || c == '.') => Some(text.to_owned()),
+        _ => None,
+    };
+    match number.and_then(|number| number.parse().ok()) {
+        Some(number) => Value::Number(number),
+        None => as_text(),
+    }
+}
+
 /// YAML 1.1's words, in lower case, capitalised or in upper case.
 fn boolean(text: &str) -> Option<bool> {
     let lower = text.to_ascii_lowercase();
@@ -277,7 +310,7 @@ fn refuse_tag(tag: Option<Cow<'_, Tag>>, line: usize) -> Result<(), SyntaxError>
         None => Ok(()),
         Some(tag) => Err(error(
             line,
-            &format!("the tag {tag} means nothing to Envoy; leave it out, or quote the text"),
+            &format!("the tag {tag} means nothing here; leave it out, or quote the text"),
         )),
     }
 }

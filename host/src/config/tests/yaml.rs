@@ -130,7 +130,7 @@ fn refused() {
         ("", "1: the file is empty"),
         (
             "a: 1\n---\nb: 2\n",
-            "2: a second document (`---`): Envoy reads the first only; keep one in a file",
+            "2: a second document (`---`): only the first would be read; keep one in a file",
         ),
         (
             "a: 1\na: 2\n",
@@ -142,11 +142,11 @@ fn refused() {
         ),
         (
             "a: &b {c: 1}\nd:\n  <<: *b\n",
-            "3: merge keys (`<<`) are unknown to Envoy; use an alias for a whole value",
+            "3: merge keys (`<<`) are not supported; use an alias for a whole value",
         ),
         (
             "a: !!str 5\n",
-            "1: the tag tag:yaml.org,2002:!str means nothing to Envoy; leave it out, or quote the text",
+            "1: the tag tag:yaml.org,2002:!str means nothing here; leave it out, or quote the text",
         ),
         ("? [a]\n: b\n", "1: a key must be text"),
         ("a: &b [*b]\n", "1: an alias (`*`) within its own anchor"),
