@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{HeaderValue, Request, Response, Uri, Version, header};
+use http::{HeaderValue, Method, Request, Response, Uri, Version, header};
 use hyper::body::Incoming;
 use rustc_hash::FxBuildHasher;
 
@@ -25,6 +25,10 @@ const MAX_UNSENT: u32 = 3;
 
 /// Makes the absolute target of a request, which HTTP/2 wants, what HTTP/1.1 writes: a path, and a `host`.
 fn origin_form(request: &mut Request<UpstreamRequestBody>) {
+    // The target of `CONNECT` is an authority in HTTP/1.1 too.
+    if request.method() == Method::CONNECT {
+        return;
+    }
     let Some(authority) = request.uri().authority() else {
         return;
     };

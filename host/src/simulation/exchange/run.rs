@@ -439,7 +439,9 @@ impl Run {
             _ => Pump::new(&self.active, Direction::Response, BODY_LIMIT),
         };
         let mut ended = Ending::More;
-        let trailers = response.trailers.map(|trailers| (Bytes::new(), Some(trailers)));
+        let trailers = response
+            .trailers
+            .map(|trailers| (Bytes::new(), Some(trailers)));
         let data = response.body.into_iter().map(|data| (data, None));
         for (number, (data, trailers)) in data.chain(trailers).enumerate() {
             let ending = match number + 1 == parts && !response.broken {
