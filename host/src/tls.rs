@@ -90,6 +90,9 @@ pub trait Follow: Send + Sync {
 
     /// The directories whose changes may mean it.
     fn directories(&self) -> BTreeSet<PathBuf>;
+
+    /// The names of the secrets that files discover.
+    fn secrets(&self) -> Vec<&str>;
 }
 
 // === impl Reloading ===
@@ -145,6 +148,11 @@ impl<C: Send + Sync> Follow for Reloading<C> {
     fn directories(&self) -> BTreeSet<PathBuf> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.directories.clone()
+    }
+
+    fn secrets(&self) -> Vec<&str> {
+        let secrets = self.common.secrets();
+        secrets.map(|secret| secret.name.as_str()).collect()
     }
 }
 

@@ -20,7 +20,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
@@ -91,7 +91,11 @@ impl Upstream {
         F: Fn(Seen) -> R + Send + Sync + 'static,
         R: Future<Output = Response<Body>> + Send + 'static,
     {
-        let listener = TcpListener::bind(address).await.unwrap();
+        // The connections of the one before linger.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind(address).unwrap();
+        let listener = socket.listen(1024).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             wire,
@@ -170,8 +174,8 @@ impl Drop for Upstream {
 /// An address on which nothing listens: connections are refused.
 ///
 /// The socket that reserves it is bound and never listens, so that nobody else gets the port meanwhile.
-pub fn refusing() -> (SocketAddr, tokio::net::TcpSocket) {
-    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+pub fn refusing() -> (SocketAddr, TcpSocket) {
+    let socket = TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     (socket.local_addr().unwrap(), socket)
 }

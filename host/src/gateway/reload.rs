@@ -210,21 +210,24 @@ fn prepare(gateway: &Arc<Gateway>, config: &WasmPlugin) -> Result<Ready, VmError
 /// Takes over what certificates, keys and trust say now.
 pub(super) fn certificates(gateway: &Gateway) {
     for Followed { prefix, tls } in &gateway.tls {
-        let what = match tls.refresh() {
+        let (outcome, context) = match tls.refresh() {
             Ok(false) => continue,
             Ok(true) => {
                 tracing::info!("new certificates are in force: {prefix}");
-                "ssl_context_update_by_sds"
+                ("update_success", "ssl_context_update_by_sds")
             }
             Err(error) => {
                 tracing::error!(
                     "new certificates are refused, those before stay in force: {prefix}: {error}"
                 );
-                "update_rejected"
+                ("update_rejected", "update_rejected")
             }
         };
-        let name = format!("{prefix}.{what}");
-        gateway.process.stats.counter(&name).increment();
+        let count = |name: String| gateway.process.stats.counter(&name).increment();
+        count(format!("{prefix}.{context}"));
+        for secret in tls.secrets() {
+            count(format!("sds.{secret}.{outcome}"));
+        }
     }
 }
 

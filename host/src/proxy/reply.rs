@@ -143,12 +143,12 @@ pub fn attempt(failure: &AttemptFailure, retried: bool) -> LocalReply {
         ),
         AttemptError::Untrusted => (
             S::SERVICE_UNAVAILABLE,
-            "remote connection failure, transport failure reason: TLS_error:certificate verify failed",
+            "remote connection failure",
             "upstream_reset_before_response_started{remote_connection_failure|TLS_error:certificate_verify_failed}",
         ),
         AttemptError::Handshake => (
             S::SERVICE_UNAVAILABLE,
-            "remote connection failure, transport failure reason: TLS_error:handshake failed",
+            "remote connection failure",
             "upstream_reset_before_response_started{remote_connection_failure|TLS_error:handshake_failed}",
         ),
         AttemptError::RemoteReset => (

@@ -17,6 +17,7 @@ static BUILT_IN: LazyLock<Vec<StatsTag>> = LazyLock::new(|| {
         ("envoy_cluster_name", r"^cluster\.(([^.]+)\.)"),
         ("envoy_http_conn_manager_prefix", r"^http\.(([^.]+)\.)"),
         ("envoy_listener_address", r"^listener\.((.+?)\.)downstream"),
+        ("envoy_xds_resource_name", r"^sds\.((.+)\.)[^.]+$"),
         ("envoy_response_code_class", r"_rq(_(\dxx))$"),
     ]
     .into_iter()

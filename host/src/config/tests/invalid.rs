@@ -556,10 +556,10 @@ fn upstream_options() {
         ),
         &[
             &format!(
-                "{at}.explicit_http_config.http2_protocol_options.connection_keepalive.interval: is required"
+                "{at}.explicit_http_config.http2_protocol_options.initial_stream_window_size: expected an integer from 65535 to 2147483647, found the number 1"
             ),
             &format!(
-                "{at}.explicit_http_config.http2_protocol_options.initial_stream_window_size: expected an integer from 65535 to 2147483647, found the number 1"
+                "{at}.explicit_http_config.http2_protocol_options.connection_keepalive.interval: is required"
             ),
             &format!(
                 "{at}.explicit_http_config.http2_protocol_options.allow_metadata: is not supported here; supported: connection_keepalive, hpack_table_size, initial_connection_window_size, initial_stream_window_size, max_concurrent_streams"
@@ -615,9 +615,12 @@ fn tls_contexts() {
         &socket(
             "common_tls_context: {validation_context_sds_secret_config: {name: x}}, auto_sni_san_validation: true",
         ),
-        &[&format!(
-            "{at}.common_tls_context.validation_context_sds_secret_config.sds_config: is required"
-        )],
+        &[
+            &format!(
+                "{at}.common_tls_context.validation_context_sds_secret_config.sds_config: is required"
+            ),
+            &format!("{at}.auto_sni_san_validation: needs a validation_context with trusted_ca"),
+        ],
     );
 }
 

@@ -1,12 +1,10 @@
 //! Reading TLS contexts.
 
-use std::path::PathBuf;
-
 use super::{
     CommonTls, Identity, IdentitySource, SanKind, SanMatch, SecretFile, UpstreamTls, Validation,
     ValidationSource, Version, Versions,
 };
-use crate::config::common::{self, Data};
+use crate::config::common;
 use crate::config::facts::TlsAt;
 use crate::config::reader::{Field, Object};
 use crate::config::route::{self, ValueMatch};
@@ -287,52 +285,13 @@ impl CommonTls {
         })
     }
 
-    /// Files that discovered secrets come from.
-    fn secrets(&self) -> impl Iterator<Item = &SecretFile> {
+    /// Secrets that files discover.
+    pub fn secrets(&self) -> impl Iterator<Item = &SecretFile> {
         let identity = match &self.identity {
             Some(IdentitySource::Discovered(file)) => Some(file),
             _ => None,
         };
         let validation = self.validation.as_ref().and_then(|v| v.discovered.as_ref());
         identity.into_iter().chain(validation)
-    }
-
-    /// Each file that is named, and each directory whose moves are watched instead of a file's own.
-    #[must_use]
-    pub fn files(&self) -> (Vec<PathBuf>, Vec<PathBuf>) {
-        let (mut files, mut directories) = (Vec::new(), Vec::new());
-        for secret in self.secrets() {
-            files.push(secret.path.clone());
-            directories.extend(secret.watched_directory.clone());
-        }
-        if let Some(IdentitySource::Static(identity)) = &self.identity {
-            identity.files(&mut files, &mut directories);
-        }
-        if let Some(validation) = self.validation.as_ref().and_then(|v| v.default.as_ref()) {
-            validation.files(&mut files, &mut directories);
-        }
-        (files, directories)
-    }
-}
-
-impl Identity {
-    /// Adds the files it names and the directory that is watched.
-    pub fn files(&self, files: &mut Vec<PathBuf>, directories: &mut Vec<PathBuf>) {
-        for data in [&self.chain, &self.key] {
-            if let Data::File(path) = data {
-                files.push(path.clone());
-            }
-        }
-        directories.extend(self.watched_directory.clone());
-    }
-}
-
-impl Validation {
-    /// Adds the file it names and the directory that is watched.
-    pub fn files(&self, files: &mut Vec<PathBuf>, directories: &mut Vec<PathBuf>) {
-        if let Some(Data::File(path)) = &self.trusted_ca {
-            files.push(path.clone());
-        }
-        directories.extend(self.watched_directory.clone());
     }
 }
