@@ -16,7 +16,7 @@ use crate::config::{Bootstrap, Problem, WasmPlugin};
 use crate::process::{Clock, GuestLimits, GuestLog, Process, Random};
 use crate::proxy::upstream::SharedCluster;
 use crate::stats::Registry;
-use crate::tls::{Follow, TlsError};
+use crate::tls::{self, Follow, ServerTls, TlsError, TlsStats};
 use crate::vm::VmError;
 use crate::vm::engine::{Compiled, Engine};
 pub use control::Running;
@@ -52,13 +52,22 @@ pub struct Gateway {
     /// Clusters by name.
     pub clusters: BTreeMap<String, Arc<SharedCluster>>,
     /// Listeners in the file's order.
-    pub listeners: Vec<Arc<Listener>>,
+    pub listeners: Vec<SecureListener>,
     /// What follows its certificates, keys and trust.
     pub tls: Vec<Followed>,
     /// Whether exchanges are logged.
     pub access_log: bool,
     /// Where variables come from.
     pub env: Environment,
+}
+
+/// A listener of the file with its TLS.
+#[derive(Clone)]
+pub struct SecureListener {
+    /// The file's part.
+    pub config: Arc<Listener>,
+    /// Its certificates and what is counted of handshakes; `None` for cleartext.
+    pub tls: Option<(Arc<ServerTls>, Arc<TlsStats>)>,
 }
 
 /// A cluster's or a listener's TLS, made anew when its files change.
@@ -152,6 +161,24 @@ impl FilterId {
     }
 }
 
+// === impl SecureListener ===
+
+impl SecureListener {
+    fn new(config: &Listener, stats: &Registry) -> Result<Self, StartError> {
+        let tls = config.tls.as_ref().map(tls::server).transpose();
+        let tls = tls.map_err(|error| StartError::Tls {
+            of: format!("listener {:?}", config.name),
+            error,
+        })?;
+        // Envoy names a listener's counters by its address.
+        let prefix = format!("listener.{}", config.address.to_string().replace(':', "_"));
+        Ok(Self {
+            config: Arc::new(config.clone()),
+            tls: tls.map(|tls| (Arc::new(tls), Arc::new(TlsStats::new(stats, &prefix)))),
+        })
+    }
+}
+
 // === impl Gateway ===
 
 impl Gateway {
@@ -168,7 +195,22 @@ impl Gateway {
                 tls: cluster.tls.as_ref()?.connector.clone(),
             })
         });
-        let tls = tls.collect();
+        let listeners: Vec<SecureListener> = bootstrap
+            .listeners
+            .iter()
+            .map(|config| SecureListener::new(config, &stats))
+            .collect::<Result<_, _>>()?;
+        let listening = listeners.iter().filter_map(|listener| {
+            let (tls, _) = listener.tls.as_ref()?;
+            Some(Followed {
+                prefix: format!(
+                    "listener.{}.server_ssl_socket_factory",
+                    listener.config.name
+                ),
+                tls: tls.clone(),
+            })
+        });
+        let tls = tls.chain(listening).collect();
         let process = Arc::new(Process {
             node: bootstrap.node.clone(),
             stats,
@@ -187,7 +229,7 @@ impl Gateway {
                 None => Engine::new()?,
             },
             clusters,
-            listeners: bootstrap.listeners.iter().cloned().map(Arc::new).collect(),
+            listeners,
             tls,
             access_log: options.access_log,
             env: options.env.clone(),

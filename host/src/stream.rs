@@ -105,12 +105,38 @@ pub struct StreamInfo {
     pub attempts: u32,
     /// Why the response is what it is, in Envoy's words; empty while unknown.
     pub details: &'static str,
+    /// TLS between the client and the gateway.
+    pub tls: Option<Rc<TlsInfo>>,
     /// The protocol between the client and the gateway.
     pub protocol: Version,
     /// Body bytes received from the client.
     pub request_bytes: u64,
     /// Body bytes sent to the client.
     pub response_bytes: u64,
+}
+
+/// What is known of a client's TLS connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsInfo {
+    /// The version as Envoy writes it: `TLSv1.2`, `TLSv1.3`.
+    pub version: &'static str,
+    /// The SNI; empty where there was none.
+    pub server_name: String,
+    /// The client's certificate, if it has shown one.
+    pub peer: Option<PeerCertificate>,
+}
+
+/// A peer's certificate.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PeerCertificate {
+    /// The subject as RFC 2253 writes it.
+    pub subject: String,
+    /// Its DNS names.
+    pub dns_sans: Vec<String>,
+    /// Its URIs.
+    pub uri_sans: Vec<String>,
+    /// SHA-256 of the certificate, in hexadecimal.
+    pub sha256: String,
 }
 
 /// An endpoint with its resolved address.
@@ -244,6 +270,7 @@ impl StreamInfo {
             upstream: None,
             attempts: 0,
             details: "",
+            tls: None,
             protocol: Version::HTTP_11,
             request_bytes: 0,
             response_bytes: 0,

@@ -87,7 +87,7 @@ fn of_stream(stream: &Stream, clock: &Clock, path: &[u8]) -> Option<Result<Bytes
         b"source" => address(stream.info.source, rest),
         b"destination" => address(stream.info.destination, rest),
         b"connection" if rest == b"id" => Some(number(stream.info.connection_id)),
-        b"connection" if rest == b"mtls" => Some(Bytes::from_static(&[0])),
+        b"connection" => connection(stream, rest),
         b"upstream" if rest == b"request_attempt_count" => {
             Some(number(u64::from(stream.info.attempts)))
         }
@@ -106,6 +106,26 @@ fn of_stream(stream: &Stream, clock: &Clock, path: &[u8]) -> Option<Result<Bytes
         return None;
     }
     Some(found.ok_or(Status::NotFound))
+}
+
+/// Of the client's connection, when it is one under TLS.
+fn connection(stream: &Stream, name: &[u8]) -> Option<Bytes> {
+    let tls = stream.info.tls.as_deref();
+    if name == b"mtls" {
+        let mutual = tls.is_some_and(|tls| tls.peer.is_some());
+        return Some(Bytes::from_static(if mutual { &[1] } else { &[0] }));
+    }
+    let tls = tls?;
+    let text = |text: &str| Some(Bytes::copy_from_slice(text.as_bytes()));
+    match name {
+        b"tls_version" => text(tls.version),
+        b"requested_server_name" => text(&tls.server_name),
+        b"subject_peer_certificate" => text(&tls.peer.as_ref()?.subject),
+        b"dns_san_peer_certificate" => text(tls.peer.as_ref()?.dns_sans.first()?),
+        b"uri_san_peer_certificate" => text(tls.peer.as_ref()?.uri_sans.first()?),
+        b"sha256_peer_certificate_digest" => text(&tls.peer.as_ref()?.sha256),
+        _ => None,
+    }
 }
 
 fn request(stream: &Stream, clock: &Clock, name: &[u8]) -> Option<Bytes> {

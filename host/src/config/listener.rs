@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::plugin::WasmPlugin;
 use super::protocol::{Http1, Http2};
 use super::route::{HeaderEdit, RouteConfiguration};
+use super::tls::DownstreamTls;
 
 mod manager;
 mod read;
@@ -23,6 +24,8 @@ pub struct Listener {
     /// `per_connection_buffer_limit_bytes`: how much of a body a filter may hold back, and how much is kept for a retry;
     /// Envoy's default is 1 MiB, 0 is no limit.
     pub buffer_limit: u32,
+    /// Its `transport_socket`; `None` for cleartext.
+    pub tls: Option<DownstreamTls>,
     /// Its `envoy.filters.network.connection_limit`, if it has one.
     pub connection_limit: Option<ConnectionLimit>,
     /// Its HTTP connection manager.

@@ -54,7 +54,7 @@ impl Running {
             (0..options.workers).map(|_| Vec::new()).collect();
         let mut listeners = Vec::new();
         for listener in &gateway.listeners {
-            let sockets = sockets::listen(listener.address, options.workers)?;
+            let sockets = sockets::listen(listener.config.address, options.workers)?;
             listeners.extend(sockets.first().and_then(|socket| socket.local_addr().ok()));
             for (sockets, socket) in by_worker.iter_mut().zip(sockets) {
                 sockets.push(socket);
@@ -214,7 +214,7 @@ fn addresses(gateway: &Gateway, bound: &[SocketAddr]) -> Vec<ListenerAddress> {
     let named = gateway.listeners.iter().zip(bound);
     named
         .map(|(listener, address)| ListenerAddress {
-            name: listener.name.clone(),
+            name: listener.config.name.clone(),
             address: *address,
         })
         .collect()

@@ -4,7 +4,7 @@ mod http1;
 mod http2;
 mod socket;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -16,10 +16,13 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
 
 use super::tunnel::HandOver;
 use super::worker::WorkerListener;
 use crate::config::listener::Codec;
+use crate::stream::TlsInfo;
+use crate::tls;
 use socket::Rewound;
 
 /// How a connection ended.
@@ -63,6 +66,8 @@ pub struct Client {
     /// It speaks HTTP/2.
     http2: Cell<bool>,
     closing: Cell<bool>,
+    /// What is known of its TLS, when the handshake is done.
+    tls: OnceCell<Rc<TlsInfo>>,
     waker: RefCell<Option<Waker>>,
     /// The head read last had two lengths.
     ambiguous: Cell<bool>,
@@ -95,6 +100,7 @@ impl Client {
             retiring: Cell::new(None),
             http2: Cell::new(false),
             closing: Cell::new(false),
+            tls: OnceCell::new(),
             waker: RefCell::new(None),
             ambiguous: Cell::new(false),
             tunnel: HandOver::default(),
@@ -110,6 +116,12 @@ impl Client {
     pub fn close(&self) {
         self.closing.set(true);
         self.wake();
+    }
+
+    /// What is known of its TLS; `None` for cleartext.
+    #[must_use]
+    pub fn tls(&self) -> Option<&Rc<TlsInfo>> {
+        self.tls.get()
     }
 
     /// Whether it ends with what is in progress.
@@ -239,15 +251,41 @@ impl Client {
 pub async fn serve(stream: TcpStream, client: Rc<Client>) {
     // Answers go out at once; a socket that cannot be set so still works.
     let _ = stream.set_nodelay(true);
-    speak(stream, client).await;
+    let Some((tls, stats)) = &client.listener.tls else {
+        return speak(stream, client, None).await;
+    };
+    let accepting = TlsAcceptor::from(tls.current()).accept(stream);
+    match client.unless_closed(accepting).await {
+        Some(Ok(stream)) => {
+            let connection = stream.get_ref().1;
+            stats.established(connection);
+            let facts = tls::facts(connection);
+            let agreed = match connection.alpn_protocol() {
+                Some(b"h2") => Some(Codec::Http2),
+                Some(_) => Some(Codec::Http1),
+                None => None,
+            };
+            let _ = client.tls.set(Rc::new(facts));
+            speak(stream, client, agreed).await;
+        }
+        Some(Err(error)) => {
+            stats.failed(&error);
+            tracing::debug!(client = %client.remote, "TLS handshake: {error}");
+        }
+        None => {}
+    }
 }
 
-/// Speaks the protocol that the file names, or that the client begins with.
-async fn speak<S>(mut stream: S, client: Rc<Client>)
+/// Speaks the protocol that the file names, or that TLS has agreed on, or that the client begins with.
+async fn speak<S>(mut stream: S, client: Rc<Client>, agreed: Option<Codec>)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let (codec, read) = match client.listener.config.http.codec {
+    let codec = match client.listener.config.http.codec {
+        Codec::Auto => agreed.unwrap_or(Codec::Auto),
+        codec => codec,
+    };
+    let (codec, read) = match codec {
         Codec::Auto => {
             // What is read to tell the protocols apart is given to its reader: the look costs no system call.
             match client.unless_closed(sniff(&mut stream, &client)).await {

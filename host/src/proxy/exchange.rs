@@ -176,6 +176,7 @@ impl Exchange {
         let mut info = StreamInfo::new(SystemTime::now(), client.remote, client.local, unnamed);
         info.connection_id = client.id;
         info.protocol = version;
+        info.tls = client.tls().cloned();
         let mut stream = Stream::new(head, info);
         stream.tunnel = tunnel;
         let cell: StreamCell = Rc::new(RefCell::new(stream));

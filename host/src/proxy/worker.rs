@@ -20,8 +20,9 @@ use super::filters::{Chain, Filter};
 use super::router::Router;
 use super::upstream::Cluster;
 use crate::config::listener::{HttpFilter, HttpFilterKind, Listener};
-use crate::gateway::{FilterId, Gateway, Ready};
+use crate::gateway::{FilterId, Gateway, Ready, SecureListener};
 use crate::stats::{Counter, Registry};
+use crate::tls::{ServerTls, TlsStats};
 use crate::vm::VmError;
 use crate::vm::plugin::{Plugin, Vms};
 
@@ -65,6 +66,8 @@ pub struct WorkerListener {
     pub server: HeaderValue,
     /// Its counters.
     pub stats: ListenerStats,
+    /// Its TLS and what is counted of it; `None` for cleartext.
+    pub tls: Option<(Arc<ServerTls>, Arc<TlsStats>)>,
     /// Its limit of connections.
     pub limit: Option<ConnectionLimit>,
 }
@@ -243,8 +246,9 @@ fn build(gateway: &Arc<Gateway>) -> (Rc<Worker>, Vec<Rc<WorkerListener>>) {
     let listeners = gateway
         .listeners
         .iter()
-        .map(|config| {
+        .map(|SecureListener { config, tls }| {
             Rc::new(WorkerListener {
+                tls: tls.clone(),
                 chain: chain(&config.http.http_filters),
                 router: Router::new(config.http.routes.clone()),
                 worker: worker.clone(),

@@ -12,10 +12,13 @@ use crate::config::facts::{Chain, DiscoveryAt, Slot};
 use crate::config::plugin::{self, WASM_URL};
 use crate::config::reader::{Field, Object};
 use crate::config::route::{self, HeaderEdit};
+use crate::config::tls::{self, DownstreamTls};
 
 const HCM_URL: &str = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 const CONNECTION_LIMIT_URL: &str =
     "type.googleapis.com/envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit";
+const TLS_INSPECTOR_URL: &str =
+    "type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";
 const HEADER_MUTATION_URL: &str =
     "type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation";
 
@@ -29,10 +32,10 @@ pub(in crate::config) fn listener(field: &Field<'_>, index: usize) -> Option<Lis
             &["access_log"],
             "use the option --access-log of `switchover serve`",
         );
-        o.refuse(
-            &["listener_filters"],
-            "connections are HTTP of either version",
-        );
+        for filter in o.list("listener_filters") {
+            // The server name is read in any case.
+            common::extension(&filter, TLS_INSPECTOR_URL, |_| ());
+        }
         o.only_bool("enable_reuse_port", true);
         let name = o.text("name");
         let address = o
@@ -42,7 +45,11 @@ pub(in crate::config) fn listener(field: &Field<'_>, index: usize) -> Option<Lis
         let chains = o.required("filter_chains")?;
         let http = single(&chains, "a listener has one filter chain here")
             .and_then(|chain| chain.object(|o| filter_chain(o, index))?);
-        let (connection_limit, http) = http?;
+        let FilterChain {
+            tls,
+            connection_limit,
+            http,
+        } = http?;
         let address = address?;
         let name = if name.is_empty() {
             address.to_string()
@@ -53,6 +60,7 @@ pub(in crate::config) fn listener(field: &Field<'_>, index: usize) -> Option<Lis
             name,
             address,
             buffer_limit,
+            tls,
             connection_limit,
             http,
         })
@@ -71,11 +79,15 @@ fn single<'a>(list: &Field<'a>, message: &str) -> Option<Field<'a>> {
     }
 }
 
-fn filter_chain(
-    o: &Object<'_>,
-    index: usize,
-) -> Option<(Option<ConnectionLimit>, HttpConnectionManager)> {
-    o.refuse(&["transport_socket"], "TLS comes in a later version");
+/// `FilterChain`.
+struct FilterChain {
+    tls: Option<DownstreamTls>,
+    connection_limit: Option<ConnectionLimit>,
+    http: HttpConnectionManager,
+}
+
+fn filter_chain(o: &Object<'_>, index: usize) -> Option<FilterChain> {
+    let tls = o.get("transport_socket").map(|f| tls::read_downstream(&f));
     o.refuse(
         &["filter_chain_match"],
         "the one chain takes every connection",
@@ -95,7 +107,14 @@ fn filter_chain(
         limit = common::extension(filter, CONNECTION_LIMIT_URL, connection_limit);
     }
     let http = common::extension(last, HCM_URL, |o| connection_manager(o, index))?;
-    Some((limit, http?))
+    Some(FilterChain {
+        tls: match tls {
+            Some(tls) => Some(tls?),
+            None => None,
+        },
+        connection_limit: limit,
+        http: http?,
+    })
 }
 
 fn connection_limit(o: &Object<'_>) -> ConnectionLimit {
