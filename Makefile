@@ -24,6 +24,7 @@ export SWITCHOVER_BIN ?= $(CURDIR)/target/release/switchover
 export SWITCHOVER_WASM ?= $(CURDIR)/dist/switchover.wasm
 export SWITCHOVER_GUESTS ?= $(CURDIR)/target/guests/wasm32-unknown-unknown/wasm
 export SWITCHOVER_PYTHON ?= $(CURDIR)/$(python)
+export SWITCHOVER_MODULE_CACHE ?= $(CURDIR)/target/module-cache
 
 guests := $(wildcard tests/guests/*/Cargo.toml)
 raw    := target/wasm32-unknown-unknown/wasm/switchover_filter.wasm

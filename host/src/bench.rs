@@ -11,16 +11,8 @@ mod growth;
 mod lane;
 mod spread;
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::time::Duration;
-
-use bytes::Bytes;
-
-use crate::abi::CalloutResponse;
 use crate::config::WasmPlugin;
-use crate::config::plugin::{Code, FailurePolicy, VmConfig};
-use crate::stream::ResponseHead;
+use crate::rig::Exchange;
 use crate::vm::VmError;
 use crate::vm::engine::Engine;
 pub use growth::{Growth, Verdict};
@@ -54,17 +46,6 @@ pub struct Subject {
     pub chain: Vec<WasmPlugin>,
 }
 
-/// A request and what comes back: the same each time.
-#[derive(Debug, Clone)]
-pub struct Exchange {
-    /// What the client sends.
-    pub request: http::Request<Bytes>,
-    /// What the upstream answers.
-    pub response: http::Response<Bytes>,
-    /// What each callout is answered, at once; `None` is a failure.
-    pub callout: Option<http::Response<Bytes>>,
-}
-
 /// What was measured of one subject.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measured {
@@ -82,6 +63,8 @@ pub struct Measured {
     pub hostcalls: f64,
     /// Callbacks a request.
     pub callbacks: f64,
+    /// Hostcalls a request by name, the most frequent first; of the first few requests.
+    pub by_name: Vec<(&'static str, f64)>,
     /// Allocations that the host asked of the guest, a request.
     pub allocations: f64,
     /// How the guests' memory went.
@@ -146,48 +129,4 @@ pub fn run(workload: &Workload, mut progress: impl FnMut(u64)) -> Result<Vec<Mea
 pub fn total(workload: &Workload) -> u64 {
     let subjects = u64::try_from(workload.subjects.len()).unwrap_or(u64::MAX);
     (workload.requests + workload.requests / WARM_UP).saturating_mul(subjects)
-}
-
-/// A plugin of a module alone: nothing else is configured.
-#[must_use]
-pub fn plugin(
-    code: PathBuf,
-    root_id: String,
-    configuration: Bytes,
-    vm_configuration: Bytes,
-    environment: BTreeMap<String, String>,
-) -> WasmPlugin {
-    WasmPlugin {
-        name: root_id.clone(),
-        root_id,
-        configuration,
-        vm: VmConfig {
-            vm_id: String::new(),
-            runtime: String::new(),
-            code: Code::File(code),
-            configuration: vm_configuration,
-            environment,
-        },
-        failure_policy: FailurePolicy::FailClosed,
-        reload_backoff: Duration::from_secs(1),
-        allow_on_headers_stop_iteration: false,
-    }
-}
-
-// === impl Exchange ===
-
-impl Exchange {
-    /// What a callout is answered.
-    #[must_use]
-    pub fn callout_response(&self) -> Option<CalloutResponse> {
-        let response = self.callout.as_ref()?;
-        Some(CalloutResponse {
-            head: ResponseHead {
-                status: response.status(),
-                headers: response.headers().clone(),
-            },
-            body: response.body().clone(),
-            trailers: http::HeaderMap::new(),
-        })
-    }
 }

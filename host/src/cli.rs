@@ -6,6 +6,7 @@ mod compile;
 mod demo;
 mod drill;
 mod exchange;
+mod inspect;
 mod plan;
 mod rollout;
 mod schema;
@@ -43,6 +44,8 @@ enum Verb {
     Rollout(rollout::RolloutArgs),
     /// Simulate a rollout's schedule over time: shares, and who moves when.
     Plan(plan::PlanArgs),
+    /// Look at a filter: ABI, language, imports, exports, contents, and whether it loads here and in Envoy.
+    Inspect(inspect::InspectArgs),
     /// Measure what filters cost by themselves, in process, and whether they leak.
     Bench(bench::BenchArgs),
     /// Run scenarios for Proxy-Wasm filters: YAML, in process, under a virtual clock.
@@ -68,6 +71,7 @@ pub fn run() -> ExitCode {
         Verb::Check(args) => check::run(&args),
         Verb::Rollout(args) => rollout::run(args),
         Verb::Plan(args) => plan::run(&args),
+        Verb::Inspect(args) => inspect::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::Compile => compile::run(),

@@ -18,7 +18,8 @@ use crate::proxy::upstream::SharedCluster;
 use crate::stats::Registry;
 use crate::tls::{self, Follow, ServerTls, TlsError, TlsStats};
 use crate::vm::VmError;
-use crate::vm::engine::{Compiled, Engine};
+use crate::vm::cache::ModuleCache;
+use crate::vm::engine::{Compilation, Compiled, Engine};
 pub use control::Running;
 
 /// Looks up variables of the environment that files name.
@@ -39,6 +40,8 @@ pub struct Options {
     pub drain: Duration,
     /// This program's own file, which compiles guests in a process of its own; without it they are compiled here.
     pub compiler: Option<PathBuf>,
+    /// The folder where compiled guests are kept; without one they are compiled at each start.
+    pub module_cache: Option<PathBuf>,
     /// Where variables come from: the process's own environment, mostly.
     pub env: Environment,
 }
@@ -224,10 +227,10 @@ impl Gateway {
         });
         Ok(Arc::new(Self {
             process,
-            engine: match &options.compiler {
-                Some(program) => Engine::compiling_with(program.clone())?,
-                None => Engine::new()?,
-            },
+            engine: Engine::compiling(Compilation {
+                program: options.compiler.clone(),
+                cache: options.module_cache.clone().and_then(module_cache),
+            })?,
             clusters,
             listeners,
             tls,
@@ -235,6 +238,13 @@ impl Gateway {
             env: options.env.clone(),
         }))
     }
+}
+
+/// Opens the cache of compiled modules; a gateway serves without it too.
+fn module_cache(folder: PathBuf) -> Option<ModuleCache> {
+    ModuleCache::open(folder)
+        .inspect_err(|error| tracing::warn!("compiled modules are not kept: {error}"))
+        .ok()
 }
 
 /// Every guest of the file, with its place: listeners' first, then clusters'.

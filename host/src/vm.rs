@@ -3,7 +3,10 @@
 //! A VM lives on one worker. Imports are synchronous; a guest that pauses a stream returns here, and the data
 //! path waits in Rust.
 
+pub mod cache;
+mod contexts;
 pub mod engine;
+mod entry;
 pub mod plugin;
 pub mod state;
 
@@ -85,6 +88,9 @@ pub enum VmError {
     /// It trapped while it started.
     #[error("the filter trapped while it started: {0}")]
     Trap(String),
+    /// It trapped, and its `failure_policy` allows no other.
+    #[error("the filter's VM has failed and stays so until its configuration changes")]
+    Failed,
     /// It failed a moment ago.
     #[error("the filter's VM has failed and is rebuilt after a back-off")]
     BackOff,
@@ -115,6 +121,8 @@ struct Exports {
     response_body: Export<(u32, u32, u32), u32>,
     response_trailers: Export<(u32, u32), u32>,
     http_call_response: Export<CalloutParams, ()>,
+    begin: Export<(u32, u32, u32, u32), u32>,
+    end: Export<(u32, u32), u32>,
     done: Export<u32, u32>,
     log: Export<u32, ()>,
     delete: Export<u32, ()>,
@@ -163,9 +171,23 @@ impl Exports {
             response_body: get(store, instance, "proxy_on_response_body"),
             response_trailers: get(store, instance, "proxy_on_response_trailers"),
             http_call_response: get(store, instance, "proxy_on_http_call_response"),
+            begin: get(store, instance, entry::BEGIN),
+            end: get(store, instance, entry::END),
             done: get(store, instance, "proxy_on_done"),
             log: get(store, instance, "proxy_on_log"),
             delete: get(store, instance, "proxy_on_delete"),
+        }
+    }
+}
+
+// === impl Action ===
+
+impl Action {
+    /// What a guest's number means; Envoy takes any other than 0 for a pause.
+    fn from_code(code: u32) -> Self {
+        match code {
+            0 => Self::Continue,
+            _ => Self::Pause,
         }
     }
 }
@@ -195,6 +217,7 @@ impl Vm {
         });
         let instance = compiled.pre.instantiate(&mut store).map_err(trapped)?;
         store.data_mut().memory = GuestMemory::find(&mut store, &instance);
+        store.data_mut().switched = instance.get_global(&mut store, entry::SWITCHED);
         store.data_mut().restrict(Restriction::Start);
         run_starters(&mut store, &instance).map_err(trapped)?;
         store.data_mut().restrict(Restriction::None);
@@ -255,6 +278,58 @@ impl Vm {
                 Err(failed)
             }
         }
+    }
+
+    /// Whether callbacks that follow one another may share an entry: an observer sees each by itself.
+    fn joined(&self, offered: bool) -> bool {
+        offered && self.store.data().observer.is_none()
+    }
+
+    /// Creates a stream context of `root` and gives it the request's head: its number, and what it wants.
+    ///
+    /// # Errors
+    /// Where the guest traps or has; the context is gone then if it trapped while it was created.
+    pub fn begin(
+        &mut self,
+        root: u32,
+        cell: StreamCell,
+        fields: usize,
+        end_of_stream: bool,
+    ) -> Result<(u32, Result<Action, Failed>), Failed> {
+        if !self.joined(self.exports.begin.function.is_some()) {
+            let id = self.add_stream(root, cell)?;
+            return Ok((id, self.request_headers(id, fields, end_of_stream)));
+        }
+        let id = self.store.data_mut().add_stream(root, cell);
+        let parameters = (id, root, narrow(fields), u32::from(end_of_stream));
+        match self.call(id, |e| &e.begin, parameters, 0) {
+            Ok(entry::UNFINISHED) => Ok((id, self.request_headers(id, fields, end_of_stream))),
+            Ok(action) => {
+                self.store.data_mut().callbacks += 1;
+                Ok((id, Ok(Action::from_code(action))))
+            }
+            Err(failed) => Ok((id, Err(failed))),
+        }
+    }
+
+    /// Ends a stream context: done, log, delete.
+    pub fn end_stream(&mut self, id: u32, log: bool) {
+        if !self.joined(self.exports.end.function.is_some()) {
+            return self.end(id, log);
+        }
+        // A guest that fails here is failed for the next call; there is nobody to tell.
+        let left = self
+            .call(id, |e| &e.end, (id, u32::from(log)), 0)
+            .unwrap_or_default();
+        if left == 2 && log {
+            let _ = self.call(id, |e| &e.log, id, ());
+        }
+        if left > 0 {
+            return self.remove(id);
+        }
+        let state = self.store.data_mut();
+        state.callbacks += 1 + u64::from(log);
+        state.remove(id);
     }
 
     /// Ends a context: done, log (of streams), delete.
@@ -426,13 +501,9 @@ impl Vm {
     }
 
     /// What the guest asked for since the last time.
-    pub fn effects(&mut self) -> Vec<state::Effect> {
+    pub fn effects(&mut self) -> Option<Vec<state::Effect>> {
         let effects = &mut self.store.data_mut().effects;
-        if effects.is_empty() {
-            Vec::new()
-        } else {
-            std::mem::take(effects)
-        }
+        (!effects.is_empty()).then(|| std::mem::take(effects))
     }
 
     /// What the guest has used so far.
@@ -453,10 +524,8 @@ impl Vm {
         callback: impl FnOnce(&Exports) -> &Export<P, u32>,
         parameters: P,
     ) -> Result<Action, Failed> {
-        match self.call(id, callback, parameters, 0)? {
-            0 => Ok(Action::Continue),
-            _ => Ok(Action::Pause),
-        }
+        self.call(id, callback, parameters, 0)
+            .map(Action::from_code)
     }
 
     /// Calls a callback on a context; `absent` is the answer of a guest without it.

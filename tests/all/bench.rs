@@ -23,6 +23,7 @@ fn hungry(directory: &Path, name: &str, bytes: u32, most: u32) -> PathBuf {
   (memory (export "memory") 1)
   (global $used (mut i32) (i32.const 0))
   (func (export "proxy_abi_version_0_2_1"))
+  (func (export "malloc") (param i32) (result i32) (i32.const 1024))
   (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
     (if (i32.lt_u (global.get $used) (i32.const {most}))
       (then (global.set $used (i32.add (global.get $used) (i32.const {bytes})))))

@@ -18,6 +18,7 @@ mod guests;
 mod health;
 mod http;
 mod http2;
+mod inspect;
 mod limits;
 mod operate;
 mod overrides;

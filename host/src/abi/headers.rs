@@ -108,11 +108,18 @@ fn get_value(caller: &mut Caller<'_, State>, map: u32, key: Span, out: Span) -> 
     let value = {
         let (view, state) = split(caller)?;
         let key = view.span(key)?;
-        with_fields(state, map, |fields| fields.get(key))
-            .flatten()
-            .ok_or(Status::NotFound)?
+        if key.first() == Some(&b':') {
+            with_fields(state, map, |fields| fields.pseudo(key))
+        } else {
+            // standard names and those that are known are copied without an allocation
+            let name = state.editing().1.name(key).cloned();
+            let name = name.map_err(|_| Status::NotFound)?;
+            with_fields(state, map, |fields| fields.get_named(&name))
+        }
+        .flatten()
+        .ok_or(Status::NotFound)?
     };
-    give_bytes(caller, &value, out)
+    give_bytes(caller, value.as_bytes(), out)
 }
 
 fn get_size(caller: &mut Caller<'_, State>, map: u32, out: u32) -> Outcome {
@@ -179,7 +186,7 @@ fn edit(
         Edit::Replace => fields.replace(key, value, known),
         Edit::Add => fields.add(key, value, known),
         Edit::Remove => {
-            fields.remove(key);
+            fields.remove(key, known);
             Ok(())
         }
     })

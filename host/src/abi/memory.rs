@@ -1,5 +1,7 @@
 //! Guest memory: the only place that touches it. Every access is checked; nothing is held across a guest call.
 
+use std::rc::Rc;
+
 use wasmtime::{Caller, Memory, StoreContextMut, TypedFunc};
 
 use super::{Failure, Outcome, Restriction, Status};
@@ -9,7 +11,8 @@ use crate::vm::state::State;
 #[derive(Clone, Default)]
 pub struct GuestMemory {
     memory: Option<Memory>,
-    allocate: Option<TypedFunc<u32, u32>>,
+    /// Counted, since cloning the function itself is atomic.
+    allocate: Option<Rc<TypedFunc<u32, u32>>>,
 }
 
 /// Address and length: of bytes in guest memory, or where both are written for what is returned.
@@ -29,7 +32,10 @@ impl GuestMemory {
         let allocate = ["malloc", "proxy_on_memory_allocate"]
             .into_iter()
             .find_map(|name| instance.get_typed_func::<u32, u32>(&mut *store, name).ok());
-        Self { memory, allocate }
+        Self {
+            memory,
+            allocate: allocate.map(Rc::new),
+        }
     }
 
     /// Bytes of memory the guest has.

@@ -148,6 +148,13 @@ impl Words for (u32, u32, u32) {
     }
 }
 
+impl Words for (u32, u32, u32, u32) {
+    fn words(&self) -> ([u64; 5], usize) {
+        let (a, b, c, d) = *self;
+        ([a.word(), b.word(), c.word(), d.word(), 0], 4)
+    }
+}
+
 impl Words for (u32, u32, u32, u32, u32) {
     fn words(&self) -> ([u64; 5], usize) {
         let (a, b, c, d, e) = *self;

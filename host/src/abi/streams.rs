@@ -7,7 +7,7 @@ use wasmtime::Caller;
 
 use super::import::family;
 use super::memory::{Span, split};
-use super::{Outcome, Status, pairs};
+use super::{Failure, Outcome, Status, pairs};
 use crate::stream::LocalReply;
 use crate::vm::state::State;
 
@@ -59,6 +59,11 @@ fn done(_caller: &mut Caller<'_, State>) -> Outcome {
 }
 
 fn set_effective(caller: &mut Caller<'_, State>, id: u32) -> Outcome {
+    if let Some(switched) = caller.data().switched {
+        switched
+            .set(&mut *caller, wasmtime::Val::I32(1))
+            .map_err(Failure::Trap)?;
+    }
     match caller.data_mut().set_effective(id) {
         true => Ok(()),
         false => Err(Status::BadArgument.into()),

@@ -1,46 +1,32 @@
-//! One subject under measurement: its chain in VMs of its own, and what it has cost so far.
+//! One subject under measurement: its chain, and what it has cost so far.
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::rc::Rc;
-use std::sync::Arc;
-use std::task::Waker;
-use std::time::{Duration, Instant, SystemTime};
-
-use bytes::BytesMut;
-use http::HeaderValue;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::growth::Watch;
 use super::spread::Samples;
-use super::{Exchange, Measured, Subject};
-use crate::abi::{self, SharedData};
-use crate::config::Node;
-use crate::process::{Clock, Clusters, GuestLimits, GuestLog, Process, Random};
-use crate::proxy::filters::{Active, Chain, Direction, Filter, Step};
-use crate::stats::Registry;
-use crate::stream::head::Target;
-use crate::stream::{RequestHead, ResponseHead, Stream, StreamCell, StreamInfo};
+use super::{Measured, Subject};
+use crate::abi;
+use crate::abi::observe::{Callback, Guest, Hostcall, Observer, Observers};
+use crate::process::GuestLog;
+use crate::rig::{self, Exchange, Passed, Ready, Rig};
 use crate::vm::engine::Engine;
-use crate::vm::plugin::{Plugin, Root, VmCell, Vms};
-use crate::vm::state::Effect;
 use crate::vm::{Usage, VmError};
 
 /// Exchanges made ready at a time: few enough to stay in the cache.
 const READY: u64 = 50;
 /// Bytes of bodies made ready at a time, about.
 const READY_BYTES: usize = 1 << 20;
+/// Requests that are watched for the names of their hostcalls.
+const WATCHED: u32 = 200;
 
 /// A subject under measurement.
 pub(super) struct Lane<'a> {
     name: &'a str,
-    exchange: &'a Exchange,
-    chain: Chain,
-    roots: Vec<Rc<Root>>,
-    asked: Asked,
-    path: Target,
-    no_name: Arc<str>,
+    rig: Rig<'a>,
     ready: Vec<Ready>,
+    ready_at_a_time: u64,
     tally: Tally,
     begun: Usage,
     watch: Watch,
@@ -50,17 +36,7 @@ pub(super) struct Lane<'a> {
     last: Option<f64>,
     done: u64,
     trapped: bool,
-}
-
-/// What guests asked for and the lane has not carried out.
-type Asked = Rc<RefCell<VecDeque<(Rc<VmCell>, Effect)>>>;
-
-/// An exchange that has been made ready.
-struct Ready {
-    cell: StreamCell,
-    response: Option<ResponseHead>,
-    request_body: BytesMut,
-    response_body: BytesMut,
+    by_name: Vec<(&'static str, f64)>,
 }
 
 /// How exchanges ended.
@@ -70,49 +46,30 @@ struct Tally {
     held: u64,
 }
 
-/// How far filters let an exchange go.
-enum Passed {
-    On,
-    Answered,
-    Held,
-}
+/// Hostcalls by their names.
+type Calls = BTreeMap<&'static str, u32>;
+
+/// Counts hostcalls by their names.
+struct Counter(Arc<Mutex<Calls>>);
 
 // === impl Lane ===
 
 impl<'a> Lane<'a> {
-    /// Starts the subject's filters.
+    /// Starts the subject's filters: first to count their hostcalls by name, then afresh to be measured.
     pub(super) fn start(
         engine: &Engine,
         subject: &'a Subject,
         exchange: &'a Exchange,
     ) -> Result<Self, VmError> {
-        let asked = Asked::default();
-        let sink = asked.clone();
-        let vms = Vms::new(
-            process(),
-            Rc::new(move |vm, effect| sink.borrow_mut().push_back((vm.clone(), effect))),
-        );
-        let mut plugins = Vec::new();
-        for plugin in &subject.chain {
-            let compiled = engine.load(&plugin.vm.code)?;
-            plugins.push(Plugin::start(plugin.clone(), compiled, vms.clone())?);
-        }
-        let path = exchange.request.uri().path_and_query();
-        let roots = plugins.iter().map(|plugin| plugin.root());
+        let process = rig::process(abi::Options::default(), GuestLog::default());
+        let bodies = exchange.request.body().len() + exchange.response.body().len();
+        let fit = READY_BYTES / bodies.max(1);
         Ok(Self {
             name: &subject.name,
-            exchange,
-            roots: roots.collect::<Result<_, _>>()?,
-            chain: Chain {
-                filters: plugins
-                    .into_iter()
-                    .map(|plugin| Filter::Wasm(RefCell::new(Some(plugin))))
-                    .collect(),
-            },
-            asked,
-            path: Target::from_bytes(path.map_or("/", |path| path.as_str()).as_bytes()),
-            no_name: Arc::from(""),
+            by_name: by_name(engine, subject, exchange)?,
+            rig: Rig::start(engine, &subject.chain, exchange, process)?,
             ready: Vec::new(),
+            ready_at_a_time: READY.min(u64::try_from(fit).unwrap_or(READY)).max(1),
             tally: Tally::default(),
             begun: Usage::default(),
             watch: Watch::new(0, 0),
@@ -126,7 +83,7 @@ impl<'a> Lane<'a> {
 
     /// Runs requests that are not counted.
     pub(super) fn warm_up(&mut self, requests: u64) -> Result<(), VmError> {
-        self.batch(requests)?;
+        self.batch(requests);
         match self.trapped {
             true => Err(VmError::Trap("see the log".to_owned())),
             false => Ok(()),
@@ -136,7 +93,7 @@ impl<'a> Lane<'a> {
     /// From now on requests are counted; there will be so many.
     pub(super) fn begin(&mut self, expected: u64) {
         self.tally = Tally::default();
-        self.begun = self.usage();
+        self.begun = self.rig.usage();
         self.watch = Watch::new(self.begun.memory, expected);
     }
 
@@ -146,7 +103,7 @@ impl<'a> Lane<'a> {
         if self.trapped {
             return Ok(());
         }
-        let took = self.batch(requests)?;
+        let took = self.batch(requests);
         if self.trapped {
             return Ok(());
         }
@@ -155,7 +112,7 @@ impl<'a> Lane<'a> {
         self.ns.add(each);
         self.last = Some(each);
         self.done += requests;
-        self.watch.note(self.done, self.usage().memory);
+        self.watch.note(self.done, self.rig.usage().memory);
         Ok(())
     }
 
@@ -183,12 +140,12 @@ impl<'a> Lane<'a> {
         if self.ns.is_empty() {
             return Err(VmError::Trap("see the log".to_owned()));
         }
-        let used = self.usage();
+        let used = self.rig.usage();
         #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
         let each = |before: u64, after: u64| (after - before) as f64 / self.done as f64;
         Ok(Measured {
             name: self.name.to_owned(),
-            filters: self.chain.filters.len(),
+            filters: self.rig.len(),
             requests: self.done,
             ns: self.ns.spread(),
             relative: self.ratio.median(),
@@ -203,201 +160,78 @@ impl<'a> Lane<'a> {
             answered: self.tally.answered,
             held: self.tally.held,
             trapped: self.trapped,
+            by_name: self.by_name,
         })
     }
 
     /// Runs requests and gives the time they took, then lets the filters tick, as hosts do between requests.
-    fn batch(&mut self, requests: u64) -> Result<Duration, VmError> {
+    fn batch(&mut self, requests: u64) -> Duration {
         let mut took = Duration::ZERO;
         let mut left = requests;
         while left > 0 && !self.trapped {
-            let some = left.min(self.ready_at_a_time());
-            let mut ready = std::mem::take(&mut self.ready);
-            ready.extend((0..some).map(|_| self.make_ready()));
+            let some = left.min(self.ready_at_a_time);
+            self.ready.extend((0..some).map(|_| self.rig.make_ready()));
             let began = Instant::now();
-            for exchange in &mut ready {
-                self.exchange(exchange);
+            for exchange in &mut self.ready {
+                match self.rig.pass(exchange) {
+                    Passed::On => {}
+                    Passed::Answered => self.tally.answered += 1,
+                    Passed::Held | Passed::Reset => self.tally.held += 1,
+                }
             }
             took += began.elapsed();
-            ready.clear();
-            self.ready = ready;
+            self.ready.clear();
             left -= some;
-            self.trapped = self.roots.iter().any(|root| root.vm.failed());
+            self.trapped = self.rig.has_trapped();
         }
-        for root in &self.roots {
-            // One that traps in it is found by the next batch.
-            let _ = root.vm.run(|vm| vm.tick(root.id));
-        }
-        self.settle();
-        self.trapped |= self.roots.iter().any(|root| root.vm.failed());
-        Ok(took)
-    }
-
-    fn ready_at_a_time(&self) -> u64 {
-        let bodies = self.exchange.request.body().len() + self.exchange.response.body().len();
-        let fit = READY_BYTES / bodies.max(1);
-        READY.min(u64::try_from(fit).unwrap_or(READY)).max(1)
-    }
-
-    fn make_ready(&self) -> Ready {
-        let (request, response) = (&self.exchange.request, &self.exchange.response);
-        let head = RequestHead {
-            method: request.method().clone(),
-            path: self.path.clone(),
-            scheme: HeaderValue::from_static("http"),
-            headers: request.headers().clone(),
-        };
-        let info = info(self.no_name.clone());
-        Ready {
-            cell: Rc::new(RefCell::new(Stream::new(head, info))),
-            response: Some(ResponseHead {
-                status: response.status(),
-                headers: response.headers().clone(),
-            }),
-            request_body: BytesMut::from(&request.body()[..]),
-            response_body: BytesMut::from(&response.body()[..]),
-        }
-    }
-
-    /// One exchange through the chain: what is timed.
-    fn exchange(&mut self, exchange: &mut Ready) {
-        let active = self.chain.activate(&exchange.cell);
-        match self.request(&active, exchange) {
-            Passed::On => self.response(&active, exchange),
-            Passed::Answered => {
-                self.tally.answered += 1;
-                self.response(&active, exchange);
-            }
-            Passed::Held => self.tally.held += 1,
-        }
-        active.end(true);
-        self.settle();
-    }
-
-    fn request(&self, active: &Active, exchange: &mut Ready) -> Passed {
-        let has_body = !exchange.request_body.is_empty();
-        for at in 0..active.len() {
-            let step = active.request_headers(at, !has_body);
-            match self.passed(active, Direction::Request, step, exchange) {
-                Passed::On => {}
-                stopped => return stopped,
-            }
-        }
-        if has_body {
-            return self.body(active, Direction::Request, exchange);
-        }
-        Passed::On
-    }
-
-    fn response(&self, active: &Active, exchange: &mut Ready) {
-        let has_body = !exchange.response_body.is_empty();
-        exchange.cell.borrow_mut().response = exchange.response.take();
-        for at in (0..active.len()).rev() {
-            let step = active.response_headers(at, !has_body);
-            self.passed(active, Direction::Response, step, exchange);
-        }
-        if has_body {
-            self.body(active, Direction::Response, exchange);
-        }
-    }
-
-    /// Gives a whole body to the filters that want it.
-    fn body(&self, active: &Active, direction: Direction, exchange: &mut Ready) -> Passed {
-        for at in active.interested(direction) {
-            let data = match direction {
-                Direction::Request => &mut exchange.request_body,
-                Direction::Response => &mut exchange.response_body,
-            };
-            let step = active.body(at, direction, data, true);
-            match self.passed(active, direction, step, exchange) {
-                Passed::On => {}
-                stopped => return stopped,
-            }
-        }
-        Passed::On
-    }
-
-    fn passed(
-        &self,
-        active: &Active,
-        direction: Direction,
-        step: Step,
-        exchange: &mut Ready,
-    ) -> Passed {
-        match step {
-            Step::Continue => Passed::On,
-            Step::Pause => {
-                self.settle();
-                match active.poll_resumed(direction, Waker::noop()) {
-                    Some(Step::Pause) | None => Passed::Held,
-                    Some(step) => self.passed(active, direction, step, exchange),
-                }
-            }
-            Step::Reset => Passed::Held,
-            Step::Reply(reply) => {
-                if direction == Direction::Request {
-                    exchange.response = Some(ResponseHead {
-                        status: reply.status,
-                        headers: reply.headers.into_iter().collect(),
-                    });
-                }
-                Passed::Answered
-            }
-        }
-    }
-
-    /// Answers the callouts that were made, and those made thereupon.
-    fn settle(&self) {
-        loop {
-            let next = self.asked.borrow_mut().pop_front();
-            let Some((vm, effect)) = next else { break };
-            if let Effect::Call(callout) = effect {
-                let response = self.exchange.callout_response();
-                // One that traps in it is found after the batch.
-                let _ =
-                    vm.run(|guest| guest.http_call_response(callout.root, callout.token, response));
-            }
-        }
-    }
-
-    /// What the VMs have used so far; filters that share one count once.
-    fn usage(&self) -> Usage {
-        let mut seen: Vec<&Rc<VmCell>> = Vec::new();
-        let mut sum = Usage::default();
-        for root in &self.roots {
-            if seen.iter().any(|vm| Rc::ptr_eq(vm, &root.vm)) {
-                continue;
-            }
-            seen.push(&root.vm);
-            let used = root.vm.run(|vm| vm.usage());
-            sum.hostcalls += used.hostcalls;
-            sum.callbacks += used.callbacks;
-            sum.allocations += used.allocations;
-            sum.memory += used.memory;
-        }
-        sum
+        self.rig.tick();
+        self.trapped |= self.rig.has_trapped();
+        took
     }
 }
 
-/// What a subject's VMs share; deadline and memory limit are a gateway's.
-fn process() -> Arc<Process> {
-    Arc::new(Process {
-        node: Node::default(),
-        stats: Registry::new(Vec::new()),
-        shared_data: SharedData::default(),
-        clusters: Clusters::Any,
-        abi: abi::Options::default(),
-        limits: GuestLimits::default(),
-        clock: Clock::default(),
-        random: Random::default(),
-        guest_log: GuestLog::default(),
-    })
+/// Hostcalls a request by name, the most frequent first.
+fn by_name(
+    engine: &Engine,
+    subject: &Subject,
+    exchange: &Exchange,
+) -> Result<Vec<(&'static str, f64)>, VmError> {
+    let calls = Arc::new(Mutex::new(Calls::new()));
+    let counted = calls.clone();
+    let options = abi::Options {
+        observers: Some(Observers::new(move || Box::new(Counter(counted.clone())))),
+        ..abi::Options::default()
+    };
+    let process = rig::process(options, GuestLog::kept());
+    let rig = Rig::start(engine, &subject.chain, exchange, process)?;
+    let lock = || calls.lock().unwrap_or_else(PoisonError::into_inner);
+    lock().clear();
+    for _ in 0..WATCHED {
+        rig.pass(&mut rig.make_ready());
+    }
+    let each =
+        |(name, count): (&&'static str, &u32)| (*name, f64::from(*count) / f64::from(WATCHED));
+    let mut by_name: Vec<_> = lock().iter().map(each).collect();
+    by_name.sort_by(|one, other| other.1.total_cmp(&one.1));
+    Ok(by_name)
 }
 
-fn info(no_name: Arc<str>) -> StreamInfo {
-    let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000));
-    let mut info = StreamInfo::new(SystemTime::UNIX_EPOCH, nobody, nobody, no_name);
-    info.connection_id = 1;
-    info.attempts = 1;
-    info
+// === impl Counter ===
+
+impl Observer for Counter {
+    fn callback_begins(&mut self, _: &Guest<'_>, _: &Callback<'_>) {}
+
+    fn callback_ends(
+        &mut self,
+        _: &Guest<'_>,
+        _: &Callback<'_>,
+        _: Result<Option<u64>, &wasmtime::Error>,
+        _: Duration,
+    ) {
+    }
+
+    fn hostcall(&mut self, _: &Guest<'_>, call: &Hostcall<'_>) {
+        let mut calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *calls.entry(call.import.name).or_default() += 1;
+    }
 }

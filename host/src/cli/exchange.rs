@@ -9,8 +9,8 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode};
 
-use crate::bench::{self, Exchange};
 use crate::config::WasmPlugin;
+use crate::rig::{self, Exchange};
 
 /// How filters are configured.
 #[derive(Debug, clap::Args)]
@@ -97,7 +97,7 @@ impl PluginArgs {
         let mut plugins = Vec::new();
         for ((filter, configuration), root_id) in filters.iter().zip(configurations).zip(root_ids) {
             let configuration = configuration.map(|path| read(path)).transpose()?;
-            plugins.push(bench::plugin(
+            plugins.push(rig::plugin(
                 filter.clone(),
                 root_id.cloned().unwrap_or_default(),
                 configuration.unwrap_or_default(),

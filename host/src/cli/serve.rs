@@ -15,6 +15,7 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::config::{self, Bootstrap};
 use crate::gateway::{Options, Running};
 use crate::process::GuestLimits;
+use crate::vm::cache::ModuleCache;
 
 /// Arguments of `switchover serve`.
 #[derive(Debug, clap::Args)]
@@ -50,6 +51,10 @@ pub(super) struct ServeArgs {
     /// Memory a filter's VM may have, in MiB.
     #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
     filter_memory: u16,
+    /// Folder of compiled filters, for a start without a compiler; made if missing, and this user's alone. Empty: none is
+    /// kept. By default switchover/modules in the user's cache folder.
+    #[arg(long, value_name = "FOLDER", env = "SWITCHOVER_MODULE_CACHE")]
+    module_cache: Option<PathBuf>,
     /// How long requests in progress are waited for when the process is to end.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
     drain: Duration,
@@ -70,6 +75,11 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode> {
             deadline: args.callback_deadline,
         },
         drain: args.drain,
+        module_cache: match &args.module_cache {
+            Some(folder) if folder.as_os_str().is_empty() => None,
+            Some(folder) => Some(folder.clone()),
+            None => options().module_cache,
+        },
         ..options()
     };
     serve(
@@ -100,6 +110,7 @@ pub(super) fn options() -> Options {
         limits: GuestLimits::default(),
         drain: Duration::from_secs(30),
         compiler: std::env::current_exe().ok(),
+        module_cache: ModuleCache::default_folder(&|name| std::env::var(name).ok()),
         env: Arc::new(|name| std::env::var(name).ok()),
     }
 }

@@ -28,7 +28,8 @@ pub struct WasmPlugin {
     pub vm: VmConfig,
     /// `failure_policy`, or the older `fail_open`.
     pub failure_policy: FailurePolicy,
-    /// `reload_config.backoff.base_interval`; Envoy's default is 1 s. In the host it counts under every policy.
+    /// `reload_config.backoff.base_interval`: how old a VM must be, and up to half as much again by chance, before another
+    /// takes its place. Envoy's default is 1 s.
     pub reload_backoff: Duration,
     /// `allow_on_headers_stop_iteration`; Envoy's default is false.
     pub allow_on_headers_stop_iteration: bool,
@@ -59,20 +60,28 @@ pub enum Code {
     Inline(Bytes),
 }
 
-/// `envoy.extensions.wasm.v3.FailurePolicy`: what a request gets whose VM has failed.
-///
-/// Envoy rebuilds a failed VM under FAIL_RELOAD only; under the others it stays failed until the configuration
-/// changes. The host rebuilds it under every policy, the first time at once, then after [`WasmPlugin::reload_backoff`]:
-/// the policy decides about the requests that meet the failed VM, here the one that trapped and those that come
-/// during the back-off.
+/// `envoy.extensions.wasm.v3.FailurePolicy`: what requests get whose VM has failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailurePolicy {
-    /// A 503; the default.
+    /// The file says nothing. Envoy takes that for FAIL_CLOSED, with which one trap ends all service; the host for
+    /// FAIL_RELOAD, and `check` tells of the difference.
+    Unspecified,
+    /// A 503, until the configuration changes.
     FailClosed,
-    /// The filter is passed over.
+    /// The filter is passed over, until the configuration changes.
     FailOpen,
-    /// A 503, and the VM is rebuilt for the next request, with a back-off.
+    /// A 503, and the VM is rebuilt for the next request once [`WasmPlugin::reload_backoff`] allows it.
     FailReload,
+}
+
+// === impl FailurePolicy ===
+
+impl FailurePolicy {
+    /// Whether another VM takes the place of one that has failed.
+    #[must_use]
+    pub fn reloads(self) -> bool {
+        matches!(self, Self::Unspecified | Self::FailReload)
+    }
 }
 
 // === impl WasmPlugin ===

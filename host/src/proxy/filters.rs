@@ -178,10 +178,11 @@ impl Active {
             }
             Some(ActiveFilter::Wasm(guest)) => self.guest(guest, |guest| {
                 let fields = Fields::Request(&self.cell.borrow().request).len();
+                let cell = self.cell.clone();
                 guest.root.vm.run(|vm| {
-                    let id = vm.add_stream(guest.root.id, self.cell.clone())?;
+                    let (id, action) = vm.begin(guest.root.id, cell, fields, end_of_stream)?;
                     guest.id.set(id);
-                    vm.request_headers(id, fields, end_of_stream)
+                    action
                 })
             }),
         }
@@ -354,7 +355,7 @@ impl Active {
             if let ActiveFilter::Wasm(guest) = filter {
                 let id = guest.id.replace(0);
                 if id != 0 {
-                    guest.root.vm.run(|vm| vm.end(id, log));
+                    guest.root.vm.run(|vm| vm.end_stream(id, log));
                 }
             }
         }

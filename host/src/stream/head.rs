@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use super::intern::Interner;
 
@@ -61,6 +61,15 @@ pub enum FieldsMut<'a> {
     Plain(&'a mut HeaderMap),
 }
 
+/// A field's value; of a header it is shared with the map, not copied.
+#[derive(Debug, Clone)]
+pub enum FieldValue {
+    /// A header's.
+    Header(HeaderValue),
+    /// A pseudo header's.
+    Own(Bytes),
+}
+
 /// A name or a value that is no valid header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a valid header name or value")]
@@ -107,6 +116,28 @@ fn digits(status: StatusCode) -> [u8; 3] {
         *to = from;
     }
     out
+}
+
+// === impl FieldValue ===
+
+impl FieldValue {
+    /// As bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Header(value) => value.as_bytes(),
+            Self::Own(bytes) => bytes,
+        }
+    }
+}
+
+impl From<FieldValue> for Bytes {
+    fn from(value: FieldValue) -> Self {
+        match value {
+            FieldValue::Header(value) => Self::copy_from_slice(value.as_bytes()),
+            FieldValue::Own(bytes) => bytes,
+        }
+    }
 }
 
 // === impl Fields ===
@@ -165,34 +196,42 @@ impl<'a> Fields<'a> {
     #[must_use]
     pub fn get(&self, name: &[u8]) -> Option<Bytes> {
         if name.first() == Some(&b':') {
-            return self.pseudo(name);
+            return self.pseudo(name).map(Bytes::from);
         }
-        let map = match self {
-            Self::Request(head) => &head.headers,
-            Self::Response(head) => &head.headers,
-            Self::Plain(map) => map,
-        };
         // by `str`: a look-up needs no owned name
-        map.get(std::str::from_utf8(name).ok()?)
+        self.map()
+            .get(std::str::from_utf8(name).ok()?)
             .map(|value| Bytes::copy_from_slice(value.as_bytes()))
     }
 
-    fn pseudo(&self, name: &[u8]) -> Option<Bytes> {
+    /// The same for a name that has been read already.
+    #[must_use]
+    pub fn get_named(&self, name: &HeaderName) -> Option<FieldValue> {
+        self.map().get(name).cloned().map(FieldValue::Header)
+    }
+
+    fn map(&self) -> &'a HeaderMap {
+        match self {
+            Self::Request(head) => &head.headers,
+            Self::Response(head) => &head.headers,
+            Self::Plain(map) => map,
+        }
+    }
+
+    /// The value of a pseudo header.
+    #[must_use]
+    pub fn pseudo(&self, name: &[u8]) -> Option<FieldValue> {
+        let copied = |bytes: &[u8]| Some(FieldValue::Own(Bytes::copy_from_slice(bytes)));
         match (self, name) {
             (Self::Request(head), b":authority") => head
                 .headers
                 .get(header::HOST)
-                .map(|v| Bytes::copy_from_slice(v.as_bytes())),
-            (Self::Request(head), b":path") => Some(Bytes::copy_from_slice(head.path.as_bytes())),
-            (Self::Request(head), b":method") => {
-                Some(Bytes::copy_from_slice(head.method.as_str().as_bytes()))
-            }
-            (Self::Request(head), b":scheme") => {
-                Some(Bytes::copy_from_slice(head.scheme.as_bytes()))
-            }
-            (Self::Response(head), b":status") => {
-                Some(Bytes::copy_from_slice(&digits(head.status)))
-            }
+                .cloned()
+                .map(FieldValue::Header),
+            (Self::Request(head), b":path") => copied(head.path.as_bytes()),
+            (Self::Request(head), b":method") => copied(head.method.as_str().as_bytes()),
+            (Self::Request(head), b":scheme") => Some(FieldValue::Header(head.scheme.clone())),
+            (Self::Response(head), b":status") => copied(&digits(head.status)),
             _ => None,
         }
     }
@@ -256,7 +295,8 @@ impl FieldsMut<'_> {
                 Err(InvalidField)
             };
         }
-        let (name, value) = (known.name(name)?, known.value(value)?);
+        let value = known.value(value)?;
+        let name = known.name(name)?;
         self.map().insert(name, value);
         Ok(())
     }
@@ -274,14 +314,15 @@ impl FieldsMut<'_> {
         if name.first() == Some(&b':') {
             return self.replace(name, value, known);
         }
-        let (name, value) = (known.name(name)?, known.value(value)?);
+        let value = known.value(value)?;
+        let name = known.name(name)?;
         self.map().append(name, value);
         Ok(())
     }
 
     /// Removes all values of `name`. Pseudo headers stay.
-    pub fn remove(&mut self, name: &[u8]) {
-        if let Ok(name) = std::str::from_utf8(name) {
+    pub fn remove(&mut self, name: &[u8], known: &mut Interner) {
+        if let Ok(name) = known.name(name) {
             self.map().remove(name);
         }
     }

@@ -33,18 +33,15 @@ impl Interner {
     /// # Errors
     /// Where they are no header name.
     #[inline]
-    pub fn name(&mut self, bytes: &[u8]) -> Result<HeaderName, InvalidField> {
-        let Some(entry) = self.names.get_mut(place(bytes)) else {
-            return parse_name(bytes);
-        };
-        if let Some(name) = entry
-            && name.as_str().as_bytes() == bytes
-        {
-            return Ok(name.clone());
+    pub fn name(&mut self, bytes: &[u8]) -> Result<&HeaderName, InvalidField> {
+        let entry = self.names.get_mut(place(bytes)).ok_or(InvalidField)?;
+        let known = entry
+            .as_ref()
+            .is_some_and(|name| name.as_str().as_bytes() == bytes);
+        if !known {
+            *entry = Some(parse_name(bytes)?);
         }
-        let name = parse_name(bytes)?;
-        *entry = Some(name.clone());
-        Ok(name)
+        entry.as_ref().ok_or(InvalidField)
     }
 
     /// The value that `bytes` are.
@@ -56,9 +53,7 @@ impl Interner {
         if bytes.len() > LONGEST {
             return parse_value(bytes);
         }
-        let Some(entry) = self.values.get_mut(place(bytes)) else {
-            return parse_value(bytes);
-        };
+        let entry = self.values.get_mut(place(bytes)).ok_or(InvalidField)?;
         if let Some(value) = entry
             && value.as_bytes() == bytes
         {

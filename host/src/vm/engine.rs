@@ -1,7 +1,7 @@
 //! The wasmtime engine, its clock for deadlines, and compiled modules.
 
 use std::collections::HashMap;
-use std::hash::Hasher as _;
+use std::hash::{Hash as _, Hasher as _};
 use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,11 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use wasmtime::{Config, InstancePre, Linker, Module};
+use wasmtime::{Config, InstancePre, Linker, Module, PoolingAllocationConfig};
 
-use super::VmError;
+use super::cache::{Key, ModuleCache};
 use super::state::State;
+use super::{VmError, entry};
 use crate::abi;
 use crate::config::plugin::Code;
 
@@ -30,8 +31,17 @@ pub struct Engine {
     engine: wasmtime::Engine,
     linker: Linker<State>,
     modules: Mutex<HashMap<u64, Weak<Compiled>>>,
-    /// The program that compiles; without one it is done here.
-    compiler: Option<PathBuf>,
+    compilation: Compilation,
+}
+
+/// How modules are compiled.
+#[derive(Debug, Default)]
+pub struct Compilation {
+    /// This program's own file, to compile in a process of its own, since a compiler's memory is several times a gateway's;
+    /// without it that is done here.
+    pub program: Option<PathBuf>,
+    /// Where compiled modules are kept.
+    pub cache: Option<ModuleCache>,
 }
 
 /// A compiled and linked module.
@@ -53,6 +63,11 @@ pub fn digest(bytes: &[u8]) -> u64 {
 /// The verb of this program that compiles for it.
 pub const COMPILE_VERB: &str = "compile-module";
 
+/// Instances at a time. A slot is address space, four gigabytes of it, and nothing else until it is used.
+const SLOTS: u32 = 2_048;
+/// Tables of one module; Envoy's engine takes several.
+const MAX_TABLES: u32 = 4;
+
 /// What both sides of the pipe must agree on.
 fn configuration() -> Config {
     let mut config = Config::new();
@@ -63,13 +78,28 @@ fn configuration() -> Config {
     config
 }
 
+/// An engine whose instances take their memories and tables from slots that are used again, each memory a
+/// copy-on-write image of the module's. Where the system grants no such address space, each is mapped by itself.
+fn engine() -> Result<wasmtime::Engine, VmError> {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_core_instances(SLOTS)
+        .total_memories(SLOTS)
+        .total_tables(SLOTS * MAX_TABLES)
+        .max_tables_per_module(MAX_TABLES)
+        .table_elements(super::state::MAX_TABLE);
+    let mut pooling = configuration();
+    pooling.allocation_strategy(pool);
+    wasmtime::Engine::new(&pooling)
+        .or_else(|_| wasmtime::Engine::new(&configuration()))
+        .map_err(VmError::engine)
+}
+
 /// Compiles a module for an engine of this program's configuration on this machine.
 ///
 /// # Errors
 /// Where it is no module, or one that needs features that are off.
 pub fn precompile(module: &[u8]) -> Result<Vec<u8>, VmError> {
-    let engine = wasmtime::Engine::new(&configuration()).map_err(VmError::engine)?;
-    engine.precompile_module(module).map_err(not_compiled)
+    precompile_with(&engine()?, module)
 }
 
 /// The compiler's message, which may have many lines, as one line of a log.
@@ -81,36 +111,26 @@ fn not_compiled(error: wasmtime::Error) -> VmError {
 }
 
 impl Engine {
-    /// An engine whose clock ticks while it is used.
+    /// An engine that compiles here and keeps nothing, and whose clock ticks while it is used.
     ///
     /// # Errors
     /// Where this machine cannot run wasmtime.
     pub fn new() -> Result<Arc<Self>, VmError> {
-        let engine = wasmtime::Engine::new(&configuration()).map_err(VmError::engine)?;
-        let linker = abi::linker(&engine).map_err(VmError::engine)?;
-        let this = Arc::new(Self {
-            engine,
-            linker,
-            modules: Mutex::default(),
-            compiler: None,
-        });
-        start_clock(&this)?;
-        Ok(this)
+        Self::compiling(Compilation::default())
     }
 
-    /// The same, for a gateway: compiles in a process of its own, since a compiler's memory is several times a
-    /// gateway's. `program` is this program's own file.
+    /// The same, compiling as told.
     ///
     /// # Errors
     /// As [`Self::new`].
-    pub fn compiling_with(program: PathBuf) -> Result<Arc<Self>, VmError> {
-        let engine = wasmtime::Engine::new(&configuration()).map_err(VmError::engine)?;
+    pub fn compiling(compilation: Compilation) -> Result<Arc<Self>, VmError> {
+        let engine = engine()?;
         let linker = abi::linker(&engine).map_err(VmError::engine)?;
         let this = Arc::new(Self {
             engine,
             linker,
             modules: Mutex::default(),
-            compiler: Some(program),
+            compilation,
         });
         start_clock(&this)?;
         Ok(this)
@@ -164,17 +184,67 @@ impl Engine {
 
 impl Engine {
     fn module(&self, bytes: &[u8]) -> Result<Module, VmError> {
-        let Some(program) = &self.compiler else {
-            return Module::new(&self.engine, bytes).map_err(not_compiled);
+        let key = Key::new(bytes, self.identity());
+        if let Some(module) = self.kept(key) {
+            return Ok(module);
+        }
+        let Compilation { program, cache } = &self.compilation;
+        let code = match (program, cache) {
+            (Some(program), _) => compile_apart(program, bytes)?,
+            (None, Some(_)) => precompile_with(&self.engine, bytes)?,
+            (None, None) => {
+                let with_entries = entry::add(bytes);
+                return Module::new(&self.engine, with_entries.as_deref().unwrap_or(bytes))
+                    .map_err(not_compiled);
+            }
         };
-        let artefact = compile_apart(program, bytes)?;
-        // SAFETY: the bytes come through a pipe from this very program, which has just made them with
-        // `precompile_module`; the engine checks version and configuration.
-        #[expect(
-            unsafe_code,
-            reason = "the only way to load what another process compiled"
-        )]
-        unsafe { Module::deserialize(&self.engine, artefact) }.map_err(not_compiled)
+        if let Some(cache) = cache
+            && let Err(error) = cache.put(key, &code)
+        {
+            tracing::warn!("a compiled module is not kept: {error}");
+        }
+        self.native(&code).map_err(not_compiled)
+    }
+
+    /// What tells this engine from one that needs other native code.
+    fn identity(&self) -> u64 {
+        let mut hasher = std::hash::DefaultHasher::new();
+        self.engine
+            .precompile_compatibility_hash()
+            .hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// The module that was compiled before, where it may be used.
+    fn kept(&self, key: Key) -> Option<Module> {
+        let code = match self.compilation.cache.as_ref()?.get(key) {
+            Ok(code) => code?,
+            Err(error) => {
+                tracing::warn!("a compiled module is not used, and made anew: {error}");
+                return None;
+            }
+        };
+        self.native(&code)
+            .inspect_err(|error| tracing::info!("a compiled module is made anew: {error:#}"))
+            .ok()
+    }
+
+    /// Native code as this program has made it: just now, or before and kept where nobody else can write.
+    fn native(&self, code: &[u8]) -> wasmtime::Result<Module> {
+        // SAFETY: the bytes are what `precompile_module` gave, in this process, in a child that is this very program, or
+        // before; the cache has checked that they are unchanged and that nobody else could have put them there. The
+        // engine checks version and configuration.
+        #[expect(unsafe_code, reason = "the only way to load what was compiled before")]
+        unsafe {
+            Module::deserialize(&self.engine, code)
+        }
+    }
+}
+
+fn precompile_with(engine: &wasmtime::Engine, module: &[u8]) -> Result<Vec<u8>, VmError> {
+    match entry::add(module) {
+        Some(module) => engine.precompile_module(&module).map_err(not_compiled),
+        None => engine.precompile_module(module).map_err(not_compiled),
     }
 }
 

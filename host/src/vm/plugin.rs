@@ -17,7 +17,7 @@ use crate::process::Process;
 pub struct Vms {
     process: Arc<Process>,
     effects: EffectSink,
-    shared: RefCell<HashMap<VmKey, Slot>>,
+    shared: RefCell<HashMap<VmKey, Weak<VmCell>>>,
 }
 
 /// Carries out what guests ask for: the worker, or nothing.
@@ -29,15 +29,6 @@ struct VmKey {
     vm_id: String,
     configuration: bytes::Bytes,
     code: u64,
-}
-
-/// A VM that may have failed, and when it may be built again.
-struct Slot {
-    vm: Weak<VmCell>,
-    /// By the process's monotonic clock.
-    started: Duration,
-    /// Starts in short succession.
-    starts: u32,
 }
 
 /// A VM that several plugins and streams hold.
@@ -56,6 +47,8 @@ pub struct Plugin {
     vm_config: Arc<VmConfig>,
     vms: Rc<Vms>,
     root: RefCell<Option<Rc<Root>>>,
+    /// When its VM was started or tried to be, by the process's monotonic clock.
+    loaded: Cell<Duration>,
 }
 
 /// A configured root context. Streams hold it; when the last lets go, it is ended.
@@ -82,24 +75,12 @@ impl Vms {
         })
     }
 
-    /// The VM of that key, started if there is none or the last one failed and its time has come.
+    /// The VM of that key, started if there is none or the last one failed.
     fn vm(&self, key: VmKey, plugin: &Plugin) -> Result<Rc<VmCell>, VmError> {
         let mut shared = self.shared.borrow_mut();
-        let base = plugin.config.reload_backoff;
-        let mut starts = 0;
-        if let Some(slot) = shared.get(&key) {
-            if let Some(vm) = slot.vm.upgrade().filter(|vm| !vm.failed()) {
-                return Ok(vm);
-            }
-            let age = self.process.clock.monotonic().saturating_sub(slot.started);
-            if age < back_off(base, slot.starts) {
-                return Err(VmError::BackOff);
-            }
-            starts = if age > base * MAX_BACK_OFF {
-                1
-            } else {
-                slot.starts
-            };
+        let running = shared.get(&key).and_then(Weak::upgrade);
+        if let Some(vm) = running.filter(|vm| !vm.failed()) {
+            return Ok(vm);
         }
         let vm = Vm::start(
             &plugin.compiled,
@@ -111,28 +92,9 @@ impl Vms {
             effects: self.effects.clone(),
             ticks: RefCell::default(),
         });
-        shared.insert(
-            key,
-            Slot {
-                vm: Rc::downgrade(&vm),
-                started: self.process.clock.monotonic(),
-                starts: starts + 1,
-            },
-        );
+        shared.retain(|_, vm| vm.strong_count() > 0);
+        shared.insert(key, Rc::downgrade(&vm));
         Ok(vm)
-    }
-}
-
-/// A failed VM waits no longer than this many times the base.
-const MAX_BACK_OFF: u32 = 10;
-
-/// How old a VM that failed must be before it is built again: the first is replaced at once, then the base, doubling.
-fn back_off(base: Duration, starts: u32) -> Duration {
-    match starts {
-        0 | 1 => Duration::ZERO,
-        n => base
-            .saturating_mul(1 << (n - 2).min(4))
-            .min(base * MAX_BACK_OFF),
     }
 }
 
@@ -145,8 +107,10 @@ impl VmCell {
         let result = callback(&mut vm);
         let effects = vm.effects();
         drop(vm);
-        for effect in effects {
-            (self.effects)(self, effect);
+        if let Some(effects) = effects {
+            for effect in effects {
+                (self.effects)(self, effect);
+            }
         }
         result
     }
@@ -186,26 +150,65 @@ impl Plugin {
             vm_config,
             vms,
             root: RefCell::new(None),
+            loaded: Cell::default(),
         });
-        plugin.root()?;
+        plugin.load()?;
         Ok(plugin)
     }
 
-    /// The root context for a new stream; where the VM has failed, a rebuilt one if its time has come.
+    /// The root context for a new stream. Where the VM has failed it is another VM's, if the policy allows one and its
+    /// time has come.
     ///
     /// # Errors
-    /// While it is to wait, or where it does not start.
+    /// While there is none that runs.
     pub fn root(&self) -> Result<Rc<Root>, VmError> {
-        if let Some(root) = self.root.borrow().as_ref()
-            && !root.vm.failed()
-        {
-            return Ok(root.clone());
+        match self.root.borrow().as_ref() {
+            Some(root) if !root.vm.failed() => return Ok(root.clone()),
+            _ => {}
         }
-        self.rebuild()
+        self.reload()
     }
 
+    /// Starts another VM, no sooner than the policy says. Source: Envoy's `PluginConfig::maybeReloadHandleIfNeeded`.
     #[cold]
-    fn rebuild(&self) -> Result<Rc<Root>, VmError> {
+    fn reload(&self) -> Result<Rc<Root>, VmError> {
+        if !self.config.failure_policy.reloads() {
+            return Err(VmError::Failed);
+        }
+        let age = self.clock().saturating_sub(self.loaded.get());
+        if age < self.back_off() {
+            self.count("vm_reload_backoff");
+            return Err(VmError::BackOff);
+        }
+        let root = self.load();
+        match &root {
+            Ok(_) => {
+                self.count("vm_reload_success");
+                tracing::info!(plugin = self.config.name, "the filter's VM was rebuilt");
+            }
+            Err(error) => {
+                self.count("vm_reload_failure");
+                tracing::error!(
+                    plugin = self.config.name,
+                    "the filter's VM cannot be rebuilt: {error}"
+                );
+            }
+        }
+        root
+    }
+
+    /// Between the configured time and half as much again, by chance, so that workers do not rebuild all at once.
+    fn back_off(&self) -> Duration {
+        let mut chance = [0; 2];
+        // Without random bytes it is the least time.
+        let _ = self.vms.process.random.fill(&mut chance);
+        let base = self.config.reload_backoff;
+        base + base / 2 * u32::from(u16::from_le_bytes(chance)) / u32::from(u16::MAX)
+    }
+
+    /// Takes the VM of its key, or starts one, and makes a root context in it.
+    fn load(&self) -> Result<Rc<Root>, VmError> {
+        self.loaded.set(self.clock());
         let key = VmKey {
             vm_id: self.vm_config.vm_id.clone(),
             configuration: self.vm_config.configuration.clone(),
@@ -223,15 +226,18 @@ impl Plugin {
             ended: Cell::new(false),
         });
         let before = self.root.borrow_mut().replace(root.clone());
-        if before.is_some() {
-            self.vms
-                .process
-                .stats
-                .counter("wasm.switchover.vm_rebuilt")
-                .increment();
-            tracing::info!(plugin = self.config.name, "the filter's VM was rebuilt");
-        }
+        drop(before);
         Ok(root)
+    }
+
+    fn clock(&self) -> Duration {
+        self.vms.process.clock.monotonic()
+    }
+
+    /// Counts under `wasm.NAME.`, as Envoy does.
+    fn count(&self, what: &str) {
+        let name = format!("wasm.{}.{what}", self.config.name);
+        self.vms.process.stats.counter(&name).increment();
     }
 }
 

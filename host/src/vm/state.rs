@@ -1,13 +1,12 @@
 //! What the host keeps for one VM, in wasmtime's store: its contexts, and what its hostcalls need.
 
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustc_hash::FxBuildHasher;
 use wasmtime::ResourceLimiter;
 
+use super::contexts::{Context, Contexts};
 use crate::abi::memory::GuestMemory;
 use crate::abi::observe::Observer;
 use crate::abi::{Callout, CalloutResponse, Restriction};
@@ -30,6 +29,8 @@ pub struct State {
     pub metrics: Vec<Metric>,
     /// What the guest asked for that happens when the callback has returned.
     pub effects: Vec<Effect>,
+    /// Set once another context was made the effective one, for a guest with several callbacks in one entry.
+    pub switched: Option<wasmtime::Global>,
     /// The answer whose callback runs now.
     pub callout: Option<CalloutResponse>,
     /// Hostcalls so far.
@@ -44,19 +45,12 @@ pub struct State {
     pub restriction: Restriction,
     /// Whether hostcalls go the long way: somebody watches, or not all are allowed.
     pub attended: bool,
-    contexts: HashMap<u32, Context, FxBuildHasher>,
-    last_id: u32,
+    contexts: Contexts,
     last_token: u32,
     effective: Effective,
     known: Interner,
     limit: MemoryLimit,
     deadline: Deadline,
-}
-
-/// A context of the guest.
-enum Context {
-    Root(Rc<WasmPlugin>),
-    Stream { root: u32, cell: StreamCell },
 }
 
 /// The context that hostcalls act on, resolved once for each callback.
@@ -120,12 +114,12 @@ impl State {
             vm,
             metrics: Vec::new(),
             effects: Vec::new(),
+            switched: None,
             callout: None,
             hostcalls: 0,
             callbacks: 0,
             allocations: 0,
-            contexts: HashMap::default(),
-            last_id: 0,
+            contexts: Contexts::default(),
             last_token: 0,
             effective: Effective::default(),
             known: Interner::default(),
@@ -139,29 +133,17 @@ impl State {
 
     /// Adds a root context and gives its number.
     pub fn add_root(&mut self, plugin: Rc<WasmPlugin>) -> u32 {
-        self.add(Context::Root(plugin))
+        self.contexts.add(Context::Root(plugin))
     }
 
     /// Adds a stream context of `root` and gives its number.
     pub fn add_stream(&mut self, root: u32, cell: StreamCell) -> u32 {
-        self.add(Context::Stream { root, cell })
-    }
-
-    /// Numbers rise and are not used again while the number space lasts, as in Envoy: a callout's late answer
-    /// never meets another stream under an old number.
-    fn add(&mut self, context: Context) -> u32 {
-        loop {
-            self.last_id = self.last_id.checked_add(1).unwrap_or(1);
-            if !self.contexts.contains_key(&self.last_id) {
-                self.contexts.insert(self.last_id, context);
-                return self.last_id;
-            }
-        }
+        self.contexts.add(Context::Stream { root, cell })
     }
 
     /// Forgets a context.
     pub fn remove(&mut self, id: u32) {
-        self.contexts.remove(&id);
+        self.contexts.remove(id);
         if self.effective.root == id {
             self.effective = Effective::default();
         }
@@ -174,7 +156,7 @@ impl State {
     /// Whether there is a context of that number.
     #[must_use]
     pub fn has(&self, id: u32) -> bool {
-        self.contexts.contains_key(&id)
+        self.contexts.get(id).is_some()
     }
 
     /// Begins a callback on `id`.
@@ -189,7 +171,7 @@ impl State {
         if id != 0 && self.effective.id == id {
             return true;
         }
-        let (root, stream) = match self.contexts.get(&id) {
+        let (root, stream) = match self.contexts.get(id) {
             Some(Context::Root(plugin)) => {
                 self.effective = Effective {
                     id,
@@ -203,7 +185,7 @@ impl State {
             None => return false,
         };
         if self.effective.root != root {
-            self.effective.plugin = match self.contexts.get(&root) {
+            self.effective.plugin = match self.contexts.get(root) {
                 Some(Context::Root(plugin)) => Some(plugin.clone()),
                 _ => None,
             };
@@ -317,4 +299,4 @@ impl ResourceLimiter for MemoryLimit {
 }
 
 /// Entries of a guest's table, at most: far more than any compiled filter has functions.
-const MAX_TABLE: usize = 1_000_000;
+pub(super) const MAX_TABLE: usize = 100_000;

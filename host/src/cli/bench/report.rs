@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 use crate::bench::{Confidence, Growth, Measured, Verdict};
 use crate::cli::table;
 
+/// Hostcalls that are shown for each filter.
+const SHOWN: usize = 5;
+
 /// Prints an object for one filter, a list for several.
 pub(super) fn json(measured: &[Measured], is_list: bool) -> io::Result<()> {
     let list: Vec<Value> = measured.iter().map(object).collect();
@@ -31,6 +34,7 @@ fn object(measured: &Measured) -> Value {
         "relative": measured.relative.value,
         "relative_confidence": [measured.relative.low, measured.relative.high],
         "hostcalls_per_request": measured.hostcalls,
+        "hostcalls_by_name": by_name(measured),
         "callbacks_per_request": measured.callbacks,
         "allocations_per_request": measured.allocations,
         "guest_memory_bytes": growth.before,
@@ -42,6 +46,12 @@ fn object(measured: &Measured) -> Value {
         "held_by_filter": measured.held,
         "trapped": measured.trapped,
     })
+}
+
+fn by_name(measured: &Measured) -> serde_json::Map<String, Value> {
+    let each = measured.by_name.iter();
+    each.map(|(name, count)| ((*name).to_owned(), json!(count)))
+        .collect()
 }
 
 fn tenths(value: f64) -> f64 {
@@ -89,6 +99,9 @@ pub(super) fn text(measured: &[Measured], is_chain: bool) -> io::Result<()> {
     writeln!(out, "{table}\n")?;
     if is_chain {
         linear(&mut out, measured)?;
+    }
+    for one in measured.iter().filter(|one| !one.by_name.is_empty()) {
+        writeln!(out, "{}: {}", one.name, most_frequent(&one.by_name))?;
     }
     memory(&mut out, measured)?;
     measured.iter().try_for_each(|one| notes(&mut out, one))
@@ -158,6 +171,19 @@ fn memory(out: &mut impl io::Write, measured: &[Measured]) -> io::Result<()> {
         writeln!(out, "{}: {style}{word}{style:#}: {words}", one.name)?;
     }
     Ok(())
+}
+
+/// The most frequent hostcalls, with how often a request makes them.
+fn most_frequent(by_name: &[(&'static str, f64)]) -> String {
+    let shown = by_name
+        .iter()
+        .take(SHOWN)
+        .map(|(name, each)| format!("{} {}", count(*each), name.trim_start_matches("proxy_")));
+    let mut words = shown.collect::<Vec<_>>().join(", ");
+    if by_name.len() > SHOWN {
+        words += ", …";
+    }
+    words
 }
 
 fn notes(out: &mut impl io::Write, one: &Measured) -> io::Result<()> {

@@ -109,7 +109,7 @@ fn configuration(field: &Field<'_>) -> Option<Bytes> {
 
 fn failure_policy(o: &Object<'_>) -> FailurePolicy {
     let names = [
-        ("UNSPECIFIED", FailurePolicy::FailClosed),
+        ("UNSPECIFIED", FailurePolicy::Unspecified),
         ("FAIL_CLOSED", FailurePolicy::FailClosed),
         ("FAIL_OPEN", FailurePolicy::FailOpen),
         ("FAIL_RELOAD", FailurePolicy::FailReload),
@@ -121,7 +121,14 @@ fn failure_policy(o: &Object<'_>) -> FailurePolicy {
             FailurePolicy::FailClosed
         }
         (Some(field), None) if field.bool() == Some(true) => FailurePolicy::FailOpen,
-        (_, policy) => policy.unwrap_or(FailurePolicy::FailClosed),
+        (None, None) => {
+            o.field().warning(
+                "without a failure_policy Envoy fails closed: after one trap of the filter all requests get 503 until its \
+                 configuration changes, while this gateway rebuilds the VM; write failure_policy: FAIL_RELOAD",
+            );
+            FailurePolicy::Unspecified
+        }
+        (_, policy) => policy.unwrap_or(FailurePolicy::Unspecified),
     }
 }
 

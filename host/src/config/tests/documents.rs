@@ -67,6 +67,7 @@ static_resources:
             "@type": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm
             config:
               root_id: {{root}}
+              failure_policy: FAIL_RELOAD
               vm_config: {vm_id: "{{vm}}", code: {local: {filename: DIR/filter.wasm}}, environment_variables: {host_env_keys: [BLUE, GREEN]}}
               configuration: {"@type": type.googleapis.com/google.protobuf.StringValue, value: '{{configuration}}'}
         - name: codec
@@ -336,7 +337,7 @@ fn two_route_roles_of_one_name() {
     let dir = folder();
     let filter = |weight: u32, name: &str| {
         format!(
-            "{{name: {name}, typed_config: {{\"@type\": {WASM}, config: {{name: {name}, root_id: switchover.route, vm_config: {{vm_id: v, code: {{local: {{filename: DIR/filter.wasm}}}}}}, configuration: {{\"@type\": type.googleapis.com/google.protobuf.StringValue, value: '{{\"routing\": {{\"blue\": {{\"weight\": {weight}}}}}}}'}}}}}}}}"
+            "{{name: {name}, typed_config: {{\"@type\": {WASM}, config: {{name: {name}, root_id: switchover.route, failure_policy: FAIL_RELOAD, vm_config: {{vm_id: v, code: {{local: {{filename: DIR/filter.wasm}}}}}}, configuration: {{\"@type\": type.googleapis.com/google.protobuf.StringValue, value: '{{\"routing\": {{\"blue\": {{\"weight\": {weight}}}}}}}'}}}}}}}}"
         )
     };
     let twice = |first: String, second: String| {
@@ -401,7 +402,7 @@ fn roles_share_a_vm() {
     gateway(
         &[("configuration", r#"{"route_plugin": "x"}"#)],
         &[
-            "error f.yaml:57: ATTEMPT.configuration.value: there is no route plugin \"x\"; there is route",
+            "error f.yaml:58: ATTEMPT.configuration.value: there is no route plugin \"x\"; there is route",
         ],
     );
 }
@@ -415,7 +416,7 @@ fn the_attempt_roles_own_configuration() {
     }
     same(
         &checked(&dir, "f.yaml", &text),
-        &["error f.yaml:57: ATTEMPT.configuration.value > routing: …"],
+        &["error f.yaml:58: ATTEMPT.configuration.value > routing: …"],
     );
 }
 
@@ -427,6 +428,7 @@ resources:
     "@type": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm
     config:
       root_id: switchover.route
+      failure_policy: FAIL_RELOAD
       vm_config: {code: {local: {filename: DIR/filter.wasm}}, environment_variables: {host_env_keys: [RED]}}
       configuration:
         "@type": type.googleapis.com/google.protobuf.StringValue
@@ -440,9 +442,9 @@ fn discovered_documents() {
     let dir = folder();
     let path = "resources[0].typed_config.config";
     let document = [
-        format!("error ecds.yaml:14: {path}.configuration.value > routing.green.weight: …"),
+        format!("error ecds.yaml:15: {path}.configuration.value > routing.green.weight: …"),
         format!(
-            "warning ecds.yaml:9: {path}.vm_config.environment_variables.host_env_keys[0]: the variable RED is not set here, so the guest goes without it"
+            "warning ecds.yaml:10: {path}.vm_config.environment_variables.host_env_keys[0]: the variable RED is not set here, so the guest goes without it"
         ),
     ];
     let document = document.each_ref().map(String::as_str);
@@ -515,7 +517,7 @@ fn modules() {
     let dir = folder();
     let wasm = |file: &str| {
         let filter = format!(
-            "{{name: w, typed_config: {{\"@type\": {WASM}, config: {{vm_config: {{code: {{local: {{filename: DIR/{file}}}}}}}}}}}}}, {ROUTER}"
+            "{{name: w, typed_config: {{\"@type\": {WASM}, config: {{failure_policy: FAIL_RELOAD, vm_config: {{code: {{local: {{filename: DIR/{file}}}}}}}}}}}}}, {ROUTER}"
         );
         Parts {
             filters: &filter,
