@@ -1,6 +1,6 @@
 //! Listeners and the HTTP connection manager.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use super::protocol::{Http1, Http2};
 use super::route::{HeaderEdit, RouteConfiguration};
 use super::tls::DownstreamTls;
 
+mod forwarding;
 mod manager;
 mod read;
 
@@ -72,6 +73,12 @@ pub struct HttpConnectionManager {
     pub drain_timeout: Duration,
     /// `server_name` for the `server` header; "envoy" by default.
     pub server_name: String,
+    /// What is said to upstreams of where requests come from.
+    pub forwarding: Forwarding,
+    /// `server_header_transformation`.
+    pub server_header: ServerHeader,
+    /// `always_set_request_id_in_response`.
+    pub request_id_in_response: bool,
     /// `upgrade_configs`: (`upgrade_type` in lower case, `enabled`).
     pub upgrades: Vec<(String, bool)>,
     /// `http_filters` in order; the last is the router.
@@ -95,6 +102,72 @@ pub struct CommonOptions {
     pub max_requests_per_connection: u32,
     /// `headers_with_underscores_action`.
     pub underscores: Underscores,
+}
+
+/// Fields of the connection manager on where requests come from and how their targets are written.
+#[derive(Debug, Clone, Default)]
+pub struct Forwarding {
+    /// `xff_num_trusted_hops`; 0 by default.
+    pub trusted_hops: u32,
+    /// `skip_xff_append`.
+    pub skip_append: bool,
+    /// `internal_address_config.cidr_ranges`; none by default, as in Envoy.
+    pub internal: Vec<CidrRange>,
+    /// `preserve_external_request_id`.
+    pub preserve_external_request_id: bool,
+    /// `forward_client_cert_details` is `ALWAYS_FORWARD_ONLY`; else `x-forwarded-client-cert` is removed.
+    pub forward_client_cert: bool,
+    /// `via`.
+    pub via: Option<http::HeaderValue>,
+    /// `strip_any_host_port` or `strip_matching_host_port`.
+    pub strip_port: Option<StripPort>,
+    /// `normalize_path`.
+    pub normalize_path: bool,
+    /// `merge_slashes`.
+    pub merge_slashes: bool,
+    /// `path_with_escaped_slashes_action`.
+    pub escaped_slashes: EscapedSlashes,
+}
+
+/// `CidrRange`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CidrRange {
+    /// `address_prefix`.
+    pub address: IpAddr,
+    /// `prefix_len`, within the address's bits.
+    pub length: u8,
+}
+
+/// Which port of `host` is taken off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StripPort {
+    /// Any.
+    Any,
+    /// The listener's.
+    Matching,
+}
+
+/// `PathWithEscapedSlashesAction`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum EscapedSlashes {
+    /// `KEEP_UNCHANGED`, the default.
+    #[default]
+    Keep,
+    /// `REJECT_REQUEST`: 400.
+    Reject,
+    /// `UNESCAPE_AND_FORWARD`.
+    Forward,
+}
+
+/// `ServerHeaderTransformation`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerHeader {
+    /// `OVERWRITE`, the default.
+    Overwrite,
+    /// `APPEND_IF_ABSENT`.
+    IfAbsent,
+    /// `PASS_THROUGH`.
+    PassThrough,
 }
 
 /// `HeadersWithUnderscoresAction`.
@@ -161,6 +234,25 @@ impl Listener {
         match usize::try_from(self.buffer_limit) {
             Ok(0) | Err(_) => usize::MAX,
             Ok(limit) => limit,
+        }
+    }
+}
+
+impl CidrRange {
+    /// Whether an address is within.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let length = u32::from(self.length);
+        match (self.address, address) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                let mask = u32::MAX.checked_shl(32 - length).unwrap_or(0);
+                u32::from(own) & mask == u32::from(other) & mask
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                let mask = u128::MAX.checked_shl(128 - length).unwrap_or(0);
+                u128::from(own) & mask == u128::from(other) & mask
+            }
+            _ => false,
         }
     }
 }

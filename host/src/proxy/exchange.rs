@@ -1,6 +1,7 @@
 //! One request from its head to its response's head: filters, route, attempts.
 
 mod attempts;
+mod forwarded;
 mod head;
 mod respond;
 mod upgrade;
@@ -161,9 +162,18 @@ impl Exchange {
             refusal = Some(error);
         }
         let asked = upgrade::asked(&mut parts);
-        let head = head::from_parts(parts);
+        let mut head = head::from_parts(parts);
         if refusal.is_none() && !head.headers.contains_key(header::HOST) {
             refusal = Some(GatewayError::MissingHost);
+        }
+        let forwarding = &http.forwarding;
+        if let Some(strip) = forwarding.strip_port {
+            forwarded::strip_port(&mut head.headers, strip, client.local);
+        }
+        if refusal.is_none()
+            && let Err(error) = forwarded::normalize(&head.method, &mut head.path, forwarding)
+        {
+            refusal = Some(error);
         }
         let mut tunnel = None;
         if let (None, Some(asked)) = (refusal, &asked) {
@@ -244,14 +254,8 @@ impl Exchange {
     async fn run(&mut self, body: Incoming, watch: &RefCell<Watch>) -> Result<AttemptBody, End> {
         let tunnel = {
             let mut stream = self.cell.borrow_mut();
-            let tunnel = stream.tunnel.is_some();
-            head::standard_headers(
-                &mut stream.request.headers,
-                &self.listener.config.http,
-                self.client.remote,
-                tunnel,
-            );
-            tunnel
+            forwarded::complete(&mut stream, &self.listener.config.http);
+            stream.tunnel.is_some()
         };
         let empty = http_body::Body::is_end_stream(&body);
         self.cell.borrow_mut().request_complete = empty && !tunnel;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::forwarding::{forwarding, server_header};
 use super::read::http_filters;
 use super::{Codec, CommonOptions, HttpConnectionManager, Underscores};
 use crate::config::facts::Chain;
@@ -57,6 +58,9 @@ pub(super) fn connection_manager(o: &Object<'_>, index: usize) -> Option<HttpCon
             .unwrap_or_default(),
         drain_timeout: o.duration("drain_timeout", DRAIN_TIMEOUT),
         server_name: server_name(o),
+        forwarding: forwarding(o),
+        server_header: server_header(o),
+        request_id_in_response: o.bool("always_set_request_id_in_response", false),
         upgrades: o
             .list("upgrade_configs")
             .iter()

@@ -3,6 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Response, Version, header};
 
 use super::{End, Exchange};
+use crate::config::listener::ServerHeader;
 use crate::proxy::Reset;
 use crate::proxy::attempt::{self, AttemptBody};
 use crate::proxy::filters::{Direction, Step};
@@ -12,6 +13,7 @@ use crate::proxy::response::{DownstreamBody, ResponseStream};
 use crate::proxy::router;
 use crate::stream::{LocalReply, ResponseHead};
 
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 
 impl Exchange {
@@ -159,9 +161,27 @@ impl Exchange {
             *response.status_mut() = head.status;
             *response.headers_mut() = std::mem::take(&mut head.headers);
         }
-        response
-            .headers_mut()
-            .insert(header::SERVER, self.listener.server.clone());
+        let http = &self.listener.config.http;
+        let headers = response.headers_mut();
+        match http.server_header {
+            ServerHeader::Overwrite => {
+                headers.insert(header::SERVER, self.listener.server.clone());
+            }
+            ServerHeader::IfAbsent => {
+                headers
+                    .entry(header::SERVER)
+                    .or_insert_with(|| self.listener.server.clone());
+            }
+            ServerHeader::PassThrough => {}
+        }
+        if let Some(via) = &http.forwarding.via {
+            headers.append(header::VIA, via.clone());
+        }
+        if http.request_id_in_response
+            && let Some(id) = stream.request.headers.get(&REQUEST_ID)
+        {
+            headers.insert(REQUEST_ID.clone(), id.clone());
+        }
         // HTTP/2 tells the client by GOAWAY.
         if http1 && (self.client.closing() || self.listener.worker.draining()) {
             response

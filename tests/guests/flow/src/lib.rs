@@ -93,7 +93,13 @@ fn listed(map: Vec<(String, String)>) -> String {
 }
 
 impl Context for Flow {
-    fn on_http_call_response(&mut self, _token: u32, _headers: usize, _body: usize, _trailers: usize) {
+    fn on_http_call_response(
+        &mut self,
+        _token: u32,
+        _headers: usize,
+        _body: usize,
+        _trailers: usize,
+    ) {
         self.tell("goes on");
         match self.resumes {
             Resumes::Request => self.resume_http_request(),
@@ -107,6 +113,20 @@ impl HttpContext for Flow {
         let asked = self.get_http_request_header("x-flow").unwrap_or_default();
         let mine = |word: &str| Some(word.strip_prefix(&self.name)?.strip_prefix(':')?.to_owned());
         self.todo = asked.split(' ').filter_map(mine).collect();
+        if self.does("tell-tls") {
+            let property = |name| text(self.get_property(vec!["connection", name]));
+            let mutual = self
+                .get_property(vec!["connection", "mtls"])
+                .unwrap_or_default();
+            self.tell(&format!(
+                "tls {} {} {} {} {}",
+                property("tls_version"),
+                property("requested_server_name"),
+                property("subject_peer_certificate"),
+                property("dns_san_peer_certificate"),
+                mutual.first().copied().unwrap_or_default(),
+            ));
+        }
         Action::Continue
     }
 
