@@ -11,9 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::abi;
+use crate::config::access_log;
 use crate::config::listener::{HttpFilter, HttpFilterKind, Listener};
 use crate::config::{Bootstrap, Problem, WasmPlugin};
 use crate::process::{Clock, GuestLimits, GuestLog, Process, Random};
+use crate::proxy::access_log::LogWriter;
 use crate::proxy::upstream::SharedCluster;
 use crate::stats::Registry;
 use crate::tls::{self, Follow, ServerTls, TlsError, TlsStats};
@@ -30,7 +32,7 @@ pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 pub struct Options {
     /// Worker threads, at least one.
     pub workers: usize,
-    /// A JSON line for each exchange on standard output.
+    /// A JSON line for each exchange on standard output, of listeners whose files have no access log.
     pub access_log: bool,
     /// Where the admin's address is written, as Envoy's `--admin-address-path`.
     pub admin_address_path: Option<PathBuf>,
@@ -58,8 +60,8 @@ pub struct Gateway {
     pub listeners: Vec<SecureListener>,
     /// What follows its certificates, keys and trust.
     pub tls: Vec<Followed>,
-    /// Whether exchanges are logged.
-    pub access_log: bool,
+    /// What writes the access logs.
+    pub logs: Arc<LogWriter>,
     /// Where variables come from.
     pub env: Environment,
 }
@@ -198,8 +200,23 @@ impl Gateway {
                 tls: cluster.tls.as_ref()?.connector.clone(),
             })
         });
-        let listeners: Vec<SecureListener> = bootstrap
-            .listeners
+        let mut configs = bootstrap.listeners.clone();
+        for config in &mut configs {
+            if options.access_log && config.http.access_logs.is_empty() {
+                config.http.access_logs.push(access_log::standard());
+            }
+        }
+        let mut sinks: Vec<_> = Vec::new();
+        for log in configs.iter().flat_map(|config| &config.http.access_logs) {
+            if !sinks.contains(&log.sink) {
+                sinks.push(log.sink.clone());
+            }
+        }
+        let logs = LogWriter::start(sinks, &stats).map_err(|error| StartError::System {
+            what: "cannot open an access log",
+            error,
+        })?;
+        let listeners: Vec<SecureListener> = configs
             .iter()
             .map(|config| SecureListener::new(config, &stats))
             .collect::<Result<_, _>>()?;
@@ -234,7 +251,7 @@ impl Gateway {
             clusters,
             listeners,
             tls,
-            access_log: options.access_log,
+            logs: Arc::new(logs),
             env: options.env.clone(),
         }))
     }

@@ -2,7 +2,7 @@
 //!
 //! Each worker is one thread with its own runtime and socket; nothing on a request's path is locked.
 
-mod access_log;
+pub mod access_log;
 pub mod attempt;
 pub mod body;
 mod callout;

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::task::Waker;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
@@ -105,6 +105,16 @@ pub struct StreamInfo {
     pub attempts: u32,
     /// Why the response is what it is, in Envoy's words; empty while unknown.
     pub details: &'static str,
+    /// The peer of the client's connection: a proxy, perhaps, where [`Self::source`] is what it says.
+    pub direct_source: SocketAddr,
+    /// When it began, for durations.
+    pub began: Instant,
+    /// When the last of the request came.
+    pub request_ended: Option<Instant>,
+    /// When the first of the upstream's response came.
+    pub response_began: Option<Instant>,
+    /// Another attempt was due, and there had been as many as there may be.
+    pub retry_limit_exceeded: bool,
     /// TLS between the client and the gateway.
     pub tls: Option<Rc<TlsInfo>>,
     /// The protocol between the client and the gateway.
@@ -270,6 +280,11 @@ impl StreamInfo {
             upstream: None,
             attempts: 0,
             details: "",
+            direct_source: source,
+            began: Instant::now(),
+            request_ended: None,
+            response_began: None,
+            retry_limit_exceeded: false,
             tls: None,
             protocol: Version::HTTP_11,
             request_bytes: 0,

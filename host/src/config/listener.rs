@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::access_log::AccessLog;
 use super::plugin::WasmPlugin;
 use super::protocol::{Http1, Http2};
 use super::route::{HeaderEdit, RouteConfiguration};
@@ -73,6 +74,8 @@ pub struct HttpConnectionManager {
     pub drain_timeout: Duration,
     /// `server_name` for the `server` header; "envoy" by default.
     pub server_name: String,
+    /// `access_log`.
+    pub access_logs: Vec<AccessLog>,
     /// What is said to upstreams of where requests come from.
     pub forwarding: Forwarding,
     /// `server_header_transformation`.

@@ -11,7 +11,9 @@ mod read;
 mod retry;
 
 pub(super) use edit::{removed as read_removed, value_option as read_header_value};
-pub(super) use matcher::{regex_message, string_match as read_string_match};
+pub(super) use matcher::{
+    header_matcher as read_header_match, regex_message, string_match as read_string_match,
+};
 pub(super) use read::route_configuration as read;
 
 /// `envoy.config.route.v3.RouteConfiguration`.

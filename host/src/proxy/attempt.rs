@@ -4,7 +4,7 @@ mod body;
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -142,7 +142,11 @@ pub async fn run(
             Wire::Socket(socket, Bytes::new()),
         ),
     };
-    cell.borrow_mut().response = Some(head);
+    {
+        let mut stream = cell.borrow_mut();
+        stream.response = Some(head);
+        stream.info.response_began = Some(Instant::now());
+    }
     let mut body = AttemptBody::new(cell.clone(), wire, filters);
     body.pass_head().await?;
     Ok(body)

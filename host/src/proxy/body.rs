@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -93,7 +94,9 @@ impl ClientBody {
         if let Poll::Ready(Ok(part)) = &part
             && part.ending.is_last()
         {
-            self.cell.borrow_mut().request_complete = true;
+            let mut stream = self.cell.borrow_mut();
+            stream.request_complete = true;
+            stream.info.request_ended = Some(Instant::now());
         }
         part
     }

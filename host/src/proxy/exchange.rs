@@ -258,7 +258,13 @@ impl Exchange {
             stream.tunnel.is_some()
         };
         let empty = http_body::Body::is_end_stream(&body);
-        self.cell.borrow_mut().request_complete = empty && !tunnel;
+        {
+            let mut stream = self.cell.borrow_mut();
+            stream.request_complete = empty && !tunnel;
+            if stream.request_complete {
+                stream.info.request_ended = Some(stream.info.began);
+            }
+        }
         let limit = self.listener.config.body_limit();
         let pump = if empty {
             None
@@ -474,8 +480,8 @@ impl Drop for Exchange {
             Some(head) => stats.response(head.status),
             None => stats.rq_reset.increment(),
         }
-        if self.listener.worker.access_log {
-            super::access_log::write(&stream, self.watch.began().elapsed());
+        if !self.listener.logs.is_empty() {
+            self.listener.logs.write(&stream, std::time::Instant::now());
         }
         drop(stream);
         self.client.end();

@@ -243,6 +243,14 @@ impl Active {
         step
     }
 
+    /// Whether a guest has seen the request, and may look at the exchange to its end.
+    #[must_use]
+    pub fn has_guests(&self) -> bool {
+        self.filters
+            .iter()
+            .any(|filter| matches!(filter, ActiveFilter::Wasm(guest) if guest.id.get() != 0))
+    }
+
     /// Whether the stream has trailers of that direction.
     #[must_use]
     pub fn has_trailers(&self, direction: Direction) -> bool {

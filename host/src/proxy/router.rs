@@ -184,7 +184,8 @@ fn matches(route: &Route, request: &RequestHead) -> bool {
             .all(|test| query_fits(test, target.query().unwrap_or_default()))
 }
 
-fn header_fits(test: &HeaderMatch, request: &RequestHead) -> bool {
+/// Whether a request's header passes a test.
+pub fn header_fits(test: &HeaderMatch, request: &RequestHead) -> bool {
     let joined;
     let value: Option<&[u8]> = if test.name.starts_with(':') {
         joined = Fields::Request(request).get(test.name.as_bytes());

@@ -13,12 +13,14 @@ use rustc_hash::FxBuildHasher;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
+use super::access_log::{Logs, WorkerLogs};
 use super::callout;
 use super::connection_limit::ConnectionLimit;
 use super::downstream::{self, Client};
 use super::filters::{Chain, Filter};
 use super::router::Router;
 use super::upstream::Cluster;
+use crate::config::access_log;
 use crate::config::listener::{HttpFilter, HttpFilterKind, Listener};
 use crate::gateway::{FilterId, Gateway, Ready, SecureListener};
 use crate::stats::{Counter, Registry};
@@ -40,8 +42,8 @@ pub struct Worker {
     draining: Cell<bool>,
     /// The empty name, shared.
     pub no_name: Arc<str>,
-    /// Whether each exchange is written to the access log.
-    pub access_log: bool,
+    /// What is to be written to access logs.
+    logs: Rc<WorkerLogs>,
 }
 
 /// A cluster with its upstream filters on this worker.
@@ -68,6 +70,10 @@ pub struct WorkerListener {
     pub stats: ListenerStats,
     /// Its TLS and what is counted of it; `None` for cleartext.
     pub tls: Option<(Arc<ServerTls>, Arc<TlsStats>)>,
+    /// Its access logs.
+    pub logs: Logs,
+    /// Whether they need the responses' headers.
+    pub keeps_heads: bool,
     /// Its limit of connections.
     pub limit: Option<ConnectionLimit>,
 }
@@ -150,6 +156,7 @@ impl Worker {
             client.check();
             true
         });
+        self.logs.flush();
         for cluster in self.clusters.values() {
             for leaf in &cluster.upstream.leaves {
                 leaf.sweep();
@@ -214,6 +221,7 @@ pub async fn run(
     while worker.busy() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    worker.logs.flush();
 }
 
 /// The worker's structures, their plugins still to come.
@@ -231,7 +239,7 @@ fn build(gateway: &Arc<Gateway>) -> (Rc<Worker>, Vec<Rc<WorkerListener>>) {
         clients: RefCell::default(),
         draining: Cell::new(false),
         no_name: Arc::from(""),
-        access_log: gateway.access_log,
+        logs: Rc::new(WorkerLogs::new(gateway.logs.clone())),
     });
     let effects = Rc::downgrade(&worker);
     let vms = Vms::new(
@@ -255,6 +263,8 @@ fn build(gateway: &Arc<Gateway>) -> (Rc<Worker>, Vec<Rc<WorkerListener>>) {
                 server: HeaderValue::from_str(&config.http.server_name)
                     .unwrap_or_else(|_| HeaderValue::from_static("envoy")),
                 stats: ListenerStats::new(&gateway.process.stats, &config.http.stat_prefix),
+                logs: logs(config, gateway, &worker),
+                keeps_heads: access_log::needs_response_headers(&config.http.access_logs),
                 limit: config
                     .connection_limit
                     .as_ref()
@@ -264,6 +274,14 @@ fn build(gateway: &Arc<Gateway>) -> (Rc<Worker>, Vec<Rc<WorkerListener>>) {
         })
         .collect();
     (worker, listeners)
+}
+
+fn logs(config: &Listener, gateway: &Gateway, worker: &Worker) -> Logs {
+    let logs = config.http.access_logs.iter().filter_map(|log| {
+        let place = gateway.logs.place(&log.sink)?;
+        Some((Arc::new(log.clone()), place))
+    });
+    Logs::new(logs.collect(), worker.logs.clone())
 }
 
 fn chain(filters: &[HttpFilter]) -> Chain {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::forwarding::{forwarding, server_header};
 use super::read::http_filters;
 use super::{Codec, CommonOptions, HttpConnectionManager, Underscores};
+use crate::config::access_log;
 use crate::config::facts::Chain;
 use crate::config::protocol;
 use crate::config::reader::{Field, Object};
@@ -58,6 +59,7 @@ pub(super) fn connection_manager(o: &Object<'_>, index: usize) -> Option<HttpCon
             .unwrap_or_default(),
         drain_timeout: o.duration("drain_timeout", DRAIN_TIMEOUT),
         server_name: server_name(o),
+        access_logs: access_log::access_logs(o),
         forwarding: forwarding(o),
         server_header: server_header(o),
         request_id_in_response: o.bool("always_set_request_id_in_response", false),
@@ -73,8 +75,8 @@ pub(super) fn connection_manager(o: &Object<'_>, index: usize) -> Option<HttpCon
 
 fn refuse_hcm(o: &Object<'_>) {
     o.refuse(
-        &["access_log", "access_log_options"],
-        "use the option --access-log of `switchover serve`",
+        &["access_log_options", "access_log_flush_interval"],
+        "an exchange is logged at its end",
     );
     o.refuse(
         &["rds", "scoped_routes"],

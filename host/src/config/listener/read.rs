@@ -30,7 +30,7 @@ pub(in crate::config) fn listener(field: &Field<'_>, index: usize) -> Option<Lis
     field.object(|o| {
         o.refuse(
             &["access_log"],
-            "use the option --access-log of `switchover serve`",
+            "use access_log of the HTTP connection manager",
         );
         for filter in o.list("listener_filters") {
             // The server name is read in any case.

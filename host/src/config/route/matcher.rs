@@ -20,7 +20,11 @@ pub(super) fn route_match(field: &Field<'_>) -> Option<RouteMatch> {
             "safe_regex",
             "connect_matcher",
         ]);
-        let headers = o.list("headers").iter().filter_map(header_match).collect();
+        let headers = o
+            .list("headers")
+            .iter()
+            .filter_map(header_matcher)
+            .collect();
         let query = o
             .list("query_parameters")
             .iter()
@@ -59,7 +63,8 @@ fn path_match((name, field): (&'static str, Field<'_>)) -> Option<PathMatch> {
     })
 }
 
-fn header_match(field: &Field<'_>) -> Option<HeaderMatch> {
+/// Reads a `HeaderMatcher`.
+pub(in crate::config) fn header_matcher(field: &Field<'_>) -> Option<HeaderMatch> {
     field.object(|o| {
         o.refuse(
             &[

@@ -111,6 +111,7 @@ fn again(
     }
     if tries >= policy.num_retries {
         stats.rq_retry_limit_exceeded.increment();
+        cell.borrow_mut().info.retry_limit_exceeded = true;
         return None;
     }
     let permit = cluster.begin_retry();

@@ -156,10 +156,15 @@ impl Exchange {
     pub(super) fn finish_head(&mut self) -> Response<()> {
         let mut response = Response::new(());
         let mut stream = self.cell.borrow_mut();
+        // Filters and access logs may ask for the headers to the end.
+        let keeps = self.listener.keeps_heads || self.active.has_guests();
         let http1 = stream.info.protocol < Version::HTTP_2;
         if let Some(head) = &mut stream.response {
             *response.status_mut() = head.status;
-            *response.headers_mut() = std::mem::take(&mut head.headers);
+            *response.headers_mut() = match keeps {
+                true => head.headers.clone(),
+                false => std::mem::take(&mut head.headers),
+            };
         }
         let http = &self.listener.config.http;
         let headers = response.headers_mut();
