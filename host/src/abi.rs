@@ -17,6 +17,7 @@
 mod buffers;
 mod callouts;
 mod clock;
+mod grpc;
 mod headers;
 mod import;
 mod log;
@@ -36,8 +37,10 @@ mod unsupported;
 mod wasi;
 
 pub use callouts::{Callout, CalloutResponse};
+pub use grpc::{GrpcAction, GrpcEffect, GrpcStart, MAX_MESSAGE};
 pub use import::{ImportInfo, Kind, Parameter, Returns};
 pub use options::{Mode, Options};
+pub(crate) use pairs::read as read_pairs;
 pub use restriction::Restriction;
 pub use shared::SharedData;
 pub use status::Status;
@@ -67,7 +70,7 @@ impl From<Status> for Failure {
 }
 
 /// All that the host offers.
-static FAMILIES: [&Family; 15] = [
+static FAMILIES: [&Family; 16] = [
     &log::FAMILY,
     &clock::FAMILY,
     &headers::FAMILY,
@@ -77,6 +80,7 @@ static FAMILIES: [&Family; 15] = [
     &metrics::FAMILY,
     &shared::FAMILY,
     &callouts::FAMILY,
+    &grpc::FAMILY,
     &unsupported::FAMILY,
     &wasi::FAMILY,
     &wasi::FILES,

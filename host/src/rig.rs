@@ -86,8 +86,15 @@ pub fn plugin(
     vm_configuration: Bytes,
     environment: BTreeMap<String, String>,
 ) -> WasmPlugin {
+    let stem = code
+        .file_stem()
+        .map(|name| name.to_string_lossy().into_owned());
     WasmPlugin {
-        name: root_id.clone(),
+        name: if root_id.is_empty() {
+            stem.unwrap_or_default()
+        } else {
+            root_id.clone()
+        },
         root_id,
         configuration,
         vm: VmConfig {

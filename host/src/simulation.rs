@@ -15,6 +15,7 @@
 mod agenda;
 mod callouts;
 mod exchange;
+mod grpc;
 mod metrics;
 mod modules;
 mod world;
@@ -40,6 +41,7 @@ use exchange::{Around, Running};
 
 pub use callouts::{Answer, Outgoing};
 pub use exchange::{Exchange, Held, Record, Request};
+pub use grpc::{GrpcAnswer, GrpcCall, GrpcEvent, Sending};
 pub use metrics::Sample;
 pub use modules::Modules;
 pub use world::{Outcome, Reply, Response, RetryOn, Route, Sent, World, host};

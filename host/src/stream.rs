@@ -173,6 +173,8 @@ pub struct LocalReply {
     pub body: Bytes,
     /// Response code details, in Envoy's words.
     pub details: &'static str,
+    /// gRPC's status, for a request that is gRPC's; `None` where the HTTP status says enough.
+    pub grpc_status: Option<u32>,
 }
 
 // === impl Stream ===
@@ -322,6 +324,7 @@ impl LocalReply {
             headers,
             body: Bytes::from_static(body.as_bytes()),
             details,
+            grpc_status: None,
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod cache;
 mod contexts;
 pub mod engine;
 mod entry;
+pub mod grpc;
 pub mod plugin;
 pub mod state;
 
@@ -121,6 +122,10 @@ struct Exports {
     response_body: Export<(u32, u32, u32), u32>,
     response_trailers: Export<(u32, u32), u32>,
     http_call_response: Export<CalloutParams, ()>,
+    grpc_initial: Export<(u32, u32, u32), ()>,
+    grpc_message: Export<(u32, u32, u32), ()>,
+    grpc_trailing: Export<(u32, u32, u32), ()>,
+    grpc_close: Export<(u32, u32, u32), ()>,
     begin: Export<(u32, u32, u32, u32), u32>,
     end: Export<(u32, u32), u32>,
     done: Export<u32, u32>,
@@ -171,6 +176,10 @@ impl Exports {
             response_body: get(store, instance, "proxy_on_response_body"),
             response_trailers: get(store, instance, "proxy_on_response_trailers"),
             http_call_response: get(store, instance, "proxy_on_http_call_response"),
+            grpc_initial: get(store, instance, "proxy_on_grpc_receive_initial_metadata"),
+            grpc_message: get(store, instance, "proxy_on_grpc_receive"),
+            grpc_trailing: get(store, instance, "proxy_on_grpc_receive_trailing_metadata"),
+            grpc_close: get(store, instance, "proxy_on_grpc_close"),
             begin: get(store, instance, entry::BEGIN),
             end: get(store, instance, entry::END),
             done: get(store, instance, "proxy_on_done"),

@@ -6,6 +6,7 @@ use wasmtime::Caller;
 use super::import::family;
 use super::memory::{Span, give, split};
 use super::{Failure, Outcome, Status};
+use crate::vm::grpc::Received;
 use crate::vm::state::State;
 
 /// The ABI's numbers of buffers that the host has.
@@ -14,6 +15,7 @@ enum Buffer {
     RequestBody,
     ResponseBody,
     CalloutBody,
+    GrpcMessage,
     VmConfiguration,
     PluginConfiguration,
 }
@@ -26,6 +28,7 @@ impl TryFrom<u32> for Buffer {
             0 => Ok(Self::RequestBody),
             1 => Ok(Self::ResponseBody),
             4 => Ok(Self::CalloutBody),
+            5 => Ok(Self::GrpcMessage),
             6 => Ok(Self::VmConfiguration),
             7 => Ok(Self::PluginConfiguration),
             _ => Err(Status::NotFound.into()),
@@ -50,6 +53,10 @@ fn with_bytes<T>(state: &State, buffer: Buffer, use_it: impl FnOnce(&[u8]) -> T)
             .effective_stream()
             .map(|s| use_it(&s.borrow().response_body)),
         Buffer::CalloutBody => state.callout.as_ref().map(|c| use_it(&c.body)),
+        Buffer::GrpcMessage => match state.grpc.received() {
+            Some(Received::Message(message)) => Some(use_it(message)),
+            _ => None,
+        },
         Buffer::VmConfiguration => Some(use_it(&state.vm.configuration)),
         Buffer::PluginConfiguration => state.effective_plugin().map(|p| use_it(&p.configuration)),
     }

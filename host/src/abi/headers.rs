@@ -2,6 +2,7 @@
 
 use std::cell::RefMut;
 
+use http::HeaderMap;
 use wasmtime::Caller;
 
 use super::import::family;
@@ -10,6 +11,7 @@ use super::{Failure, Outcome, Status, pairs};
 use crate::stream::head::{Fields, FieldsMut, InvalidField};
 use crate::stream::intern::Interner;
 use crate::stream::{Direction, Stream};
+use crate::vm::grpc::Received;
 use crate::vm::state::State;
 
 /// The ABI's numbers of header maps that the host has.
@@ -19,6 +21,8 @@ enum Map {
     RequestTrailers,
     Response,
     ResponseTrailers,
+    GrpcInitial,
+    GrpcTrailing,
     CalloutHeaders,
     CalloutTrailers,
 }
@@ -32,6 +36,8 @@ impl TryFrom<u32> for Map {
             1 => Ok(Self::RequestTrailers),
             2 => Ok(Self::Response),
             3 => Ok(Self::ResponseTrailers),
+            4 => Ok(Self::GrpcInitial),
+            5 => Ok(Self::GrpcTrailing),
             6 => Ok(Self::CalloutHeaders),
             7 => Ok(Self::CalloutTrailers),
             _ => Err(Status::BadArgument.into()),
@@ -70,6 +76,15 @@ fn with_fields<T>(state: &State, map: Map, use_it: impl FnOnce(&Fields<'_>) -> T
             .callout
             .as_ref()
             .map(|r| use_it(&Fields::Plain(&r.trailers))),
+        Map::GrpcInitial => match state.grpc.received()? {
+            Received::Initial(Some(head)) => Some(use_it(&Fields::Response(head))),
+            Received::Initial(None) => Some(use_it(&Fields::Plain(&HeaderMap::new()))),
+            _ => None,
+        },
+        Map::GrpcTrailing => match state.grpc.received()? {
+            Received::Trailing(trailers) => Some(use_it(&Fields::Plain(trailers))),
+            _ => None,
+        },
         _ => {
             let stream = state.effective_stream()?.borrow();
             match map {
@@ -86,7 +101,10 @@ fn with_fields<T>(state: &State, map: Map, use_it: impl FnOnce(&Fields<'_>) -> T
                     .response_trailers
                     .as_ref()
                     .map(|map| use_it(&Fields::Plain(map))),
-                Map::CalloutHeaders | Map::CalloutTrailers => None,
+                Map::GrpcInitial
+                | Map::GrpcTrailing
+                | Map::CalloutHeaders
+                | Map::CalloutTrailers => None,
             }
         }
     }
@@ -151,7 +169,9 @@ fn with_fields_mut(
                 .trailers_mut(Direction::Response)
                 .ok_or(Status::BadArgument)?,
         ),
-        Map::CalloutHeaders | Map::CalloutTrailers => return Err(Status::BadArgument.into()),
+        Map::GrpcInitial | Map::GrpcTrailing | Map::CalloutHeaders | Map::CalloutTrailers => {
+            return Err(Status::BadArgument.into());
+        }
     };
     change(fields, known).map_err(|_| Failure::Status(Status::BadArgument))
 }

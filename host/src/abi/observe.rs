@@ -10,6 +10,7 @@ use wasmtime::{AsContextMut, Caller, Store};
 
 use super::import::{Answer, ImportInfo};
 use super::memory::{Peek, peek};
+use crate::stream::StreamCell;
 use crate::vm::state::State;
 
 /// Is told what passes between a guest and the host. Hostcalls that a guest makes while it serves another (from its
@@ -44,6 +45,8 @@ pub struct Guest<'a> {
     pub root: u32,
     /// The plugin's name.
     pub plugin: &'a str,
+    /// The stream of the context, where it is a stream's.
+    pub stream: Option<&'a StreamCell>,
     /// Its memory.
     pub memory: Peek<'a>,
 }
@@ -233,6 +236,7 @@ fn tell(
             context: state.effective_context(),
             root: state.effective_root(),
             plugin: state.plugin_name(),
+            stream: state.effective_stream(),
             memory,
         };
         say(observer.as_mut(), &guest);

@@ -4,7 +4,7 @@ use super::Status;
 use crate::stream::head::Fields;
 
 /// Names and values as they lie in a guest's memory.
-pub(super) type Pairs<'a> = Vec<(&'a [u8], &'a [u8])>;
+pub(crate) type Pairs<'a> = Vec<(&'a [u8], &'a [u8])>;
 
 /// No map of more fields is read. Source: Envoy's limit.
 const MAX_FIELDS: usize = 1024;
@@ -88,7 +88,7 @@ fn length(n: usize) -> Result<[u8; 4], Status> {
 ///
 /// # Errors
 /// `ParseFailure` where it is too long or its lengths leave it.
-pub(super) fn read(bytes: &[u8]) -> Result<Pairs<'_>, Status> {
+pub(crate) fn read(bytes: &[u8]) -> Result<Pairs<'_>, Status> {
     if bytes.is_empty() {
         return Ok(Vec::new());
     }

@@ -93,12 +93,6 @@ fn local_response(
     if !body.is_empty() && !fields.iter().any(|(name, _)| *name == header::CONTENT_TYPE) {
         fields.push((header::CONTENT_TYPE, HeaderValue::from_static("text/plain")));
     }
-    if (0..=16).contains(&grpc_status) {
-        fields.push((
-            HeaderName::from_static("grpc-status"),
-            HeaderValue::from(grpc_status),
-        ));
-    }
     let mut stream = state
         .effective_stream()
         .ok_or(Status::BadArgument)?
@@ -108,6 +102,7 @@ fn local_response(
         headers: fields,
         body,
         details: "wasm_local_response",
+        grpc_status: Some(grpc_status).filter(|status| (0..=16).contains(status)),
     });
     stream.wake();
     Ok(())

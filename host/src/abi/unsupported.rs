@@ -1,4 +1,4 @@
-//! Functions of the ABI that the host does not carry out: gRPC callouts, shared queues, foreign functions.
+//! Functions of the ABI that the host does not carry out: shared queues, foreign functions.
 //!
 //! A guest that imports them loads; a call answers `InternalFailure`, a status that SDKs handle, and says so once.
 
@@ -13,17 +13,6 @@ use crate::vm::state::State;
 
 family! {
     pub(super) static FAMILY: Status in ENV {
-        proxy_grpc_call(
-            upstream: Bytes, service: Bytes, method: Bytes, metadata: Pairs, message: Bytes,
-            timeout: Milliseconds, call: OutU32,
-        ) => grpc_call,
-        proxy_grpc_stream(
-            upstream: Bytes, service: Bytes, method: Bytes, metadata: Pairs, stream: OutU32,
-        ) => grpc_stream,
-        proxy_grpc_send(stream: Token, message: Bytes, end_of_stream: Flag) => grpc_send,
-        proxy_grpc_cancel(call: Token) => grpc_cancel,
-        proxy_grpc_close(call: Token) => grpc_close,
-        proxy_get_status(code: OutU32, message: OutBytes) => get_status,
         proxy_register_shared_queue(name: Bytes, queue: OutU32) => register_shared_queue,
         proxy_resolve_shared_queue(vm_id: Bytes, name: Bytes, queue: OutU32) => resolve_shared_queue,
         proxy_enqueue_shared_queue(queue: Token, value: Bytes) => enqueue_shared_queue,
@@ -53,30 +42,6 @@ macro_rules! refused {
     };
 }
 
-refused!(
-    grpc_call,
-    "proxy_grpc_call",
-    Span,
-    Span,
-    Span,
-    Span,
-    Span,
-    u32,
-    u32
-);
-refused!(
-    grpc_stream,
-    "proxy_grpc_stream",
-    Span,
-    Span,
-    Span,
-    Span,
-    u32
-);
-refused!(grpc_send, "proxy_grpc_send", u32, Span, u32);
-refused!(grpc_cancel, "proxy_grpc_cancel", u32);
-refused!(grpc_close, "proxy_grpc_close", u32);
-refused!(get_status, "proxy_get_status", u32, Span);
 refused!(
     register_shared_queue,
     "proxy_register_shared_queue",

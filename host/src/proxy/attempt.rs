@@ -23,6 +23,7 @@ use super::worker::WorkerCluster;
 use crate::config::cluster::Protocol;
 use crate::stream::head::{RequestHead, Target};
 use crate::stream::{LocalReply, ResponseHead, Stream, StreamCell, Tunnel};
+use crate::vm::grpc::Outbox;
 use body::Wire;
 pub use body::{AttemptBody, Upgraded};
 
@@ -53,13 +54,15 @@ pub enum Outgoing<'a> {
     Source(&'a Rc<RefCell<RequestSource>>),
     /// This body.
     Whole(Bytes),
+    /// These messages.
+    Messages(Rc<Outbox>),
 }
 
 impl Outgoing<'_> {
     fn source(&self) -> Option<Rc<RefCell<RequestSource>>> {
         match self {
             Self::Source(source) => Some(Rc::clone(source)),
-            Self::Whole(_) => None,
+            Self::Whole(_) | Self::Messages(_) => None,
         }
     }
 
@@ -67,6 +70,7 @@ impl Outgoing<'_> {
         match self {
             Self::Source(source) => source.borrow().is_empty(),
             Self::Whole(body) => body.is_empty(),
+            Self::Messages(_) => false,
         }
     }
 }
@@ -184,6 +188,7 @@ async fn exchange(
         Outgoing::Source(source) => UpstreamRequestBody::replay(source, pump),
         Outgoing::Whole(bytes) if bytes.is_empty() => UpstreamRequestBody::Empty,
         Outgoing::Whole(bytes) => UpstreamRequestBody::whole(bytes, pump, cell),
+        Outgoing::Messages(outbox) => UpstreamRequestBody::Messages(outbox),
     };
     let protocol = &choice.leaf.shared.config.protocol;
     let tunnel = cell.borrow().tunnel.is_some();

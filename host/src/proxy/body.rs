@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use super::filters::{Active, Direction, Step};
 use super::pump::{Ending, Output, Pump, Stop, poll_through};
 use crate::stream::StreamCell;
+use crate::vm::grpc::Outbox;
 
 /// Why a body broke off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -65,6 +66,8 @@ pub enum UpstreamRequestBody {
     Full(Option<Bytes>),
     /// From the client, from the start.
     Replay(Replay),
+    /// Messages of a guest's.
+    Messages(Rc<Outbox>),
 }
 
 /// One reading of a [`RequestSource`], through the attempt's own filters.
@@ -412,6 +415,7 @@ impl Body for UpstreamRequestBody {
             Self::Empty => Poll::Ready(None),
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Replay(replay) => replay.poll(cx),
+            Self::Messages(outbox) => outbox.poll(cx).map(|next| next.map(|m| Ok(Frame::data(m)))),
         }
     }
 
@@ -419,7 +423,7 @@ impl Body for UpstreamRequestBody {
         match self {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_none(),
-            Self::Replay(_) => false,
+            Self::Replay(_) | Self::Messages(_) => false,
         }
     }
 
@@ -427,7 +431,7 @@ impl Body for UpstreamRequestBody {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
-            Self::Replay(_) => SizeHint::default(),
+            Self::Replay(_) | Self::Messages(_) => SizeHint::default(),
         }
     }
 }

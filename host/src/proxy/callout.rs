@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 
 use super::attempt::{self, AttemptBody, Outgoing};
+use super::grpc;
 use super::upstream::balancer::History;
 use super::worker::{Worker, WorkerCluster};
 use crate::abi::{Callout, CalloutResponse};
@@ -33,6 +34,7 @@ pub(super) fn effect(worker: &Rc<Worker>, vm: &Rc<VmCell>, effect: Effect) {
                 }
             });
         }
+        Effect::Grpc(effect) => grpc::callout::act(worker, vm, *effect),
         Effect::Tick { root, period } => set_tick(vm, root, period),
     }
 }

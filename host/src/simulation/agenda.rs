@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::callouts::{self, Outgoing};
+use super::grpc::{GrpcCall, GrpcEvent};
 use super::world::World;
 use crate::abi::CalloutResponse;
 use crate::process::VirtualClock;
@@ -21,6 +22,7 @@ pub(super) struct Agenda {
     last: u64,
     world: Rc<RefCell<dyn World>>,
     pub(super) made: Vec<Rc<Outgoing>>,
+    pub(super) grpc: Vec<Rc<GrpcCall>>,
 }
 
 /// Something that is to happen.
@@ -31,7 +33,7 @@ pub(super) struct Entry {
     what: What,
 }
 
-enum What {
+pub(super) enum What {
     /// An exchange waits for this moment.
     Wake,
     Tick {
@@ -43,6 +45,10 @@ enum What {
         vm: Weak<VmCell>,
         callout: Rc<Outgoing>,
         response: Option<Box<CalloutResponse>>,
+    },
+    Grpc {
+        call: Rc<GrpcCall>,
+        event: GrpcEvent,
     },
 }
 
@@ -56,12 +62,23 @@ impl Agenda {
             last: 0,
             world,
             made: Vec::new(),
+            grpc: Vec::new(),
         }
     }
 
     /// The monotonic clock.
     pub(super) fn now(&self) -> Duration {
         self.clock.elapsed()
+    }
+
+    /// The wall clock, in nanoseconds since 1970.
+    pub(super) fn wall(&self) -> u64 {
+        self.clock.wall()
+    }
+
+    /// The rest of the world.
+    pub(super) fn world(&self) -> Rc<RefCell<dyn World>> {
+        self.world.clone()
     }
 
     /// Makes the clock stop at that moment.
@@ -81,6 +98,7 @@ impl Agenda {
                     self.put(at, What::Tick { vm, root, period });
                 }
             }
+            Effect::Grpc(effect) => self.grpc(worker, &vm, *effect),
             Effect::Call(callout) => {
                 let callout = Rc::new(Outgoing {
                     worker,
@@ -104,7 +122,7 @@ impl Agenda {
         }
     }
 
-    fn put(&mut self, at: Duration, what: What) {
+    pub(super) fn put(&mut self, at: Duration, what: What) {
         self.last += 1;
         let order = self.last;
         self.entries.push(Entry { at, order, what });
@@ -181,6 +199,10 @@ impl Entry {
                 response,
             } => {
                 callouts::deliver(&vm.upgrade()?, &callout, response.map(|response| *response));
+                None
+            }
+            What::Grpc { call, event } => {
+                call.deliver(event);
                 None
             }
         }

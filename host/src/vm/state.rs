@@ -7,9 +7,10 @@ use std::time::Duration;
 use wasmtime::ResourceLimiter;
 
 use super::contexts::{Context, Contexts};
+use super::grpc::Calls;
 use crate::abi::memory::GuestMemory;
 use crate::abi::observe::Observer;
-use crate::abi::{Callout, CalloutResponse, Restriction};
+use crate::abi::{Callout, CalloutResponse, GrpcEffect, Restriction};
 use crate::config::WasmPlugin;
 use crate::config::plugin::VmConfig;
 use crate::process::Process;
@@ -33,6 +34,8 @@ pub struct State {
     pub switched: Option<wasmtime::Global>,
     /// The answer whose callback runs now.
     pub callout: Option<CalloutResponse>,
+    /// gRPC callouts.
+    pub grpc: Calls,
     /// Hostcalls so far.
     pub hostcalls: u64,
     /// Callbacks so far.
@@ -67,6 +70,8 @@ struct Effective {
 pub enum Effect {
     /// Send a request.
     Call(Box<Callout>),
+    /// Begin or go on with a gRPC callout.
+    Grpc(Box<GrpcEffect>),
     /// Call `proxy_on_tick` of that root every `period`; zero stops it.
     Tick {
         /// The root context.
@@ -116,6 +121,7 @@ impl State {
             effects: Vec::new(),
             switched: None,
             callout: None,
+            grpc: Calls::default(),
             hostcalls: 0,
             callbacks: 0,
             allocations: 0,
@@ -144,6 +150,8 @@ impl State {
     /// Forgets a context.
     pub fn remove(&mut self, id: u32) {
         self.contexts.remove(id);
+        // The calls of a root end with it.
+        self.grpc.forget_root(id);
         if self.effective.root == id {
             self.effective = Effective::default();
         }

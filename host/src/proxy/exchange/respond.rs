@@ -7,6 +7,7 @@ use crate::config::listener::ServerHeader;
 use crate::proxy::Reset;
 use crate::proxy::attempt::{self, AttemptBody};
 use crate::proxy::filters::{Direction, Step};
+use crate::proxy::grpc;
 use crate::proxy::pump::{Pump, Stop};
 use crate::proxy::reply::{GatewayError, gateway};
 use crate::proxy::response::{DownstreamBody, ResponseStream};
@@ -55,6 +56,7 @@ impl Exchange {
         mut self: Box<Self>,
         reply: LocalReply,
     ) -> Result<Response<DownstreamBody>, Reset> {
+        let reply = self.shaped(reply);
         let body = reply.body.clone();
         self.set_reply(reply);
         match self.response_filters(body.is_empty()).await {
@@ -76,6 +78,7 @@ impl Exchange {
 
     /// An answer that a filter gives in the place of another: no filter sees it.
     fn last_reply(mut self: Box<Self>, reply: LocalReply) -> Response<DownstreamBody> {
+        let reply = self.shaped(reply);
         let body = reply.body.clone();
         self.set_reply(reply);
         let head = self.finish_head();
@@ -105,6 +108,11 @@ impl Exchange {
             return Err(Reset);
         }
         Ok(self.last_reply(reply))
+    }
+
+    /// An answer as the client's protocol has it.
+    fn shaped(&self, reply: LocalReply) -> LocalReply {
+        grpc::local_reply(&self.cell.borrow().request, reply)
     }
 
     fn set_reply(&mut self, reply: LocalReply) {
