@@ -1,5 +1,6 @@
 //! One integration binary: each behaviour on both engines.
 
+mod access_log;
 mod auth;
 mod bad_input;
 mod bench;
