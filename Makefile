@@ -46,6 +46,8 @@ run: build ## two demo upstreams and the gateway on 127.0.0.1:10000 (admin 9901)
 
 .PHONY: test
 test: build guests clients envoy ## every test, on the host and on real Envoy
+	$(call say,scenarios)
+	@$(SWITCHOVER_BIN) test tests/scenarios
 	$(call say,tests)
 	@# The core with its overflow checks; the rest in release, which shares its dependencies with `build`.
 	cargo test --locked -p switchover-core

@@ -1,7 +1,7 @@
 //! A chain of filters by itself: in VMs of its own, through the data path's own filter chain, without a network.
 //!
 //! Whoever drives it makes exchanges ready, passes them, and gets told how far they came. Callouts are answered as soon
-//! as the callback that made them has returned; ticks come when they are asked for.
+//! as the callback that made them has returned, gRPC's with a failure; ticks come when they are asked for.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue};
 
-use crate::abi::{self, CalloutResponse, SharedData};
+use crate::abi::{self, CalloutResponse, GrpcAction, SharedData};
 use crate::config::plugin::{Code, FailurePolicy, VmConfig};
 use crate::config::{Node, WasmPlugin};
 use crate::process::{Clock, Clusters, GuestLimits, GuestLog, Process, Random};
@@ -73,6 +73,9 @@ pub enum Passed {
     /// A filter broke it off.
     Reset,
 }
+
+/// gRPC's status of a service that cannot be reached.
+const UNAVAILABLE: u32 = 14;
 
 /// What guests asked for and has not been carried out.
 type Asked = Rc<RefCell<VecDeque<(Rc<VmCell>, Effect)>>>;
@@ -342,11 +345,22 @@ impl<'a> Rig<'a> {
         loop {
             let next = self.asked.borrow_mut().pop_front();
             let Some((vm, effect)) = next else { break };
-            if let Effect::Call(callout) = effect {
-                let response = self.exchange.callout_response();
-                // One that traps in it has failed for whoever asks.
-                let _ =
-                    vm.run(|guest| guest.http_call_response(callout.root, callout.token, response));
+            // A guest that traps in an answer has failed for whoever asks.
+            match effect {
+                Effect::Call(callout) => {
+                    let response = self.exchange.callout_response();
+                    let (root, token) = (callout.root, callout.token);
+                    let _ = vm.run(|guest| guest.http_call_response(root, token, response));
+                }
+                Effect::Grpc(call) => {
+                    if let GrpcAction::Start(_) = call.what {
+                        let why = Bytes::from_static(b"no gRPC service is here");
+                        let _ = vm.run(|guest| {
+                            guest.grpc_closed(call.root, call.token, UNAVAILABLE, why)
+                        });
+                    }
+                }
+                Effect::Tick { .. } => {}
             }
         }
     }

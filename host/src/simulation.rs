@@ -65,6 +65,8 @@ pub struct Setup {
     pub seed: u64,
     /// How long a callback may run, by the real clock.
     pub deadline: Duration,
+    /// Whom the host follows where Envoy and the specification differ.
+    pub mode: abi::Mode,
 }
 
 /// A filter's place.
@@ -138,7 +140,10 @@ impl Simulation {
             stats: Registry::new(Vec::new()),
             shared_data: SharedData::default(),
             clusters: setup.clusters,
-            abi: abi::Options::default(),
+            abi: abi::Options {
+                mode: setup.mode,
+                observers: None,
+            },
             limits,
             clock: Clock::Virtual(clock.clone()),
             random: Random::seeded(setup.seed),

@@ -571,7 +571,13 @@ impl Vm {
                     .stats
                     .counter("wasm.switchover.vm_failed")
                     .increment();
-                tracing::error!(plugin = state.plugin_name(), "a filter trapped: {trap:?}");
+                let plugin = state.plugin_name();
+                tracing::error!(plugin, "a filter trapped: {trap:?}");
+                state.process.guest_log.trap(
+                    state.process.clock.wall(),
+                    plugin,
+                    &format!("trapped in {}: {}", export.name, trap.root_cause()),
+                );
                 Err(Failed)
             }
         }

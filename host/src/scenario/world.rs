@@ -232,11 +232,18 @@ pub(super) fn header_map(values: &Values) -> HeaderMap {
     map
 }
 
+/// What filters see of a body at a time, in bytes, unless its parts are given: what Envoy reads at a time.
+const PART: usize = 16 * 1024;
+
 /// A body's parts; its file has been checked.
 pub(super) fn parts(body: &Body, folder: &std::path::Path) -> Vec<Bytes> {
-    let whole = |bytes: Vec<u8>| match bytes.is_empty() {
-        true => Vec::new(),
-        false => vec![Bytes::from(bytes)],
+    let whole = |bytes: Vec<u8>| {
+        let mut rest = Bytes::from(bytes);
+        let mut parts = Vec::new();
+        while !rest.is_empty() {
+            parts.push(rest.split_to(PART.min(rest.len())));
+        }
+        parts
     };
     match body {
         Body::Text(text) => whole(text.clone().into_bytes()),

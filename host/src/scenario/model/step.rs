@@ -6,7 +6,8 @@ use schemars::{JsonSchema, Schema, json_schema};
 use serde::Deserialize;
 
 use super::expect::Expect;
-use super::value::{Body, Match, Several, Short, Shorten, Span, Values, Wall};
+use super::short::{Several, Short, Shorten};
+use super::value::{Body, Match, Span, Values, Wall};
 
 /// One step: at most one thing that happens, and what is expected then.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
