@@ -1,7 +1,7 @@
 //! gRPC: through the gateway with a real client and a real server, and callouts of guests to that server.
 
 use serde_json::{Value, json};
-use switchover_tests::python::Server;
+use switchover_tests::python::{Server, client};
 use switchover_tests::setup::endpoint;
 use switchover_tests::{Engine, Gateway, Setup, cases, programs, upstream};
 
@@ -46,7 +46,60 @@ async fn told(gateway: &Gateway, path: &str, headers: &[(&str, &str)]) -> String
     reply.text().to_owned()
 }
 
+/// What the real client gets through the gateway.
+const THROUGH: &str = "\
+unary: b'HELLO' after 'world', before 'to world', OK
+large: all of it
+count: 1000, the last b'999'
+collect: b'a+b+c'
+bidi: b'ONE'
+bidi: b'TWO'
+bidi: b'THREE'
+bidi: OK, 'over'
+broken: b'one'
+broken: b'two'
+broken: DATA_LOSS 'broken: 100 % of it'
+fail 9 not now: FAILED_PRECONDITION 'not now'
+fail 16 who?: UNAUTHENTICATED 'who?'
+missing : UNIMPLEMENTED 'Method not found!'
+slow: DEADLINE_EXCEEDED
+cancelled: the next is served
+nowhere.Service: UNIMPLEMENTED ''
+refused.Service: UNAVAILABLE 'upstream connect error or disconnect/reset before headers. reset reason: remote connection failure'
+forbidden.Service: PERMISSION_DENIED 'you may not'
+";
+
+/// A gateway in front of the server, for each service a route; without filters.
+fn in_front_of(server: &Server, refusing: std::net::SocketAddr) -> Setup {
+    let setup = Setup::at(&[("blue", server.address())]);
+    setup.without_filters().edit(move |bootstrap| {
+        bootstrap.clusters().push(cluster("refusing", refusing));
+        for name in ["blue-only", "refusing"] {
+            bootstrap.speak(name, json!({HTTP2: {"http2_protocol_options": {}}}));
+        }
+        let route = |service: &str, action: Value| {
+            let mut route = json!({"match": {"prefix": format!("/{service}/")}});
+            route.as_object_mut().unwrap().extend(action.as_object().unwrap().clone());
+            route
+        };
+        *bootstrap.routes() = vec![
+            route("test.Echo", json!({"route": {"cluster": "blue", "timeout": "0s"}})),
+            route("refused.Service", json!({"route": {"cluster": "refusing"}})),
+            route("forbidden.Service", json!({"direct_response": {"status": 403, "body": {"inline_string": "you may not"}}})),
+        ];
+    })
+}
+
 cases! {
+    /// HTTP/2 from the client to the server, bodies and trailers as they come, answers of the gateway's own in gRPC.
+    async fn a_real_client_meets_a_real_server(engine: Engine) {
+        let server = Server::start("grpc_server.py", &[]).await;
+        let (refusing, _socket) = upstream::refusing();
+        let gateway = in_front_of(&server, refusing).start(engine).await;
+        let address = gateway.address().to_string();
+        assert_eq!(client("grpc_client.py", &[&address]).await, THROUGH);
+    }
+
     async fn a_call_is_answered(engine: Engine) {
         let server = Server::start("grpc_server.py", &[]).await;
         let (gateway, _socket) = with_guest(engine, &server).await;

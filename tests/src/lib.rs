@@ -15,6 +15,7 @@ pub mod guest;
 pub mod http2;
 pub mod keys;
 pub mod metrics;
+pub mod probe;
 pub mod programs;
 pub mod python;
 pub mod raw;

@@ -246,7 +246,11 @@ fn outgoing_request(
 }
 
 /// The target that HTTP/2 writes as `:scheme`, `:authority` and `:path`.
-fn absolute(scheme: &HeaderValue, host: &HeaderValue, path: PathAndQuery) -> Option<Uri> {
+pub(super) fn absolute(
+    scheme: &HeaderValue,
+    host: &HeaderValue,
+    path: PathAndQuery,
+) -> Option<Uri> {
     let mut parts = http::uri::Parts::default();
     parts.scheme = Some(Scheme::try_from(scheme.as_bytes()).unwrap_or(Scheme::HTTP));
     parts.authority = Some(Authority::try_from(host.as_bytes()).ok()?);
