@@ -79,6 +79,8 @@ pub struct Stream {
     pub resume_response: bool,
     /// `close_stream` came: the exchange ends with a reset.
     pub closed: bool,
+    /// The VM of a guest that filters it has failed, perhaps in a callback that was not about this stream.
+    pub vm_failed: bool,
     /// Who waits for one of the above: the task of the request's way and that of the response's, which may be two.
     wakers: [Option<Waker>; 2],
 }
@@ -192,6 +194,7 @@ impl Stream {
             resume_request: false,
             resume_response: false,
             closed: false,
+            vm_failed: false,
             wakers: [None, None],
         }
     }
