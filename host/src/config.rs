@@ -3,6 +3,7 @@
 //! What is not supported is a [`Problem`] that names the field's path and line, never ignored.
 //! The types here are resolved: names refer to things that exist, numbers are in range.
 
+pub mod access_log;
 mod audit;
 mod carrier;
 mod check;
@@ -13,6 +14,7 @@ mod facts;
 pub mod listener;
 mod node;
 pub mod plugin;
+pub mod protocol;
 mod read;
 mod reader;
 mod rollout;

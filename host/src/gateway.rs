@@ -11,12 +11,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::abi;
+use crate::config::access_log;
 use crate::config::listener::{HttpFilter, HttpFilterKind, Listener};
 use crate::config::{Bootstrap, Problem, WasmPlugin};
 use crate::process::{Clock, GuestLimits, GuestLog, Process, Random};
+use crate::proxy::access_log::LogWriter;
 use crate::proxy::upstream::SharedCluster;
 use crate::stats::Registry;
-use crate::tls::{Follow, TlsError};
+use crate::tls::{self, Follow, ServerTls, TlsError, TlsStats};
 use crate::vm::VmError;
 use crate::vm::cache::ModuleCache;
 use crate::vm::engine::{Compilation, Compiled, Engine};
@@ -30,7 +32,7 @@ pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 pub struct Options {
     /// Worker threads, at least one.
     pub workers: usize,
-    /// A JSON line for each exchange on standard output.
+    /// A JSON line for each exchange on standard output, of listeners whose files have no access log.
     pub access_log: bool,
     /// Where the admin's address is written, as Envoy's `--admin-address-path`.
     pub admin_address_path: Option<PathBuf>,
@@ -57,13 +59,22 @@ pub struct Gateway {
     /// Clusters by name.
     pub clusters: BTreeMap<String, Arc<SharedCluster>>,
     /// Listeners in the file's order.
-    pub listeners: Vec<Arc<Listener>>,
+    pub listeners: Vec<SecureListener>,
     /// What follows its certificates, keys and trust.
     pub tls: Vec<Followed>,
-    /// Whether exchanges are logged.
-    pub access_log: bool,
+    /// What writes the access logs.
+    pub logs: Arc<LogWriter>,
     /// Where variables come from.
     pub env: Environment,
+}
+
+/// A listener of the file with its TLS.
+#[derive(Clone)]
+pub struct SecureListener {
+    /// The file's part.
+    pub config: Arc<Listener>,
+    /// Its certificates and what is counted of handshakes; `None` for cleartext.
+    pub tls: Option<(Arc<ServerTls>, Arc<TlsStats>)>,
 }
 
 /// A cluster's or a listener's TLS, made anew when its files change.
@@ -157,6 +168,24 @@ impl FilterId {
     }
 }
 
+// === impl SecureListener ===
+
+impl SecureListener {
+    fn new(config: &Listener, stats: &Registry) -> Result<Self, StartError> {
+        let tls = config.tls.as_ref().map(tls::server).transpose();
+        let tls = tls.map_err(|error| StartError::Tls {
+            of: format!("listener {:?}", config.name),
+            error,
+        })?;
+        // Envoy names a listener's counters by its address.
+        let prefix = format!("listener.{}", config.address.to_string().replace(':', "_"));
+        Ok(Self {
+            config: Arc::new(config.clone()),
+            tls: tls.map(|tls| (Arc::new(tls), Arc::new(TlsStats::new(stats, &prefix)))),
+        })
+    }
+}
+
 // === impl Gateway ===
 
 impl Gateway {
@@ -173,7 +202,37 @@ impl Gateway {
                 tls: cluster.tls.as_ref()?.connector.clone(),
             })
         });
-        let tls = tls.collect();
+        let mut configs = bootstrap.listeners.clone();
+        for config in &mut configs {
+            if options.access_log && config.http.access_logs.is_empty() {
+                config.http.access_logs.push(access_log::standard());
+            }
+        }
+        let mut sinks: Vec<_> = Vec::new();
+        for log in configs.iter().flat_map(|config| &config.http.access_logs) {
+            if !sinks.contains(&log.sink) {
+                sinks.push(log.sink.clone());
+            }
+        }
+        let logs = LogWriter::start(sinks, &stats).map_err(|error| StartError::System {
+            what: "cannot open an access log",
+            error,
+        })?;
+        let listeners: Vec<SecureListener> = configs
+            .iter()
+            .map(|config| SecureListener::new(config, &stats))
+            .collect::<Result<_, _>>()?;
+        let listening = listeners.iter().filter_map(|listener| {
+            let (tls, _) = listener.tls.as_ref()?;
+            Some(Followed {
+                prefix: format!(
+                    "listener.{}.server_ssl_socket_factory",
+                    listener.config.name
+                ),
+                tls: tls.clone(),
+            })
+        });
+        let tls = tls.chain(listening).collect();
         let process = Arc::new(Process {
             node: bootstrap.node.clone(),
             stats,
@@ -193,9 +252,9 @@ impl Gateway {
                 cache: options.module_cache.clone().and_then(module_cache),
             })?,
             clusters,
-            listeners: bootstrap.listeners.iter().cloned().map(Arc::new).collect(),
+            listeners,
             tls,
-            access_log: options.access_log,
+            logs: Arc::new(logs),
             env: options.env.clone(),
         }))
     }

@@ -2,10 +2,11 @@
 //!
 //! Each worker is one thread with its own runtime and socket; nothing on a request's path is locked.
 
-mod access_log;
+pub mod access_log;
 pub mod attempt;
 pub mod body;
 mod callout;
+mod connection_limit;
 mod deadline;
 pub mod downstream;
 pub mod exchange;
@@ -19,6 +20,7 @@ pub mod retry;
 pub mod router;
 pub mod socket;
 mod target;
+pub mod tunnel;
 pub mod upstream;
 pub mod worker;
 

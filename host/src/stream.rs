@@ -14,10 +14,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::task::Waker;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 
 use crate::config::cluster::Endpoint;
 pub use head::{RequestHead, ResponseHead};
@@ -25,6 +25,26 @@ use tls::Tls;
 
 /// A stream shared by the data path and the guest contexts.
 pub type StreamCell = Rc<RefCell<Stream>>;
+
+/// A direction of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// To the upstream.
+    Request,
+    /// To the client.
+    Response,
+}
+
+/// What a request asks for that is no exchange of messages but of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tunnel {
+    /// An upgrade such as a WebSocket.
+    Upgrade,
+    /// `CONNECT`, which the upstream answers.
+    Connect,
+    /// `CONNECT` that ends at the gateway: the upstream gets what it carries.
+    Terminated,
+}
 
 /// The state of one exchange.
 #[derive(Debug)]
@@ -41,6 +61,12 @@ pub struct Stream {
     pub request_trailers: Option<HeaderMap>,
     /// Response trailers, once they have come.
     pub response_trailers: Option<HeaderMap>,
+    /// All of the request has come.
+    pub request_complete: bool,
+    /// All of the request is on its way to the upstream.
+    pub request_sent: bool,
+    /// The request asks for a tunnel, and may have one.
+    pub tunnel: Option<Tunnel>,
     /// What properties tell.
     pub info: StreamInfo,
     /// What filters left with `set_property`: few entries, so a list. Seen by both chains.
@@ -55,8 +81,8 @@ pub struct Stream {
     pub closed: bool,
     /// The VM of a guest that filters it has failed, perhaps in a callback that was not about this stream.
     pub vm_failed: bool,
-    /// Who waits for one of the above.
-    pub waker: Option<Waker>,
+    /// Who waits for one of the above: the task of the request's way and that of the response's, which may be two.
+    wakers: [Option<Waker>; 2],
 }
 
 /// Facts of an exchange that properties and the access log tell.
@@ -82,6 +108,18 @@ pub struct StreamInfo {
     pub attempts: u32,
     /// Why the response is what it is, in Envoy's words; empty while unknown.
     pub details: Cow<'static, str>,
+    /// The peer of the client's connection: a proxy, perhaps, where [`Self::source`] is what it says.
+    pub direct_source: SocketAddr,
+    /// When it began, for durations.
+    pub began: Instant,
+    /// When the last of the request came.
+    pub request_ended: Option<Instant>,
+    /// When the first of the upstream's response came.
+    pub response_began: Option<Instant>,
+    /// Another attempt was due, and there had been as many as there may be.
+    pub retry_limit_exceeded: bool,
+    /// The protocol between the client and the gateway.
+    pub protocol: Version,
     /// The client's connection, where it is secured.
     pub tls: Option<Arc<Tls>>,
     /// The current attempt's connection, where it is secured.
@@ -147,6 +185,9 @@ impl Stream {
             response_body: BytesMut::new(),
             request_trailers: None,
             response_trailers: None,
+            request_complete: false,
+            request_sent: false,
+            tunnel: None,
             info,
             filter_state: Vec::new(),
             local_reply: None,
@@ -154,7 +195,7 @@ impl Stream {
             resume_response: false,
             closed: false,
             vm_failed: false,
-            waker: None,
+            wakers: [None, None],
         }
     }
 
@@ -176,9 +217,22 @@ impl Stream {
         }
     }
 
+    /// Tells a task that waits on the way of that direction.
+    pub fn wait(&mut self, direction: Direction, task: &Waker) {
+        let [request, response] = &mut self.wakers;
+        let waker = match direction {
+            Direction::Request => request,
+            Direction::Response => response,
+        };
+        match waker {
+            Some(waker) => waker.clone_from(task),
+            None => *waker = Some(task.clone()),
+        }
+    }
+
     /// Wakes the data path, which waits for a resume, a local reply or a close.
     pub fn wake(&mut self) {
-        if let Some(waker) = self.waker.take() {
+        for waker in self.wakers.iter_mut().filter_map(Option::take) {
             waker.wake();
         }
     }
@@ -214,6 +268,12 @@ impl StreamInfo {
             backend_latency: None,
             endpoints: None,
             flags: 0,
+            direct_source: source,
+            began: Instant::now(),
+            request_ended: None,
+            response_began: None,
+            retry_limit_exceeded: false,
+            protocol: Version::HTTP_11,
             request_bytes: 0,
             response_bytes: 0,
         }
@@ -222,7 +282,11 @@ impl StreamInfo {
     /// The protocol as Envoy writes it.
     #[must_use]
     pub fn protocol_name(&self) -> &'static str {
-        "HTTP/1.1"
+        match self.protocol {
+            Version::HTTP_2 => "HTTP/2",
+            Version::HTTP_10 => "HTTP/1.0",
+            _ => "HTTP/1.1",
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! TLS by rustls: certificates, keys and trust, from the files that name them to what connections use, and again when
 //! the files change.
 
+mod downstream;
+mod facts;
 mod materials;
 mod upstream;
 mod verify;
@@ -16,6 +18,8 @@ use rustls::crypto::CryptoProvider;
 use crate::config::Problem;
 use crate::config::tls::{CommonTls, Version, Versions};
 use crate::stats::{Counter, Registry};
+pub use downstream::{ServerTls, server};
+pub use facts::facts;
 pub use materials::Materials;
 pub use upstream::{ClientTls, client};
 pub use verify::{SanMismatch, SanRules};

@@ -1,5 +1,6 @@
 //! One integration binary: each behaviour on both engines.
 
+mod access_log;
 mod auth;
 mod bad_input;
 mod bench;
@@ -14,14 +15,18 @@ mod examples;
 mod failover;
 mod failures;
 mod fleet;
+mod flow;
+mod forwarded;
 mod grpc;
 mod guard;
 mod guests;
 mod health;
 mod hostile;
 mod http;
+mod http2;
 mod inspect;
 mod languages;
+mod limits;
 mod operate;
 mod overrides;
 mod recovery;
@@ -33,8 +38,10 @@ mod secrets;
 mod simulation;
 mod simulation_grpc;
 mod sticky;
+mod tls;
 mod trace;
 mod traffic;
+mod tunnels;
 mod upstream_http2;
 mod upstream_tls;
 mod verbs;

@@ -12,6 +12,7 @@ pub mod client;
 pub mod engine;
 pub mod gateway;
 pub mod guest;
+pub mod http2;
 pub mod keys;
 pub mod load;
 pub mod metrics;

@@ -1,12 +1,17 @@
 //! Listeners and the HTTP connection manager.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::access_log::AccessLog;
 use super::plugin::WasmPlugin;
+use super::protocol::{Http1, Http2};
 use super::route::{HeaderEdit, RouteConfiguration};
+use super::tls::DownstreamTls;
 
+mod forwarding;
+mod manager;
 mod read;
 
 pub(super) use read::{http_filters, listener as read};
@@ -21,8 +26,23 @@ pub struct Listener {
     /// `per_connection_buffer_limit_bytes`: how much of a body a filter may hold back, and how much is kept for a retry;
     /// Envoy's default is 1 MiB, 0 is no limit.
     pub buffer_limit: u32,
+    /// Its `transport_socket`; `None` for cleartext.
+    pub tls: Option<DownstreamTls>,
+    /// Its `envoy.filters.network.connection_limit`, if it has one.
+    pub connection_limit: Option<ConnectionLimit>,
     /// Its HTTP connection manager.
     pub http: HttpConnectionManager,
+}
+
+/// `envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionLimit {
+    /// `stat_prefix`, required.
+    pub stat_prefix: String,
+    /// `max_connections`, at least 1: those beyond are closed.
+    pub max_connections: u32,
+    /// `delay` before they are closed; none by default.
+    pub delay: Duration,
 }
 
 /// `envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager`.
@@ -30,6 +50,12 @@ pub struct Listener {
 pub struct HttpConnectionManager {
     /// `stat_prefix`, required.
     pub stat_prefix: String,
+    /// `codec_type`; Envoy's default is AUTO.
+    pub codec: Codec,
+    /// `http_protocol_options`.
+    pub http1: Http1,
+    /// `http2_protocol_options`.
+    pub http2: Http2,
     /// `generate_request_id`; Envoy's default is true.
     pub generate_request_id: bool,
     /// `use_remote_address`; Envoy's default is false.
@@ -40,16 +66,133 @@ pub struct HttpConnectionManager {
     pub stream_idle_timeout: Duration,
     /// `request_timeout`; off (0) by default.
     pub request_timeout: Duration,
-    /// `common_http_protocol_options.idle_timeout` of a connection; Envoy's default is 1 hour, 0 is off.
-    pub idle_timeout: Duration,
+    /// `request_headers_timeout`; off (0) by default.
+    pub request_headers_timeout: Duration,
+    /// `common_http_protocol_options`.
+    pub common: CommonOptions,
     /// `drain_timeout`; Envoy's default is 5 s.
     pub drain_timeout: Duration,
     /// `server_name` for the `server` header; "envoy" by default.
     pub server_name: String,
+    /// `access_log`.
+    pub access_logs: Vec<AccessLog>,
+    /// What is said to upstreams of where requests come from.
+    pub forwarding: Forwarding,
+    /// `server_header_transformation`.
+    pub server_header: ServerHeader,
+    /// `always_set_request_id_in_response`.
+    pub request_id_in_response: bool,
+    /// `upgrade_configs`: (`upgrade_type` in lower case, `enabled`).
+    pub upgrades: Vec<(String, bool)>,
     /// `http_filters` in order; the last is the router.
     pub http_filters: Vec<HttpFilter>,
     /// `route_config`.
     pub routes: RouteConfiguration,
+}
+
+/// `envoy.config.core.v3.HttpProtocolOptions` of a listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommonOptions {
+    /// `idle_timeout` of a connection; Envoy's default is 1 hour, 0 is off.
+    pub idle_timeout: Duration,
+    /// `max_connection_duration`; off (0) by default.
+    pub max_connection_duration: Duration,
+    /// `max_stream_duration`; off (0) by default.
+    pub max_stream_duration: Duration,
+    /// `max_headers_count`; Envoy's default is 100. Above: 431.
+    pub max_headers_count: u32,
+    /// `max_requests_per_connection`; 0, the default, is no limit.
+    pub max_requests_per_connection: u32,
+    /// `headers_with_underscores_action`.
+    pub underscores: Underscores,
+}
+
+/// Fields of the connection manager on where requests come from and how their targets are written.
+#[derive(Debug, Clone, Default)]
+pub struct Forwarding {
+    /// `xff_num_trusted_hops`; 0 by default.
+    pub trusted_hops: u32,
+    /// `skip_xff_append`.
+    pub skip_append: bool,
+    /// `internal_address_config.cidr_ranges`; none by default, as in Envoy.
+    pub internal: Vec<CidrRange>,
+    /// `preserve_external_request_id`.
+    pub preserve_external_request_id: bool,
+    /// `forward_client_cert_details` is `ALWAYS_FORWARD_ONLY`; else `x-forwarded-client-cert` is removed.
+    pub forward_client_cert: bool,
+    /// `via`.
+    pub via: Option<http::HeaderValue>,
+    /// `strip_any_host_port` or `strip_matching_host_port`.
+    pub strip_port: Option<StripPort>,
+    /// `normalize_path`.
+    pub normalize_path: bool,
+    /// `merge_slashes`.
+    pub merge_slashes: bool,
+    /// `path_with_escaped_slashes_action`.
+    pub escaped_slashes: EscapedSlashes,
+}
+
+/// `CidrRange`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CidrRange {
+    /// `address_prefix`.
+    pub address: IpAddr,
+    /// `prefix_len`, within the address's bits.
+    pub length: u8,
+}
+
+/// Which port of `host` is taken off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StripPort {
+    /// Any.
+    Any,
+    /// The listener's.
+    Matching,
+}
+
+/// `PathWithEscapedSlashesAction`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum EscapedSlashes {
+    /// `KEEP_UNCHANGED`, the default.
+    #[default]
+    Keep,
+    /// `REJECT_REQUEST`: 400.
+    Reject,
+    /// `UNESCAPE_AND_FORWARD`.
+    Forward,
+}
+
+/// `ServerHeaderTransformation`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerHeader {
+    /// `OVERWRITE`, the default.
+    Overwrite,
+    /// `APPEND_IF_ABSENT`.
+    IfAbsent,
+    /// `PASS_THROUGH`.
+    PassThrough,
+}
+
+/// `HeadersWithUnderscoresAction`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Underscores {
+    /// Headers whose names have underscores pass; Envoy's default.
+    Allow,
+    /// Their requests are refused.
+    Reject,
+    /// They are removed.
+    Drop,
+}
+
+/// `HttpConnectionManager.CodecType`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Codec {
+    /// What the client's first bytes say, or ALPN.
+    Auto,
+    /// HTTP/1.1 only.
+    Http1,
+    /// HTTP/2 only.
+    Http2,
 }
 
 /// One HTTP filter of a listener or of a cluster (upstream filter).
@@ -95,6 +238,35 @@ impl Listener {
             Ok(0) | Err(_) => usize::MAX,
             Ok(limit) => limit,
         }
+    }
+}
+
+impl CidrRange {
+    /// Whether an address is within.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let length = u32::from(self.length);
+        match (self.address, address) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                let mask = u32::MAX.checked_shl(32 - length).unwrap_or(0);
+                u32::from(own) & mask == u32::from(other) & mask
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                let mask = u128::MAX.checked_shl(128 - length).unwrap_or(0);
+                u128::from(own) & mask == u128::from(other) & mask
+            }
+            _ => false,
+        }
+    }
+}
+
+impl HttpConnectionManager {
+    /// How long a request's head may be, in bytes.
+    #[must_use]
+    pub fn max_head(&self) -> usize {
+        usize::try_from(self.max_request_headers_kb)
+            .unwrap_or(usize::MAX)
+            .saturating_mul(1024)
     }
 }
 

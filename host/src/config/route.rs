@@ -11,7 +11,9 @@ mod read;
 mod retry;
 
 pub(super) use edit::{removed as read_removed, value_option as read_header_value};
-pub(super) use matcher::{regex_message, string_match as read_string_match};
+pub(super) use matcher::{
+    header_matcher as read_header_match, regex_message, string_match as read_string_match,
+};
 pub(super) use read::route_configuration as read;
 
 /// `envoy.config.route.v3.RouteConfiguration`.
@@ -81,6 +83,8 @@ pub enum PathMatch {
     SeparatedPrefix(String),
     /// `safe_regex`: the whole path must match (the expression is anchored already).
     Regex(regex::Regex),
+    /// `connect_matcher`: `CONNECT` requests, which have no path and match nothing else.
+    Connect,
 }
 
 /// `envoy.config.route.v3.HeaderMatcher`.
@@ -142,6 +146,8 @@ pub struct Forward {
     pub timeout: Duration,
     /// `idle_timeout` of the stream, over the listener's.
     pub idle_timeout: Option<Duration>,
+    /// `max_stream_duration.max_stream_duration`, over the listener's.
+    pub max_stream_duration: Option<Duration>,
     /// `prefix_rewrite`.
     pub prefix_rewrite: Option<String>,
     /// `host_rewrite_literal`.
@@ -150,6 +156,19 @@ pub struct Forward {
     pub retry: Option<RetryPolicy>,
     /// `request_mirror_policies`.
     pub mirrors: Vec<Mirror>,
+    /// `upgrade_configs`, over the listener's.
+    pub upgrades: Vec<RouteUpgrade>,
+}
+
+/// `RouteAction.UpgradeConfig`.
+#[derive(Debug, Clone)]
+pub struct RouteUpgrade {
+    /// `upgrade_type`, in lower case: `websocket`, `connect`.
+    pub kind: String,
+    /// `enabled`; true by default.
+    pub enabled: bool,
+    /// `connect_config`: `CONNECT` ends here, and what it carries goes to the upstream as it is.
+    pub terminate: bool,
 }
 
 /// Which cluster.

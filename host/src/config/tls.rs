@@ -8,7 +8,7 @@ use super::route::ValueMatch;
 mod read;
 mod secret;
 
-pub(super) use read::upstream as read_upstream;
+pub(super) use read::{downstream as read_downstream, upstream as read_upstream};
 pub use secret::{Secret, load as load_secret};
 
 /// `CommonTlsContext`: what both sides of a connection have.
@@ -16,8 +16,9 @@ pub use secret::{Secret, load as load_secret};
 pub struct CommonTls {
     /// `tls_params`.
     pub versions: Versions,
-    /// `tls_certificates` or `tls_certificate_sds_secret_configs`: how this side proves who it is.
-    pub identity: Option<IdentitySource>,
+    /// `tls_certificates` or `tls_certificate_sds_secret_configs`: how this side proves who it is. A client has one at
+    /// most; a server shows the one that the client's SNI asks for, or else the first.
+    pub identities: Vec<IdentitySource>,
     /// `validation_context` and its kin: whom this side trusts.
     pub validation: Option<ValidationSource>,
     /// `alpn_protocols`.
@@ -35,6 +36,17 @@ pub struct UpstreamTls {
     pub auto_host_sni: bool,
     /// `auto_sni_san_validation`: the certificate must be for the SNI, whatever `match_typed_subject_alt_names` says.
     pub auto_sni_san_validation: bool,
+}
+
+/// `DownstreamTlsContext`.
+#[derive(Debug, Clone, Default)]
+pub struct DownstreamTls {
+    /// `common_tls_context`.
+    pub common: CommonTls,
+    /// `require_client_certificate`.
+    pub require_client_certificate: bool,
+    /// `disable_stateless_session_resumption` is off: sessions are resumed by tickets.
+    pub tickets: bool,
 }
 
 /// `TlsParameters`, as far as rustls lets one choose. TLS 1.0 and 1.1 do not exist there.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use super::reload::{self, Source, Watch};
@@ -54,7 +55,7 @@ impl Running {
             (0..options.workers).map(|_| Vec::new()).collect();
         let mut listeners = Vec::new();
         for listener in &gateway.listeners {
-            let sockets = sockets::listen(listener.address, options.workers)?;
+            let sockets = sockets::listen(listener.config.address, options.workers)?;
             listeners.extend(sockets.first().and_then(|socket| socket.local_addr().ok()));
             for (sockets, socket) in by_worker.iter_mut().zip(sockets) {
                 sockets.push(socket);
@@ -99,6 +100,12 @@ impl Running {
     /// # Errors
     /// Where the files cannot be watched.
     pub async fn serve_until(mut self, end: impl Future<Output = ()>) -> Result<(), StartError> {
+        // As in Envoy: whoever moves access logs away says so.
+        let mut reopen =
+            signal(SignalKind::user_defined1()).map_err(|error| StartError::System {
+                what: "cannot take SIGUSR1",
+                error,
+            })?;
         let (mut watcher, mut changes) =
             Watch::start(self.directories()).map_err(|error| StartError::System {
                 what: "cannot watch files",
@@ -110,6 +117,7 @@ impl Running {
         loop {
             tokio::select! {
                 () = &mut end => break,
+                Some(()) = reopen.recv() => self.gateway.logs.reopen(),
                 change = changes.recv() => match change {
                     Some(()) => {
                         self.reload().await;
@@ -214,7 +222,7 @@ fn addresses(gateway: &Gateway, bound: &[SocketAddr]) -> Vec<ListenerAddress> {
     let named = gateway.listeners.iter().zip(bound);
     named
         .map(|(listener, address)| ListenerAddress {
-            name: listener.name.clone(),
+            name: listener.config.name.clone(),
             address: *address,
         })
         .collect()

@@ -1,43 +1,70 @@
-//! One JSON line for each exchange, on standard output.
+//! Access logs: a line for each exchange, when it has ended.
 
-use std::io::Write as _;
-use std::time::Duration;
+mod render;
+mod write;
 
-use http::header;
-use serde_json::{Value, json};
+use std::rc::Rc;
+use std::sync::Arc;
 
+use crate::config::access_log::{AccessLog, Filter, code};
+use crate::proxy::router;
 use crate::stream::Stream;
-use crate::stream::head::Fields;
+use render::Line;
+pub use write::{LogWriter, WorkerLogs};
 
-/// Writes the line. The path goes without its query, which may hold a credential.
-pub(super) fn write(stream: &Stream, took: Duration) {
-    let text = |name: &[u8]| -> Value {
-        Fields::Request(&stream.request)
-            .get(name)
-            .map_or(Value::Null, |value| {
-                Value::String(String::from_utf8_lossy(&value).into_owned())
-            })
-    };
-    let info = &stream.info;
-    let line = json!({
-        "time": humantime::format_rfc3339_millis(info.start).to_string(),
-        "method": stream.request.method.as_str(),
-        "authority": text(b":authority"),
-        "path": stream.request.path.path(),
-        "status": stream.response.as_ref().map(|head| head.status.as_u16()),
-        "details": info.details,
-        "request_bytes": info.request_bytes,
-        "response_bytes": info.response_bytes,
-        "duration_ms": u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-        "client": info.source.to_string(),
-        "route": &*info.route_name,
-        "cluster": info.cluster.as_deref(),
-        "upstream": info.upstream.as_ref().map(|host| host.address.to_string()),
-        "upstream_cluster": info.upstream.as_ref().map(|host| host.cluster.to_string()),
-        "attempts": info.attempts,
-        "request_id": text(b"x-request-id"),
-        "user_agent": text(header::USER_AGENT.as_str().as_bytes()),
-    });
-    // Nobody is left to tell where standard output is gone.
-    let _ = writeln!(std::io::stdout().lock(), "{line}");
+/// A listener's access logs on this worker.
+pub struct Logs {
+    logs: Vec<(Arc<AccessLog>, usize)>,
+    buffers: Rc<WorkerLogs>,
+}
+
+// === impl Logs ===
+
+impl Logs {
+    /// Those of the file, with the places of their sinks.
+    pub(super) fn new(logs: Vec<(Arc<AccessLog>, usize)>, buffers: Rc<WorkerLogs>) -> Self {
+        Self { logs, buffers }
+    }
+
+    /// Whether nobody asks for lines.
+    pub(super) fn is_empty(&self) -> bool {
+        self.logs.is_empty()
+    }
+
+    /// Writes the lines of an exchange that has ended.
+    pub(super) fn write(&self, stream: &Stream, ended: std::time::Instant) {
+        let line = Line { stream, ended };
+        for (log, sink) in &self.logs {
+            if log
+                .filter
+                .as_ref()
+                .is_none_or(|filter| passes(filter, &line))
+            {
+                self.buffers
+                    .line(*sink, |out| line.render(&log.format, out));
+            }
+        }
+    }
+}
+
+fn passes(filter: &Filter, line: &Line<'_>) -> bool {
+    match filter {
+        Filter::Status(comparison) => {
+            let status = line.stream.response.as_ref().map(|head| head.status);
+            comparison.passes(code(status))
+        }
+        Filter::Duration(comparison) => comparison.passes(line.duration()),
+        Filter::NotHealthCheck => true,
+        Filter::Header(test) => router::header_fits(test, &line.stream.request),
+        Filter::Flags(flags) => {
+            let own = render::flags(line.stream);
+            let wanted = |(short, _): &(&str, &str)| flags.iter().any(|flag| flag == short);
+            match flags.is_empty() {
+                true => !own.is_empty(),
+                false => own.iter().any(wanted),
+            }
+        }
+        Filter::All(filters) => filters.iter().all(|filter| passes(filter, line)),
+        Filter::Any(filters) => filters.iter().any(|filter| passes(filter, line)),
+    }
 }

@@ -1,38 +1,36 @@
 //! One attempt: a host, its cluster's upstream filters, a connection, a response's head.
 
+mod body;
+
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::task::Context;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 
 use super::body::{RequestSource, UpstreamRequestBody};
-use super::deadline::{self, Limits, Received};
+use super::deadline;
 use super::filters::{Active, Direction, Step};
-use super::upstream::Leaf;
+use super::pump::Pump;
+use super::reply::{GatewayError, gateway};
+use super::socket::Socket;
 use super::upstream::balancer::Choice;
 use super::upstream::connection::{AttemptError, Connection};
 use super::worker::WorkerCluster;
 use crate::config::cluster::Protocol;
 use crate::stream::head::{RequestHead, Target};
-use crate::stream::{LocalReply, ResponseHead, StreamCell};
+use crate::stream::{LocalReply, ResponseHead, Stream, StreamCell, Tunnel};
 use crate::vm::grpc::Outbox;
+use body::Wire;
+pub use body::{AttemptBody, Upgraded};
 
-/// A response whose head has come and passed the upstream filters; the head is in the stream.
-pub struct Attempt {
-    /// The body.
-    pub body: Incoming,
-    /// The connection that brings it.
-    pub connection: Connection,
-    /// Where the connection goes when it is done.
-    pub leaf: Rc<Leaf>,
-}
+/// What a filter of a cluster's may hold of a body, in bytes: Envoy's default of `per_connection_buffer_limit_bytes`.
+const BUFFER_LIMIT: usize = 1 << 20;
 
-/// Why there is none.
+/// Why there is no response.
 #[derive(Debug)]
 pub enum AttemptFailure {
     /// No response.
@@ -60,22 +58,6 @@ pub enum Outgoing<'a> {
     Messages(Rc<Outbox>),
 }
 
-impl Attempt {
-    /// Lets a response go unread. Its connection is kept only where the whole body has come already.
-    pub fn discard(mut self) {
-        use http_body::Body as _;
-        let mut quiet = Context::from_waker(std::task::Waker::noop());
-        while !self.body.is_end_stream() {
-            match std::pin::Pin::new(&mut self.body).poll_frame(&mut quiet) {
-                std::task::Poll::Ready(Some(Ok(_))) => {}
-                std::task::Poll::Ready(None) => break,
-                std::task::Poll::Ready(Some(Err(_))) | std::task::Poll::Pending => return,
-            }
-        }
-        self.leaf.give_back(self.connection);
-    }
-}
-
 impl Outgoing<'_> {
     fn source(&self) -> Option<Rc<RefCell<RequestSource>>> {
         match self {
@@ -93,7 +75,8 @@ impl Outgoing<'_> {
     }
 }
 
-/// Runs one attempt of the stream's request against the chosen host.
+/// Runs one attempt of the stream's request against the chosen host. The response's head is in the stream then, and has
+/// passed the upstream filters.
 ///
 /// # Errors
 /// Where no response comes, or a filter answers.
@@ -103,7 +86,7 @@ pub async fn run(
     cell: &StreamCell,
     outgoing: Outgoing<'_>,
     per_try_timeout: Option<Duration>,
-) -> Result<Attempt, AttemptFailure> {
+) -> Result<AttemptBody, AttemptFailure> {
     {
         let mut stream = cell.borrow_mut();
         stream.info.upstream = Some(choice.host.clone());
@@ -116,43 +99,78 @@ pub async fn run(
         choice.leaf.shared.stats.rq_total.increment();
     }
     let filters = Filters::begin(cluster, cell);
-    filters.request(outgoing.is_empty()).await?;
+    // A tunnel has no end yet.
+    let end = outgoing.is_empty() && cell.borrow().tunnel.is_none();
+    filters.request(end).await?;
     let source = outgoing.source();
-    let received = |cx: &Context<'_>| {
-        let source = source.as_ref();
-        source.map_or(Received::All, |source| source.borrow_mut().received(cx))
+    let sent = || match &source {
+        Some(source) => source.borrow().is_read(),
+        None => true,
     };
-    let exchange = exchange(&choice, cell, outgoing);
-    let limits = Limits {
-        response: per_try_timeout.unwrap_or_default(),
-        ..Limits::default()
-    };
-    let outcome = deadline::run(limits, &mut None, received, exchange)
+    let pump = filters.pump(Direction::Request);
+    let exchange = exchange(&choice, cell, outgoing, pump);
+    let outcome = deadline::per_try(per_try_timeout, sent, exchange)
         .await
         .unwrap_or_else(|_| {
             stats.rq_per_try_timeout.increment();
             Err(AttemptError::PerTryTimeout.into())
         });
-    let (response, connection) = match outcome {
+    let sent = match outcome {
         Err(AttemptFailure::Error(AttemptError::RequestBody)) => {
             return Err(AttemptFailure::Body(filters));
         }
         outcome => outcome?,
     };
-    stats.response(response.status());
-    let (parts, body) = response.into_parts();
-    cell.borrow_mut().response = Some(ResponseHead {
-        status: parts.status,
-        headers: parts.headers,
-    });
-    filters
-        .response(http_body::Body::is_end_stream(&body))
-        .await?;
-    Ok(Attempt {
-        body,
-        connection,
-        leaf: choice.leaf,
-    })
+    let (head, wire) = match sent {
+        Sent::Message(response, connection) => {
+            stats.response(response.status());
+            let (parts, incoming) = response.into_parts();
+            let head = ResponseHead {
+                status: parts.status,
+                headers: parts.headers,
+            };
+            let wire = match accepts_tunnel(&cell.borrow(), head.status) {
+                true => {
+                    let (socket, read) = connection.into_socket().ok_or(AttemptError::Protocol)?;
+                    Wire::Socket(socket, read)
+                }
+                false => Wire::message(incoming, connection, choice.leaf),
+            };
+            (head, wire)
+        }
+        Sent::Socket(socket) => (
+            ResponseHead {
+                status: StatusCode::OK,
+                headers: HeaderMap::new(),
+            },
+            Wire::Socket(socket, Bytes::new()),
+        ),
+    };
+    {
+        let mut stream = cell.borrow_mut();
+        stream.response = Some(head);
+        stream.info.response_began = Some(Instant::now());
+    }
+    let mut body = AttemptBody::new(cell.clone(), wire, filters);
+    body.pass_head().await?;
+    Ok(body)
+}
+
+/// Whether a response begins the tunnel that its request asks for.
+fn accepts_tunnel(stream: &Stream, status: StatusCode) -> bool {
+    match stream.tunnel {
+        None => false,
+        Some(Tunnel::Upgrade) => status == StatusCode::SWITCHING_PROTOCOLS,
+        Some(Tunnel::Connect | Tunnel::Terminated) => status.is_success(),
+    }
+}
+
+/// What an upstream has answered with.
+enum Sent {
+    /// A response.
+    Message(Response<Incoming>, Connection),
+    /// A connection, which is all that was asked for.
+    Socket(Socket),
 }
 
 /// Sends the stream's request as it stands and waits for the response's head.
@@ -160,17 +178,28 @@ async fn exchange(
     choice: &Choice,
     cell: &StreamCell,
     outgoing: Outgoing<'_>,
-) -> Result<(Response<Incoming>, Connection), AttemptFailure> {
+    pump: Option<Pump>,
+) -> Result<Sent, AttemptFailure> {
+    if cell.borrow().tunnel == Some(Tunnel::Terminated) {
+        let socket = choice.leaf.socket(&choice.host).await?;
+        return Ok(Sent::Socket(socket));
+    }
     let body = match outgoing {
-        Outgoing::Source(source) => UpstreamRequestBody::replay(source),
+        Outgoing::Source(source) => UpstreamRequestBody::replay(source, pump),
         Outgoing::Whole(bytes) if bytes.is_empty() => UpstreamRequestBody::Empty,
-        Outgoing::Whole(bytes) => UpstreamRequestBody::Full(Some(bytes)),
+        Outgoing::Whole(bytes) => UpstreamRequestBody::whole(bytes, pump, cell),
         Outgoing::Messages(outbox) => UpstreamRequestBody::Messages(outbox),
     };
     let protocol = &choice.leaf.shared.config.protocol;
+    let tunnel = cell.borrow().tunnel.is_some();
+    if tunnel && !matches!(protocol, Protocol::Http1) {
+        // An upgrade is one of HTTP/1's.
+        return Err(AttemptFailure::Reply(gateway(GatewayError::Upgrade)));
+    }
     let request =
         outgoing_request(&cell.borrow().request, body, protocol).map_err(AttemptFailure::Reply)?;
-    Ok(choice.leaf.send(&choice.host, request).await?)
+    let (response, connection) = choice.leaf.send(&choice.host, request).await?;
+    Ok(Sent::Message(response, connection))
 }
 
 /// The request for the wire. Its headers are copied: another attempt, the access log and the filters'
@@ -199,7 +228,10 @@ fn outgoing_request(
     *request.headers_mut() = head.headers.clone();
     match protocol {
         Protocol::Http1 => {
-            *request.uri_mut() = Uri::from(path.clone());
+            *request.uri_mut() = match (&head.method, Authority::try_from(host.as_bytes())) {
+                (&Method::CONNECT, Ok(authority)) => Uri::from(authority),
+                _ => Uri::from(path.clone()),
+            };
             *request.version_mut() = Version::HTTP_11;
         }
         Protocol::Http2(_) | Protocol::Auto(_) => {
@@ -227,7 +259,7 @@ pub(super) fn absolute(
 }
 
 /// The cluster's own filters on one attempt; their contexts end with it.
-pub struct Filters(Option<Active>);
+pub struct Filters(Option<Rc<Active>>);
 
 impl std::fmt::Debug for Filters {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -237,7 +269,13 @@ impl std::fmt::Debug for Filters {
 
 impl Filters {
     fn begin(cluster: &WorkerCluster, cell: &StreamCell) -> Self {
-        Self((!cluster.filters.is_empty()).then(|| cluster.filters.activate(cell)))
+        Self((!cluster.filters.is_empty()).then(|| Rc::new(cluster.filters.activate(cell))))
+    }
+
+    /// Those of them that want to see the body of that direction.
+    fn pump(&self, direction: Direction) -> Option<Pump> {
+        let active = self.0.as_ref()?;
+        Pump::new(active, direction, BUFFER_LIMIT)
     }
 
     async fn request(&self, end_of_stream: bool) -> Result<(), AttemptFailure> {

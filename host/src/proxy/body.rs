@@ -3,16 +3,15 @@
 use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Instant;
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::deadline::Received;
 use super::filters::{Active, Direction, Step};
-use super::pump::{Pump, Stop};
+use super::pump::{Ending, Output, Pump, Stop, poll_through};
 use crate::stream::StreamCell;
 use crate::vm::grpc::Outbox;
 
@@ -32,10 +31,10 @@ pub enum BodyError {
 
 /// The client's body, read once, kept for replays where a retry may come.
 pub struct RequestSource {
-    incoming: Option<Incoming>,
+    client: ClientBody,
     pump: Option<Pump>,
-    /// What a filter let go while it held the head: (stage it goes on from, data, whether it is the end).
-    prefetched: Option<(usize, Bytes, bool)>,
+    /// What a filter let go while it held the head, and the stage that it goes on from.
+    prefetched: Option<(usize, Output)>,
     cell: StreamCell,
     kept: Vec<Bytes>,
     kept_bytes: usize,
@@ -45,11 +44,18 @@ pub struct RequestSource {
     /// Something was sent that is not kept.
     lost: bool,
     ended: bool,
+    /// The task of the exchange, which measures time from the end, where another task reads the body.
+    watcher: Option<Waker>,
+}
+
+/// What the client sends.
+struct ClientBody {
+    incoming: Option<Incoming>,
+    cell: StreamCell,
+    /// Trailers go on; HTTP/1's do only where the file says so.
+    trailers: bool,
     /// The client went away before the end.
     left: bool,
-    trailers: Option<HeaderMap>,
-    /// Who measures how far it has come, which is another task where hyper reads the body in one of its own.
-    watcher: Option<Waker>,
 }
 
 /// A request's body as one attempt reads it.
@@ -64,22 +70,110 @@ pub enum UpstreamRequestBody {
     Messages(Rc<Outbox>),
 }
 
-/// One reading of a [`RequestSource`].
+/// One reading of a [`RequestSource`], through the attempt's own filters.
 pub struct Replay {
     source: Rc<RefCell<RequestSource>>,
     at: usize,
-    trailers_given: bool,
+    /// All of the source has been read.
+    read: bool,
+    pump: Option<Pump>,
+    progress: Progress,
+}
+
+/// How far a reading has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    Data,
+    Trailers,
+    Over,
+}
+
+// === impl ClientBody ===
+
+impl ClientBody {
+    /// The next part, and what follows it; trailers are in the stream then.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Output, BodyError>> {
+        let part = self.poll_wire(cx);
+        if let Poll::Ready(Ok(part)) = &part
+            && part.ending.is_last()
+        {
+            let mut stream = self.cell.borrow_mut();
+            stream.request_complete = true;
+            stream.info.request_ended = Some(Instant::now());
+        }
+        part
+    }
+
+    fn poll_wire(&mut self, cx: &mut Context<'_>) -> Poll<Result<Output, BodyError>> {
+        let nothing = |ending| {
+            Poll::Ready(Ok(Output {
+                data: Bytes::new(),
+                ending,
+            }))
+        };
+        let Some(incoming) = &mut self.incoming else {
+            return nothing(Ending::End);
+        };
+        if incoming.is_end_stream() {
+            self.incoming = None;
+            return nothing(Ending::End);
+        }
+        let frame = match ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
+            None => {
+                self.incoming = None;
+                return nothing(Ending::End);
+            }
+            Some(Err(error)) => {
+                self.left = is_disconnect(&error);
+                return Poll::Ready(Err(BodyError::Broken));
+            }
+            Some(Ok(frame)) => frame,
+        };
+        match frame.into_data() {
+            Ok(data) => {
+                self.cell.borrow_mut().info.request_bytes += data.len() as u64;
+                let ending = if incoming.is_end_stream() {
+                    Ending::End
+                } else {
+                    Ending::More
+                };
+                Poll::Ready(Ok(Output { data, ending }))
+            }
+            Err(frame) => {
+                self.incoming = None;
+                match frame.into_trailers() {
+                    Ok(trailers) if self.trailers => {
+                        self.cell.borrow_mut().request_trailers = Some(trailers);
+                        nothing(Ending::Trailers)
+                    }
+                    _ => nothing(Ending::End),
+                }
+            }
+        }
+    }
 }
 
 // === impl RequestSource ===
 
 impl RequestSource {
-    /// Reads `incoming`, through `pump` if there is one, and keeps at most `limit` bytes for another attempt.
+    /// Reads `incoming`, through `pump` if there is one, and keeps at most `limit` bytes for another attempt. Its
+    /// trailers go on where `trailers` says so.
     #[must_use]
-    pub fn new(incoming: Incoming, pump: Option<Pump>, cell: StreamCell, limit: usize) -> Self {
+    pub fn new(
+        incoming: Incoming,
+        trailers: bool,
+        pump: Option<Pump>,
+        cell: StreamCell,
+        limit: usize,
+    ) -> Self {
         let ended = incoming.is_end_stream() && pump.is_none();
         Self {
-            incoming: Some(incoming),
+            client: ClientBody {
+                incoming: Some(incoming),
+                cell: cell.clone(),
+                trailers,
+                left: false,
+            },
             pump,
             prefetched: None,
             cell,
@@ -89,10 +183,30 @@ impl RequestSource {
             keep: false,
             lost: false,
             ended,
-            left: false,
-            trailers: None,
             watcher: None,
         }
+    }
+
+    /// One that has been read already.
+    fn whole_of(bytes: Bytes, cell: &StreamCell) -> Rc<RefCell<Self>> {
+        Rc::new(RefCell::new(Self {
+            client: ClientBody {
+                incoming: None,
+                cell: cell.clone(),
+                trailers: false,
+                left: false,
+            },
+            pump: None,
+            prefetched: None,
+            cell: cell.clone(),
+            kept_bytes: bytes.len(),
+            kept: vec![bytes],
+            limit: usize::MAX,
+            keep: true,
+            lost: false,
+            ended: true,
+            watcher: None,
+        }))
     }
 
     /// Keeps what is read for another attempt.
@@ -109,34 +223,26 @@ impl RequestSource {
     /// Whether the client went away before its end: there is nobody to answer.
     #[must_use]
     pub fn client_left(&self) -> bool {
-        self.left
+        self.client.left
     }
 
-    /// How far it has come; the task is told when it comes further.
-    pub(super) fn received(&mut self, cx: &Context<'_>) -> Received {
-        if self.ended {
-            return Received::All;
+    /// Tells this task when all of it has been read.
+    pub fn watch(&mut self, task: &Waker) {
+        if !self.ended {
+            self.watcher = Some(task.clone());
         }
-        match &mut self.watcher {
-            Some(watcher) => watcher.clone_from(cx.waker()),
-            None => self.watcher = Some(cx.waker().clone()),
-        }
-        Received::Part(self.cell.borrow().info.request_bytes)
     }
 
-    /// Tells another task that measures.
-    fn progressed(&mut self, cx: &Context<'_>) {
-        if let Some(watcher) = &self.watcher
-            && !watcher.will_wake(cx.waker())
-        {
-            watcher.wake_by_ref();
-        }
+    /// Whether all of it has passed the filters.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        self.ended
     }
 
     /// Whether all of it is known and nothing comes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.ended && self.kept.is_empty() && self.trailers.is_none()
+        self.ended && self.kept.is_empty() && self.cell.borrow().request_trailers.is_none()
     }
 
     /// All of it, if it has been read to its end and kept.
@@ -156,165 +262,82 @@ impl RequestSource {
         active: &Active,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Stop>> {
-        let Some(until) = self.pump.as_ref().map(|pump| pump.behind(at)) else {
+        let Some(pump) = &mut self.pump else {
             return Poll::Ready(Ok(()));
         };
+        let until = pump.behind(at);
         loop {
             match active.poll_resumed(Direction::Request, cx.waker()) {
                 None | Some(Step::Pause) => {}
                 Some(Step::Reply(reply)) => return Poll::Ready(Err(Stop::Reply(reply))),
                 Some(Step::Reset) => return Poll::Ready(Err(Stop::Reset)),
                 Some(Step::Continue) => {
-                    let Some(pump) = &mut self.pump else {
-                        return Poll::Ready(Ok(()));
-                    };
                     let output = pump.release(until.saturating_sub(1));
-                    self.prefetched = Some((until, output.data, output.end));
+                    self.prefetched = Some((until, output));
                     return Poll::Ready(Ok(()));
                 }
             }
-            if self.pump.as_ref().is_some_and(Pump::waits_for_resume) {
+            if pump.waits_for_resume() {
                 return Poll::Pending;
             }
-            let (data, end) = match self.poll_incoming(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(_)) => return Poll::Ready(Err(Stop::Reset)),
-                Poll::Ready(Ok(part)) => part,
+            let Ok(part) = ready!(self.client.poll(cx)) else {
+                return Poll::Ready(Err(Stop::Reset));
             };
-            let Some(pump) = &mut self.pump else {
+            if let Some(output) = pump.push(0, until, part.data, part.ending)? {
+                self.prefetched = Some((until, output));
                 return Poll::Ready(Ok(()));
-            };
-            if let Some(output) = pump.push(0, until, data, end)? {
-                self.prefetched = Some((until, output.data, output.end));
-                return Poll::Ready(Ok(()));
-            }
-        }
-    }
-
-    /// The next part from the client, and whether it is the last.
-    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Result<(Bytes, bool), BodyError>> {
-        let Some(incoming) = &mut self.incoming else {
-            return Poll::Ready(Ok((Bytes::new(), true)));
-        };
-        if incoming.is_end_stream() {
-            self.incoming = None;
-            return Poll::Ready(Ok((Bytes::new(), true)));
-        }
-        let frame = match Pin::new(&mut *incoming).poll_frame(cx) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(None) => {
-                self.incoming = None;
-                return Poll::Ready(Ok((Bytes::new(), true)));
-            }
-            Poll::Ready(Some(Err(error))) => {
-                self.left = is_disconnect(&error);
-                return Poll::Ready(Err(BodyError::Broken));
-            }
-            Poll::Ready(Some(Ok(frame))) => frame,
-        };
-        match frame.into_data() {
-            Ok(data) => {
-                self.cell.borrow_mut().info.request_bytes += data.len() as u64;
-                let end = incoming.is_end_stream();
-                Poll::Ready(Ok((data, end)))
-            }
-            Err(frame) => {
-                if let Ok(trailers) = frame.into_trailers() {
-                    self.cell.borrow_mut().request_trailers = Some(trailers);
-                }
-                self.incoming = None;
-                Poll::Ready(Ok((Bytes::new(), true)))
             }
         }
     }
 
     /// The next part behind all filters.
-    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<(Bytes, bool), BodyError>> {
-        let Some(pump) = &mut self.pump else {
-            return self.poll_incoming(cx);
-        };
-        let stages = pump.stages();
-        let outcome = if let Some((from, data, end)) = self.prefetched.take() {
-            pump.push(from, stages, data, end)
-        } else if pump.waits_for_resume() {
-            match pump.poll_resumed(cx.waker()) {
-                Ok(None) => return Poll::Pending,
-                other => other,
-            }
-        } else {
-            let (data, end) = match self.poll_incoming(cx) {
-                Poll::Pending => return self.poll_released(cx),
-                Poll::Ready(part) => part?,
-            };
-            let trailers = self.cell.borrow().request_trailers.is_some();
-            let Some(pump) = &mut self.pump else {
-                return Poll::Ready(Ok((data, end)));
-            };
-            if end && trailers {
-                return Poll::Ready(
-                    pump.trailers()
-                        .map(|data| (data, true))
-                        .map_err(|stop| self.stop(stop)),
-                );
-            }
-            pump.push(0, stages, data, end)
-        };
-        match outcome {
-            Ok(Some(output)) => Poll::Ready(Ok((output.data, output.end))),
-            // Held: ask for the next part.
-            Ok(None) => Poll::Ready(Ok((Bytes::new(), false))),
-            Err(stop) => Poll::Ready(Err(self.stop(stop))),
+    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Output, Stop>> {
+        if let Some((from, part)) = self.prefetched.take()
+            && let Some(pump) = &mut self.pump
+            && let Some(output) = pump.push(from, pump.stages(), part.data, part.ending)?
+        {
+            return Poll::Ready(Ok(output));
         }
+        let client = &mut self.client;
+        poll_through(&mut self.pump, cx, |cx| client.poll(cx).map_err(Stop::Body))
     }
 
-    /// While the client is silent, a paused filter may still be resumed.
-    fn poll_released(&mut self, cx: &mut Context<'_>) -> Poll<Result<(Bytes, bool), BodyError>> {
-        let Some(pump) = &mut self.pump else {
-            return Poll::Pending;
-        };
-        match pump.poll_resumed(cx.waker()) {
-            Ok(Some(output)) => Poll::Ready(Ok((output.data, output.end))),
-            Ok(None) => Poll::Pending,
-            Err(stop) => Poll::Ready(Err(self.stop(stop))),
-        }
-    }
-
-    /// Leaves a filter's answer where the exchange finds it when the attempt fails.
-    fn stop(&mut self, stop: Stop) -> BodyError {
-        if let Stop::Reply(reply) = stop {
-            self.cell.borrow_mut().local_reply = Some(reply);
-        }
-        BodyError::Stopped
-    }
-
-    /// The part at a position: kept, or read now. `None` at the end.
+    /// The part at a position, kept or read now, and whether it is the last; `None` behind that.
     fn poll_at(
         &mut self,
         at: usize,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, BodyError>>> {
+    ) -> Poll<Option<Result<(Bytes, bool), BodyError>>> {
         if let Some(part) = self.kept.get(at) {
-            return Poll::Ready(Some(Ok(part.clone())));
+            let last = self.ended && at + 1 == self.kept.len();
+            return Poll::Ready(Some(Ok((part.clone(), last))));
         }
         loop {
             if self.ended {
                 return Poll::Ready(None);
             }
-            let (data, end) = match self.poll_part(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
-                Poll::Ready(Ok(part)) => part,
+            let Output { data, ending } = match ready!(self.poll_part(cx)) {
+                Ok(output) => output,
+                Err(stop) => return Poll::Ready(Some(Err(self.stop(stop)))),
             };
-            self.ended = end;
-            self.progressed(cx);
-            if end {
-                self.trailers = self.cell.borrow_mut().request_trailers.take();
+            self.ended = ending.is_last();
+            self.cell.borrow_mut().request_sent = self.ended;
+            if self.ended
+                && let Some(watcher) = self.watcher.take()
+                && !watcher.will_wake(cx.waker())
+            {
+                watcher.wake();
             }
             if !data.is_empty() {
                 self.remember(&data);
-                return Poll::Ready(Some(Ok(data)));
+                return Poll::Ready(Some(Ok((data, self.ended))));
             }
         }
+    }
+
+    /// Leaves a filter's answer where the exchange finds it when the attempt fails.
+    fn stop(&self, stop: Stop) -> BodyError {
+        stopped(&self.cell, stop)
     }
 
     fn remember(&mut self, data: &Bytes) {
@@ -325,6 +348,18 @@ impl RequestSource {
             self.lost = true;
             self.kept = Vec::new();
         }
+    }
+}
+
+/// Leaves a filter's answer in the stream, where the exchange finds it.
+fn stopped(cell: &StreamCell, stop: Stop) -> BodyError {
+    match stop {
+        Stop::Body(error) => error,
+        Stop::Reply(reply) => {
+            cell.borrow_mut().local_reply = Some(reply);
+            BodyError::Stopped
+        }
+        Stop::Reset => BodyError::Stopped,
     }
 }
 
@@ -343,16 +378,27 @@ fn is_disconnect(error: &hyper::Error) -> bool {
 // === impl UpstreamRequestBody ===
 
 impl UpstreamRequestBody {
-    /// A reading of `source` from the start.
+    /// All of it, through the filters of an attempt.
     #[must_use]
-    pub fn replay(source: &Rc<RefCell<RequestSource>>) -> Self {
+    pub fn whole(bytes: Bytes, pump: Option<Pump>, cell: &StreamCell) -> Self {
+        match pump {
+            None => Self::Full(Some(bytes)),
+            Some(_) => Self::replay(&RequestSource::whole_of(bytes, cell), pump),
+        }
+    }
+
+    /// A reading of `source` from the start, through the filters of an attempt.
+    #[must_use]
+    pub fn replay(source: &Rc<RefCell<RequestSource>>, pump: Option<Pump>) -> Self {
         if source.borrow().is_empty() {
             return Self::Empty;
         }
         Self::Replay(Replay {
             source: source.clone(),
             at: 0,
-            trailers_given: false,
+            read: false,
+            pump,
+            progress: Progress::Data,
         })
     }
 }
@@ -393,22 +439,53 @@ impl Body for UpstreamRequestBody {
 impl Replay {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let mut source = self.source.borrow_mut();
-        match source.poll_at(self.at, cx) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Some(part)) => {
-                self.at += 1;
-                Poll::Ready(Some(part.map(Frame::data)))
+        while self.progress == Progress::Data {
+            let (at, read) = (&mut self.at, &mut self.read);
+            let part = poll_through(&mut self.pump, cx, |cx| {
+                next_part(&mut source, at, read, cx).map_err(Stop::Body)
+            });
+            let Output { data, ending } = match ready!(part) {
+                Ok(output) => output,
+                Err(stop) => return Poll::Ready(Some(Err(stopped(&source.cell, stop)))),
+            };
+            self.progress = match ending {
+                Ending::More => Progress::Data,
+                Ending::End => Progress::Over,
+                Ending::Trailers => Progress::Trailers,
+            };
+            if !data.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(data))));
             }
-            Poll::Ready(None) if !self.trailers_given => {
-                self.trailers_given = true;
-                Poll::Ready(
-                    source
-                        .trailers
-                        .clone()
-                        .map(|trailers| Ok(Frame::trailers(trailers))),
-                )
-            }
-            Poll::Ready(None) => Poll::Ready(None),
         }
+        if self.progress == Progress::Over {
+            return Poll::Ready(None);
+        }
+        self.progress = Progress::Over;
+        let trailers = source.cell.borrow().request_trailers.clone();
+        Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
     }
+}
+
+/// The part of `source` at a position, which moves on.
+fn next_part(
+    source: &mut RequestSource,
+    at: &mut usize,
+    read: &mut bool,
+    cx: &mut Context<'_>,
+) -> Poll<Result<Output, BodyError>> {
+    let (data, last) = match *read {
+        true => (Bytes::new(), true),
+        false => match ready!(source.poll_at(*at, cx)) {
+            Some(part) => part?,
+            None => (Bytes::new(), true),
+        },
+    };
+    *at += 1;
+    *read = last;
+    let ending = match last {
+        false => Ending::More,
+        true if source.cell.borrow().request_trailers.is_some() => Ending::Trailers,
+        true => Ending::End,
+    };
+    Poll::Ready(Ok(Output { data, ending }))
 }

@@ -6,20 +6,19 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Limited};
 
-use super::attempt::{self, Attempt, Outgoing};
+use super::attempt::{self, AttemptBody, Outgoing};
 use super::grpc;
 use super::upstream::balancer::History;
 use super::worker::{Worker, WorkerCluster};
 use crate::abi::{Callout, CalloutResponse};
 use crate::stream::head::RequestHead;
-use crate::stream::{ResponseHead, Stream, StreamCell, StreamInfo};
+use crate::stream::{Stream, StreamCell, StreamInfo};
 use crate::vm::plugin::VmCell;
 use crate::vm::state::Effect;
 
-/// No longer answer to a callout is kept.
-const MAX_RESPONSE: usize = 16 * 1024 * 1024;
+/// No longer answer to a callout or a mirrored request is kept, in bytes.
+pub(super) const MAX_RESPONSE: usize = 16 * 1024 * 1024;
 
 /// How long a root context that answered false to `proxy_on_done` may go on, if it does not finish before.
 const LINGER: Duration = Duration::from_secs(10);
@@ -98,7 +97,7 @@ pub(super) async fn send(
     cluster: &Rc<WorkerCluster>,
     cell: &StreamCell,
     body: Bytes,
-) -> Option<Attempt> {
+) -> Option<AttemptBody> {
     let choice = cluster.upstream.next(&mut History::default(), None)?;
     cell.borrow_mut().info.cluster = Some(cluster.upstream.shared.name.clone());
     if !body.is_empty() {
@@ -114,34 +113,13 @@ pub(super) async fn send(
 }
 
 /// Reads the whole answer.
-async fn read(cell: &StreamCell, attempt: Attempt) -> Option<CalloutResponse> {
+async fn read(cell: &StreamCell, attempt: AttemptBody) -> Option<CalloutResponse> {
     let head = cell.borrow_mut().response.take()?;
-    let (body, trailers) = collect(attempt).await?;
-    let ResponseHead { status, headers } = head;
+    let body = attempt.collect(MAX_RESPONSE).await?;
+    let trailers = cell.borrow_mut().response_trailers.take();
     Some(CalloutResponse {
-        head: ResponseHead { status, headers },
+        head,
         body,
-        trailers,
+        trailers: trailers.unwrap_or_default(),
     })
-}
-
-/// Reads a body to its end and gives its connection back.
-pub(super) async fn collect(attempt: Attempt) -> Option<(Bytes, http::HeaderMap)> {
-    let Attempt {
-        body,
-        mut connection,
-        leaf,
-    } = attempt;
-    let collected = {
-        let mut reading = std::pin::pin!(Limited::new(body, MAX_RESPONSE).collect());
-        std::future::poll_fn(|cx| {
-            connection.drive(cx);
-            reading.as_mut().poll(cx)
-        })
-        .await
-        .ok()?
-    };
-    let trailers = collected.trailers().cloned().unwrap_or_default();
-    leaf.give_back(connection);
-    Some((collected.to_bytes(), trailers))
 }

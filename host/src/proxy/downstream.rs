@@ -1,22 +1,47 @@
 //! A client's connection.
 
-use std::cell::{Cell, RefCell};
+mod http1;
+mod http2;
+mod socket;
+
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
 
-use super::exchange;
+use super::tunnel::HandOver;
 use super::worker::WorkerListener;
+use crate::config::listener::Codec;
+use crate::stream::tls::Tls;
+use crate::tls;
+use socket::Rewound;
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// With all that was begun.
+    InOrder,
+    /// It broke off.
+    Broken,
+    /// The client has taken too long with a request's head.
+    Late,
+}
+
+/// How an HTTP/2 client begins.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// So much is read at most before the protocol is known, in bytes.
+const FIRST_READ: usize = 8192;
 
 /// One client connection's state.
 pub struct Client {
@@ -31,29 +56,27 @@ pub struct Client {
     /// Requests in progress.
     active: Cell<u32>,
     last_active: Cell<Instant>,
+    began: Instant,
+    /// Requests so far.
+    requests: Cell<u32>,
+    /// Since when a head has been coming.
+    head_since: Cell<Option<Instant>>,
+    late: Cell<bool>,
+    /// Since when its next answer is its last.
+    retiring: Cell<Option<Instant>>,
+    /// It speaks HTTP/2.
+    http2: Cell<bool>,
     closing: Cell<bool>,
+    /// What is known of its TLS, when the handshake is done.
+    tls: OnceCell<Arc<Tls>>,
     waker: RefCell<Option<Waker>>,
     /// The head read last had two lengths.
     ambiguous: Cell<bool>,
+    /// The tunnel that an HTTP/1 connection becomes.
+    pub(super) tunnel: HandOver,
 }
 
-/// A socket that looks at request heads as they come, for what hyper quietly repairs: a request with two lengths
-/// must be refused, since another server may read it differently.
-struct Guarded {
-    stream: TcpStream,
-    client: Rc<Client>,
-    head: HeadScan,
-}
-
-/// No more of a head is kept to be looked at.
-const MAX_SCANNED: usize = 1024 * 1024;
-
-/// What has been seen of a head.
-#[derive(Default)]
-struct HeadScan {
-    /// A head that came in parts.
-    partial: Vec<u8>,
-}
+// === impl Client ===
 
 impl Client {
     /// A connection that has just been accepted.
@@ -71,9 +94,17 @@ impl Client {
             id,
             active: Cell::new(0),
             last_active: Cell::new(Instant::now()),
+            began: Instant::now(),
+            requests: Cell::new(0),
+            head_since: Cell::new(None),
+            late: Cell::new(false),
+            retiring: Cell::new(None),
+            http2: Cell::new(false),
             closing: Cell::new(false),
+            tls: OnceCell::new(),
             waker: RefCell::new(None),
             ambiguous: Cell::new(false),
+            tunnel: HandOver::default(),
         })
     }
 
@@ -85,8 +116,69 @@ impl Client {
     /// Closes the connection when the request in progress, if any, is done.
     pub fn close(&self) {
         self.closing.set(true);
+        self.wake();
+    }
+
+    /// What is known of its TLS; `None` for cleartext.
+    #[must_use]
+    pub fn tls(&self) -> Option<&Arc<Tls>> {
+        self.tls.get()
+    }
+
+    /// Whether it ends with what is in progress.
+    #[must_use]
+    pub fn closing(&self) -> bool {
+        self.closing.get() || self.retiring.get().is_some()
+    }
+
+    /// Looks at the connection's limits, and ends it where one has been passed.
+    pub fn check(&self) {
+        let http = &self.listener.config.http;
+        let passed = |since: Duration, limit: Duration| !limit.is_zero() && since > limit;
+        let idle = self.idle_for().unwrap_or_default();
+        if passed(idle, http.common.idle_timeout) {
+            self.close();
+        }
+        if passed(self.began.elapsed(), http.common.max_connection_duration) {
+            self.retire();
+        }
+        let head = self
+            .head_since
+            .get()
+            .map_or(Duration::ZERO, |since| since.elapsed());
+        if [
+            http.request_headers_timeout,
+            http.request_timeout,
+            http.stream_idle_timeout,
+        ]
+        .into_iter()
+        .any(|limit| passed(head, limit))
+        {
+            self.late.set(true);
+            self.wake();
+        }
+    }
+
+    /// Ends it without cutting a request off: HTTP/2's client is told; HTTP/1's learns of it by its next answer, for which
+    /// there is the time of a drain.
+    fn retire(&self) {
+        let since = self.retiring.get().unwrap_or_else(Instant::now);
+        self.retiring.set(Some(since));
+        if self.http2.get() || since.elapsed() >= self.listener.config.http.drain_timeout {
+            self.close();
+        }
+    }
+
+    fn wake(&self) {
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
+        }
+    }
+
+    /// Notes whether a head has begun to come and is not complete.
+    fn head_in_progress(&self, in_progress: bool) {
+        if in_progress != self.head_since.get().is_some() {
+            self.head_since.set(in_progress.then(Instant::now));
         }
     }
 
@@ -99,6 +191,11 @@ impl Client {
     /// A request is in progress.
     pub(super) fn begin(&self) {
         self.active.set(self.active.get() + 1);
+        self.requests.set(self.requests.get().saturating_add(1));
+        let max = self.listener.config.http.common.max_requests_per_connection;
+        if max > 0 && self.requests.get() >= max {
+            self.close();
+        }
     }
 
     /// It is over.
@@ -106,48 +203,125 @@ impl Client {
         self.active.set(self.active.get().saturating_sub(1));
         self.last_active.set(Instant::now());
     }
+
+    /// Runs `future` until it ends or the connection is to be closed.
+    async fn unless_closed<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        let mut future = pin!(future);
+        std::future::poll_fn(|cx| {
+            if self.closing.get() || self.late.get() {
+                return Poll::Ready(None);
+            }
+            let result = future.as_mut().poll(cx);
+            if result.is_pending() {
+                remember(&self.waker, cx.waker());
+            }
+            result.map(Some)
+        })
+        .await
+    }
+
+    /// Runs a connection of either protocol to its end; `shut_down` tells it to end
+    /// when nothing is in progress.
+    async fn drive<C>(&self, mut connection: Pin<&mut C>, shut_down: impl Fn(Pin<&mut C>)) -> Ended
+    where
+        C: Future<Output = Result<(), hyper::Error>>,
+    {
+        let mut closing = false;
+        let ended = std::future::poll_fn(|cx| {
+            if self.late.get() {
+                return Poll::Ready(Ok(Ended::Late));
+            }
+            if self.closing.get() && !closing {
+                closing = true;
+                shut_down(connection.as_mut());
+            }
+            let result = connection.as_mut().poll(cx);
+            if result.is_pending() {
+                remember(&self.waker, cx.waker());
+            }
+            result.map_ok(|()| Ended::InOrder)
+        });
+        ended.await.unwrap_or_else(|error| {
+            tracing::debug!(client = %self.remote, "connection ended: {error}");
+            Ended::Broken
+        })
+    }
 }
 
 /// Serves a connection until it ends.
 pub async fn serve(stream: TcpStream, client: Rc<Client>) {
+    // Answers go out at once; a socket that cannot be set so still works.
     let _ = stream.set_nodelay(true);
-    let max_head = client
-        .listener
-        .config
-        .http
-        .max_request_headers_kb
-        .saturating_mul(1024) as usize;
-    let io = TokioIo::new(Guarded {
-        stream,
-        client: client.clone(),
-        head: HeadScan::default(),
-    });
-    let service = {
-        let client = client.clone();
-        service_fn(move |request| exchange::serve(client.clone(), request))
+    let Some((tls, stats)) = &client.listener.tls else {
+        return speak(stream, client, None).await;
     };
-    let connection = http1::Builder::new()
-        .max_header_size(max_head)
-        .max_buf_size(max_head.max(8192) + 64 * 1024)
-        .half_close(false)
-        // heads and small bodies leave in one piece, which costs the kernel less than a list of pieces
-        .writev(false)
-        .serve_connection(io, service);
-    tokio::pin!(connection);
-    let mut closing = false;
-    let ended = std::future::poll_fn(|cx| {
-        if client.closing.get() && !closing {
-            closing = true;
-            connection.as_mut().graceful_shutdown();
+    let accepting = TlsAcceptor::from(tls.current()).accept(stream);
+    match client.unless_closed(accepting).await {
+        Some(Ok(stream)) => {
+            let connection = stream.get_ref().1;
+            stats.established(connection);
+            let facts = tls::facts(connection);
+            let agreed = match connection.alpn_protocol() {
+                Some(b"h2") => Some(Codec::Http2),
+                Some(_) => Some(Codec::Http1),
+                None => None,
+            };
+            let _ = client.tls.set(Arc::new(facts));
+            speak(stream, client, agreed).await;
         }
-        let result = connection.as_mut().poll(cx);
-        if result.is_pending() && !closing {
-            remember(&client.waker, cx.waker());
+        Some(Err(error)) => {
+            stats.failed(&error);
+            tracing::debug!(client = %client.remote, "TLS handshake: {error}");
         }
-        result
-    });
-    if let Err(error) = ended.await {
-        tracing::debug!(client = %client.remote, "connection ended: {error}");
+        None => {}
+    }
+}
+
+/// Speaks the protocol that the file names, or that TLS has agreed on, or that the client begins with.
+async fn speak<S>(mut stream: S, client: Rc<Client>, agreed: Option<Codec>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let codec = match client.listener.config.http.codec {
+        Codec::Auto => agreed.unwrap_or(Codec::Auto),
+        codec => codec,
+    };
+    let (codec, read) = match codec {
+        Codec::Auto => {
+            // What is read to tell the protocols apart is given to its reader: the look costs no system call.
+            match client.unless_closed(sniff(&mut stream, &client)).await {
+                Some(Ok(Some(found))) => found,
+                None if client.late.get() => return http1::too_late(stream, &client).await,
+                _ => return,
+            }
+        }
+        codec => (codec, Bytes::new()),
+    };
+    let stream = Rewound::new(stream, read);
+    match codec {
+        Codec::Http2 => http2::serve(stream, client).await,
+        Codec::Auto | Codec::Http1 => http1::serve(stream, client).await,
+    }
+}
+
+/// Reads until it is clear which protocol the client speaks; `None` where it leaves before. Source: RFC 9113, section 3.4.
+async fn sniff<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    client: &Client,
+) -> io::Result<Option<(Codec, Bytes)>> {
+    let mut read = BytesMut::with_capacity(FIRST_READ);
+    loop {
+        if stream.read_buf(&mut read).await? == 0 {
+            return Ok(None);
+        }
+        if read.starts_with(PREFACE) {
+            client.head_in_progress(false);
+            return Ok(Some((Codec::Http2, read.freeze())));
+        }
+        if !PREFACE.starts_with(&read) {
+            return Ok(Some((Codec::Http1, read.freeze())));
+        }
+        client.head_in_progress(true);
     }
 }
 
@@ -156,131 +330,5 @@ fn remember(kept: &RefCell<Option<Waker>>, waker: &Waker) {
     match kept.as_mut() {
         Some(known) => known.clone_from(waker),
         None => *kept = Some(waker.clone()),
-    }
-}
-
-// === impl Guarded ===
-
-impl AsyncRead for Guarded {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let result = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if self.client.active.get() == 0
-            && let Some(new) = buf.filled().get(before..)
-            && !new.is_empty()
-            && self.head.ambiguous(new)
-        {
-            self.client.ambiguous.set(true);
-        }
-        result
-    }
-}
-
-impl AsyncWrite for Guarded {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-}
-
-// === impl HeadScan ===
-
-impl HeadScan {
-    /// Looks at bytes as they come; true when a head is complete and has two lengths.
-    fn ambiguous(&mut self, new: &[u8]) -> bool {
-        if self.partial.is_empty() && memchr::memmem::find(new, b"\r\n\r\n").is_some() {
-            return two_lengths(new);
-        }
-        self.partial.extend_from_slice(new);
-        if self.partial.len() > MAX_SCANNED {
-            // No head is that long; hyper refuses it.
-            self.partial = Vec::new();
-        }
-        if memchr::memmem::find(&self.partial, b"\r\n\r\n").is_some() {
-            return two_lengths(&std::mem::take(&mut self.partial));
-        }
-        false
-    }
-}
-
-/// Whether a head has more than one of `content-length` and `transfer-encoding`, of either kind together.
-fn two_lengths(head: &[u8]) -> bool {
-    let mut lengths = 0;
-    let mut rest = head;
-    while let Some(at) = memchr::memchr(b'\n', rest) {
-        rest = rest.get(at + 1..).unwrap_or_default();
-        match rest.first() {
-            // The end of the head: what follows is the body.
-            None | Some(b'\r' | b'\n') => break,
-            Some(b'c' | b'C') if names(rest, b"content-length") => lengths += 1,
-            Some(b't' | b'T') if names(rest, b"transfer-encoding") => lengths += 1,
-            Some(_) => {}
-        }
-    }
-    lengths > 1
-}
-
-fn names(line: &[u8], name: &[u8]) -> bool {
-    line.get(..name.len())
-        .is_some_and(|start| start.eq_ignore_ascii_case(name))
-        && line.get(name.len()) == Some(&b':')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn two_lengths_are_seen_in_the_head_only() {
-        assert!(two_lengths(
-            b"POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"
-        ));
-        assert!(two_lengths(
-            b"POST / HTTP/1.1\r\ncontent-length: 1\r\nCONTENT-LENGTH: 1\r\n\r\n"
-        ));
-        assert!(!two_lengths(
-            b"POST / HTTP/1.1\r\ncontent-length: 99\r\n\r\na\ncontent-length: 1\r\n"
-        ));
-        assert!(!two_lengths(
-            b"GET / HTTP/1.1\r\ncontent-type: content-length:\r\n\r\n"
-        ));
-    }
-
-    #[test]
-    fn a_head_in_parts_is_seen_whole() {
-        let mut scan = HeadScan::default();
-        assert!(!scan.ambiguous(b"POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-En"));
-        assert!(scan.ambiguous(b"coding: chunked\r\n\r\n"));
-        assert!(
-            !scan.ambiguous(b"GET / HTTP/1.1\r\n\r\n"),
-            "the next head is looked at anew"
-        );
     }
 }

@@ -1,22 +1,25 @@
 //! One request from its head to its response's head: filters, route, attempts.
 
 mod attempts;
+mod forwarded;
 mod head;
 mod respond;
+mod upgrade;
 
 use std::cell::RefCell;
+use std::future::Future as _;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Context;
-use std::time::SystemTime;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep};
+use hyper::upgrade::OnUpgrade;
 
-use super::attempt::{Attempt, AttemptFailure};
+use super::attempt::{AttemptBody, AttemptFailure};
 use super::body::RequestSource;
-use super::deadline::{self, Elapsed, Limits};
+use super::deadline::{Elapsed, Limits, Progress, Watch};
 use super::downstream::Client;
 use super::filters::{Active, Direction, Step};
 use super::pump::{Pump, Stop};
@@ -24,7 +27,7 @@ use super::reply::{GatewayError, gateway};
 use super::response::DownstreamBody;
 use super::router::{self, Chosen, RouteId};
 use super::upstream::Permit;
-use super::worker::WorkerListener;
+use super::worker::{Worker, WorkerListener};
 use super::{mirror, target};
 use crate::config::route::{Forward, RouteAction, Target as RouteTarget};
 use crate::stream::head::Target;
@@ -39,17 +42,16 @@ pub struct Exchange {
     listener: Rc<WorkerListener>,
     active: Rc<Active>,
     route: Option<RouteId>,
-    began: Instant,
+    watch: Watch,
     /// Mirrors that get a copy when the body is known.
     mirrors: Vec<mirror::Pending>,
     /// In flight in its cluster.
     permit: Option<Permit>,
     /// Why the last attempt failed: kept until the listener's filters have ended.
     failure: Option<AttemptFailure>,
+    /// The HTTP/2 stream that becomes a tunnel.
+    on_upgrade: Option<OnUpgrade>,
 }
-
-/// A response's head that has come, and the timer of the whole exchange.
-type Answered = (Attempt, Option<std::pin::Pin<Box<Sleep>>>);
 
 /// Ends the listener's filters when it is dropped before it is [`Self::over`].
 struct Wanted<'a>(Option<&'a Active>);
@@ -90,6 +92,32 @@ impl Drop for Wanted<'_> {
     }
 }
 
+/// How far an exchange has come.
+fn progress(stream: &Stream) -> Progress {
+    Progress {
+        bytes: stream.info.request_bytes + stream.info.response_bytes,
+        sent: stream.request_sent,
+    }
+}
+
+/// The answer where the time is up.
+fn expired(elapsed: Elapsed, stream: &Stream, worker: &Worker) -> GatewayError {
+    // Envoy blames the client, whose request is not complete, or else the upstream.
+    let complete = stream.request_complete;
+    match elapsed {
+        Elapsed::Response => {
+            let cluster = stream.info.cluster.as_deref();
+            if let Some(cluster) = cluster.and_then(|name| worker.cluster(name)) {
+                cluster.upstream.shared.stats.rq_timeout.increment();
+            }
+            GatewayError::Timeout
+        }
+        Elapsed::Request => GatewayError::RequestTimeout,
+        Elapsed::Idle => GatewayError::Idle { complete },
+        Elapsed::Stream => GatewayError::MaxDuration { complete },
+    }
+}
+
 /// Serves one request.
 ///
 /// # Errors
@@ -102,11 +130,11 @@ pub async fn serve(
     let exchange = Exchange::begin(client, parts);
     match exchange {
         Ok(mut exchange) => match exchange.run_while_wanted(body).await {
-            Ok((attempt, timeout)) => exchange.respond(attempt, timeout).await,
+            Ok(attempt) => exchange.respond(attempt).await,
             Err(End::Reply(reply)) => exchange.reply(reply).await,
             Err(End::Reset) => Err(super::Reset),
         },
-        Err((exchange, error)) => exchange.refuse(error).await,
+        Err((exchange, error)) => exchange.refuse(error),
     }
 }
 
@@ -114,45 +142,73 @@ impl Exchange {
     /// Reads the head; a request that cannot be served comes back with the reason.
     fn begin(
         client: Rc<Client>,
-        parts: http::request::Parts,
+        mut parts: http::request::Parts,
     ) -> Result<Box<Self>, (Box<Self>, GatewayError)> {
         client.begin();
         let listener = client.listener.clone();
         listener.stats.rq_total.increment();
         listener.stats.rq_active.increment();
+        let version = parts.version;
         let mut refusal = None;
         if client.ambiguous() {
             refusal = Some(GatewayError::AmbiguousLength);
-        } else if parts.version < Version::HTTP_11 {
+        } else if version < Version::HTTP_11 {
             refusal = Some(GatewayError::Version);
-        } else if let Err(error) = target::check(&parts.method, &parts.uri) {
+        } else if let Err(error) = target::check(&parts.method, &parts.uri, version) {
             refusal = Some(error);
-        } else if parts.headers.contains_key(header::UPGRADE) && head::upgrades(&parts.headers) {
-            refusal = Some(GatewayError::Upgrade);
         }
-        let head = head::from_parts(parts);
+        let http = &listener.config.http;
+        if let (None, Err(error)) = (refusal, head::check_names(&mut parts.headers, &http.common)) {
+            refusal = Some(error);
+        }
+        let asked = upgrade::asked(&mut parts);
+        let mut head = head::from_parts(parts);
         if refusal.is_none() && !head.headers.contains_key(header::HOST) {
             refusal = Some(GatewayError::MissingHost);
         }
-        let mut info = StreamInfo::new(
-            SystemTime::now(),
-            client.remote,
-            client.local,
-            listener.worker.no_name.clone(),
-        );
+        let forwarding = &http.forwarding;
+        if let Some(strip) = forwarding.strip_port {
+            forwarded::strip_port(&mut head.headers, strip, client.local);
+        }
+        if refusal.is_none()
+            && let Err(error) = forwarded::normalize(&head.method, &mut head.path, forwarding)
+        {
+            refusal = Some(error);
+        }
+        let mut tunnel = None;
+        if let (None, Some(asked)) = (refusal, &asked) {
+            match upgrade::permitted(&listener, &head, asked) {
+                Ok(permitted) => tunnel = Some(permitted),
+                Err(error) => refusal = Some(error),
+            }
+        }
+        let unnamed = listener.worker.no_name.clone();
+        let mut info = StreamInfo::new(SystemTime::now(), client.remote, client.local, unnamed);
         info.connection_id = client.id;
-        let cell: StreamCell = Rc::new(RefCell::new(Stream::new(head, info)));
+        info.protocol = version;
+        info.tls = client.tls().cloned();
+        let mut stream = Stream::new(head, info);
+        stream.tunnel = tunnel;
+        let cell: StreamCell = Rc::new(RefCell::new(stream));
         let active = Rc::new(listener.chain.activate(&cell));
+        let http = &listener.config.http;
+        let limits = Limits {
+            stream: http.common.max_stream_duration,
+            request: http.request_timeout,
+            idle: http.stream_idle_timeout,
+            response: Duration::ZERO,
+        };
         let exchange = Box::new(Self {
             cell,
             client,
             listener,
             active,
             route: None,
-            began: Instant::now(),
+            watch: Watch::new(limits),
             mirrors: Vec::new(),
             permit: None,
             failure: None,
+            on_upgrade: asked.and_then(upgrade::Asked::into_stream),
         });
         match refusal {
             None => Ok(exchange),
@@ -163,23 +219,52 @@ impl Exchange {
     /// Runs until there is a response's head. A client that goes away meanwhile ends the listener's filters first and
     /// the attempt's after them, as in Envoy: by this order a filter tells an attempt that failed from one that
     /// nobody waits for any more.
-    async fn run_while_wanted(&mut self, body: Incoming) -> Result<Answered, End> {
+    async fn run_while_wanted(&mut self, body: Incoming) -> Result<AttemptBody, End> {
         let active = self.active.clone();
-        // Locals are dropped last to first: `wanted`, then what runs.
-        let run = std::pin::pin!(self.run(body));
-        let wanted = Wanted(Some(&active));
-        let outcome = run.await;
-        wanted.over();
+        let cell = self.cell.clone();
+        let worker = self.listener.worker.clone();
+        let watch = RefCell::new(std::mem::take(&mut self.watch));
+        let outcome = {
+            // Locals are dropped last to first: `wanted`, then what runs.
+            let mut run = std::pin::pin!(self.run(body, &watch));
+            let wanted = Wanted(Some(&active));
+            let outcome = std::future::poll_fn(|cx| {
+                if let Poll::Ready(outcome) = run.as_mut().poll(cx) {
+                    return Poll::Ready(outcome);
+                }
+                let elapsed = watch.borrow_mut().poll(progress(&cell.borrow()), cx);
+                elapsed.map(|elapsed| Err(expired(elapsed, &cell.borrow(), &worker).into()))
+            });
+            let outcome = outcome.await;
+            wanted.over();
+            outcome
+        };
+        self.watch = watch.into_inner();
+        // The request has been answered.
+        self.watch.limits().request = Duration::ZERO;
         outcome
     }
 
-    async fn run(&mut self, body: Incoming) -> Result<Answered, End> {
-        head::standard_headers(
-            &mut self.cell.borrow_mut().request.headers,
-            &self.listener.config.http,
-            self.client.remote,
-        );
+    /// Whether the time of an exchange whose response has begun is up.
+    pub(super) fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let progress = progress(&self.cell.borrow());
+        self.watch.poll(progress, cx).map(|_| ())
+    }
+
+    async fn run(&mut self, body: Incoming, watch: &RefCell<Watch>) -> Result<AttemptBody, End> {
+        let tunnel = {
+            let mut stream = self.cell.borrow_mut();
+            forwarded::complete(&mut stream, &self.listener.config.http);
+            stream.tunnel.is_some()
+        };
         let empty = http_body::Body::is_end_stream(&body);
+        {
+            let mut stream = self.cell.borrow_mut();
+            stream.request_complete = empty && !tunnel;
+            if stream.request_complete {
+                stream.info.request_ended = Some(stream.info.began);
+            }
+        }
         let limit = self.listener.config.body_limit();
         let pump = if empty {
             None
@@ -188,11 +273,13 @@ impl Exchange {
         };
         let source = Rc::new(RefCell::new(RequestSource::new(
             body,
+            self.takes_trailers(),
             pump,
             self.cell.clone(),
             limit,
         )));
-        self.request_filters(&source, empty).await?;
+        // A tunnel has no end yet.
+        self.request_filters(&source, empty && !tunnel).await?;
         let listener = self.listener.clone();
         let chosen = self.choose(&listener)?;
         match &chosen.route.action {
@@ -209,8 +296,14 @@ impl Exchange {
             RouteAction::Redirect(to) => {
                 Err(head::redirect(to, &self.cell.borrow().request).into())
             }
-            RouteAction::Forward(forward) => self.forward(forward, &chosen, source).await,
+            RouteAction::Forward(forward) => self.forward(forward, &chosen, source, watch).await,
         }
+    }
+
+    /// Whether trailers pass between the client and the gateway.
+    pub(super) fn takes_trailers(&self) -> bool {
+        self.listener.config.http.http1.enable_trailers
+            || self.cell.borrow().info.protocol >= Version::HTTP_2
     }
 
     async fn request_filters(
@@ -236,12 +329,13 @@ impl Exchange {
         source: &Rc<RefCell<RequestSource>>,
         empty: bool,
     ) -> Result<(), End> {
-        if !empty && self.active.takes_body_while_paused(at) {
+        let tunnel = self.cell.borrow().tunnel.is_some();
+        if !empty && !tunnel && self.active.takes_body_while_paused(at) {
             let active = &self.active;
             let poll = |cx: &mut Context<'_>| source.borrow_mut().poll_until(at, active, cx);
             return std::future::poll_fn(poll).await.map_err(|stop| match stop {
                 Stop::Reply(reply) => End::Reply(reply),
-                Stop::Reset => End::Reset,
+                Stop::Reset | Stop::Body(_) => End::Reset,
             });
         }
         loop {
@@ -276,7 +370,8 @@ impl Exchange {
         forward: &Forward,
         chosen: &Chosen<'_>,
         source: Rc<RefCell<RequestSource>>,
-    ) -> Result<Answered, End> {
+        watch: &RefCell<Watch>,
+    ) -> Result<AttemptBody, End> {
         let name = self
             .target(&forward.target)
             .ok_or(GatewayError::NoCluster)?;
@@ -293,29 +388,27 @@ impl Exchange {
         if policy.is_some() || !self.mirrors.is_empty() {
             source.borrow_mut().keep();
         }
-        let mut timer = None;
-        let limits = Limits {
-            response: forward.timeout,
-            idle: forward
-                .idle_timeout
-                .unwrap_or(self.listener.config.http.stream_idle_timeout),
-        };
-        let attempts = attempts::run(&cluster, &self.cell, policy, &source);
-        let received = |cx: &Context<'_>| source.borrow_mut().received(cx);
-        let outcome = deadline::run(limits, &mut timer, received, attempts).await;
-        let outcome = outcome.map_err(|elapsed| match elapsed {
-            Elapsed::Idle => GatewayError::Idle,
-            Elapsed::Response => {
-                cluster.upstream.shared.stats.rq_timeout.increment();
-                GatewayError::Timeout
-            }
-        })?;
-        if timer.is_none() && !limits.response.is_zero() {
-            timer = Some(Box::pin(tokio::time::sleep(limits.response)));
+        {
+            let mut watch = watch.borrow_mut();
+            let limits = watch.limits();
+            limits.response = forward.timeout;
+            limits.idle = forward.idle_timeout.unwrap_or(limits.idle);
+            limits.stream = forward.max_stream_duration.unwrap_or(limits.stream);
         }
+        // A tunnel's request has no end, so the time of its response never begins.
+        {
+            let mut stream = self.cell.borrow_mut();
+            stream.request_sent = stream.tunnel.is_none() && source.borrow().is_read();
+        }
+        std::future::poll_fn(|cx| {
+            source.borrow_mut().watch(cx.waker());
+            Poll::Ready(())
+        })
+        .await;
+        let outcome = attempts::run(&cluster, &self.cell, policy, &source).await;
         let left = source.borrow().client_left();
         match outcome {
-            Ok(attempt) => Ok((attempt, timer)),
+            Ok(attempt) => Ok(attempt),
             Err(Unanswered { reply, failure }) => {
                 self.failure = failure;
                 if left {
@@ -372,7 +465,7 @@ impl Exchange {
             PathMatch::Prefix(path) | PathMatch::Exact(path) | PathMatch::SeparatedPrefix(path) => {
                 Some(path.clone())
             }
-            PathMatch::Regex(_) => None,
+            PathMatch::Regex(_) | PathMatch::Connect => None,
         }
     }
 }
@@ -387,8 +480,8 @@ impl Drop for Exchange {
             Some(head) => stats.response(head.status),
             None => stats.rq_reset.increment(),
         }
-        if self.listener.worker.access_log {
-            super::access_log::write(&stream, self.began.elapsed());
+        if !self.listener.logs.is_empty() {
+            self.listener.logs.write(&stream, std::time::Instant::now());
         }
         drop(stream);
         self.client.end();

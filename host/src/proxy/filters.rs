@@ -10,6 +10,7 @@ use http::StatusCode;
 use super::router;
 use crate::config::listener::HeaderMutation;
 use crate::config::plugin::FailurePolicy;
+pub use crate::stream::Direction;
 use crate::stream::head::Fields;
 use crate::stream::{LocalReply, StreamCell};
 use crate::vm::plugin::{Plugin, Root};
@@ -67,15 +68,6 @@ pub enum Step {
     Reply(LocalReply),
     /// Break the exchange off.
     Reset,
-}
-
-/// A direction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
-    /// To the upstream.
-    Request,
-    /// To the client.
-    Response,
 }
 
 // === impl Chain ===
@@ -259,6 +251,24 @@ impl Active {
         step
     }
 
+    /// Whether a guest has seen the request, and may look at the exchange to its end.
+    #[must_use]
+    pub fn has_guests(&self) -> bool {
+        self.filters
+            .iter()
+            .any(|filter| matches!(filter, ActiveFilter::Wasm(guest) if guest.id.get() != 0))
+    }
+
+    /// Whether the stream has trailers of that direction.
+    #[must_use]
+    pub fn has_trailers(&self, direction: Direction) -> bool {
+        let stream = self.cell.borrow();
+        match direction {
+            Direction::Request => stream.request_trailers.is_some(),
+            Direction::Response => stream.response_trailers.is_some(),
+        }
+    }
+
     fn swap_body(&self, direction: Direction, data: &mut BytesMut) {
         let mut stream = self.cell.borrow_mut();
         match direction {
@@ -353,7 +363,7 @@ impl Active {
         if std::mem::take(flag) {
             return Some(Step::Continue);
         }
-        stream.waker = Some(waker.clone());
+        stream.wait(direction, waker);
         None
     }
 

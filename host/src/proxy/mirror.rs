@@ -77,7 +77,7 @@ impl Pending {
         tokio::task::spawn_local(async move {
             let exchange = async {
                 if let Some(attempt) = callout::send(&self.cluster, &self.cell, body).await {
-                    let _ = callout::collect(attempt).await;
+                    let _ = attempt.collect(callout::MAX_RESPONSE).await;
                 }
             };
             let _ = tokio::time::timeout(TIMEOUT, exchange).await;

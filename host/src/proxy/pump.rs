@@ -1,13 +1,16 @@
-//! Bodies on their way through the filters that want to see them.
+//! Bodies and trailers on their way through the filters that want to see them.
 //!
 //! A filter that pauses keeps what it has seen; with the next part it sees all of it again, as in Envoy, until
-//! it lets go or the buffer's limit is passed.
+//! it lets go or the buffer's limit is passed. Trailers reach a filter that has paused too: where it lets them go on,
+//! what it held goes before them.
 
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 
+use super::body::BodyError;
 use super::filters::{Active, Direction, Step};
 use crate::stream::LocalReply;
 
@@ -15,14 +18,29 @@ use crate::stream::LocalReply;
 pub struct Pump {
     active: Rc<Active>,
     direction: Direction,
-    /// Places of the interested filters in the order they see the body.
-    stages: Vec<usize>,
-    /// What each stage holds.
-    held: Vec<BytesMut>,
-    /// The stage that has paused, and whether it has seen the end.
-    paused: Option<(usize, bool)>,
+    /// The interested filters in the order they see the body.
+    stages: Vec<Stage>,
+    /// The stage that has paused, and what has come behind the data it holds.
+    paused: Option<(usize, Ending)>,
     /// What a paused filter may hold, in bytes.
     limit: usize,
+}
+
+struct Stage {
+    /// The filter's place in its chain.
+    at: usize,
+    held: BytesMut,
+}
+
+/// What follows a part of a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// More of it.
+    More,
+    /// Nothing: the message is complete.
+    End,
+    /// Trailers, which the stream holds; then the message is complete.
+    Trailers,
 }
 
 /// Why a body cannot go on.
@@ -32,6 +50,8 @@ pub enum Stop {
     Reply(LocalReply),
     /// A filter broke the exchange off.
     Reset,
+    /// The body itself broke off.
+    Body(BodyError),
 }
 
 /// What comes out of the stages.
@@ -39,8 +59,39 @@ pub enum Stop {
 pub struct Output {
     /// Data, perhaps empty.
     pub data: Bytes,
-    /// Whether it is the last.
-    pub end: bool,
+    /// What follows it.
+    pub ending: Ending,
+}
+
+/// The next part of a body behind the filters of `pump`, if there are any, from `next`, which reads it.
+pub fn poll_through(
+    pump: &mut Option<Pump>,
+    cx: &mut Context<'_>,
+    mut next: impl FnMut(&mut Context<'_>) -> Poll<Result<Output, Stop>>,
+) -> Poll<Result<Output, Stop>> {
+    let Some(pump) = pump else { return next(cx) };
+    loop {
+        if let Some(output) = pump.poll_resumed(cx.waker())? {
+            return Poll::Ready(Ok(output));
+        }
+        if pump.waits_for_resume() {
+            return Poll::Pending;
+        }
+        let Output { data, ending } = std::task::ready!(next(cx)?);
+        if let Some(output) = pump.push(0, pump.stages(), data, ending)? {
+            return Poll::Ready(Ok(output));
+        }
+    }
+}
+
+// === impl Ending ===
+
+impl Ending {
+    /// Whether no more data follows.
+    #[must_use]
+    pub fn is_last(self) -> bool {
+        self != Self::More
+    }
 }
 
 // === impl Pump ===
@@ -49,16 +100,22 @@ impl Pump {
     /// A pump through the interested filters, each of which may hold `limit` bytes; `None` where there is none.
     #[must_use]
     pub fn new(active: &Rc<Active>, direction: Direction, limit: usize) -> Option<Self> {
-        let stages = active.interested(direction);
+        let stage = |at| Stage {
+            at,
+            held: BytesMut::new(),
+        };
+        let stages: Vec<Stage> = active
+            .interested(direction)
+            .into_iter()
+            .map(stage)
+            .collect();
         if stages.is_empty() {
             return None;
         }
-        let held = stages.iter().map(|_| BytesMut::new()).collect();
         Some(Self {
             active: active.clone(),
             direction,
             stages,
-            held,
             paused: None,
             limit,
         })
@@ -69,7 +126,7 @@ impl Pump {
     pub fn behind(&self, at: usize) -> usize {
         self.stages
             .iter()
-            .position(|stage| *stage == at)
+            .position(|stage| stage.at == at)
             .map_or(0, |stage| stage + 1)
     }
 
@@ -79,7 +136,8 @@ impl Pump {
         self.stages.len()
     }
 
-    /// Sends data into stage `from` and on to the one before `until`; `None` where a filter holds it.
+    /// Sends data into stage `from` and on to the one before `until`, and the trailers behind it where they have come;
+    /// `None` where a filter holds everything.
     ///
     /// # Errors
     /// Where a filter answers or breaks off, or holds more than the limit.
@@ -88,32 +146,55 @@ impl Pump {
         from: usize,
         until: usize,
         data: Bytes,
-        end: bool,
+        mut ending: Ending,
     ) -> Result<Option<Output>, Stop> {
         let mut data = BytesMut::from(data);
-        for stage in from..until {
-            let (Some(at), Some(held)) = (self.stages.get(stage), self.held.get_mut(stage)) else {
+        // A filter may add trailers to the end of a body: those behind it see them.
+        let mut trailers_from = from;
+        let last_part = ending == Ending::End;
+        let mut held_at = None;
+        for at in from..until {
+            let Some(stage) = self.stages.get_mut(at) else {
                 break;
             };
-            if !held.is_empty() {
-                held.unsplit(data);
-                data = std::mem::take(held);
+            if data.is_empty() && !last_part {
+                break;
+            }
+            if !stage.held.is_empty() {
+                stage.held.unsplit(data);
+                data = std::mem::take(&mut stage.held);
             }
             self.paused = None;
-            match self.active.body(*at, self.direction, &mut data, end) {
+            let last = ending == Ending::End;
+            let step = self.active.body(stage.at, self.direction, &mut data, last);
+            if last && self.active.has_trailers(self.direction) {
+                ending = Ending::Trailers;
+                trailers_from = at + 1;
+            }
+            match step {
                 Step::Continue => {}
-                Step::Pause => return self.hold(stage, data, end).map(|()| None),
+                Step::Pause => {
+                    self.hold(at, std::mem::take(&mut data), ending)?;
+                    held_at = Some(at);
+                    break;
+                }
                 Step::Reply(reply) => return Err(Stop::Reply(reply)),
                 Step::Reset => return Err(Stop::Reset),
             }
         }
-        Ok(Some(Output {
-            data: data.freeze(),
-            end,
-        }))
+        match (ending, held_at) {
+            // The filter that added them still holds what goes before them.
+            (Ending::Trailers, Some(at)) if at < trailers_from => Ok(None),
+            (Ending::Trailers, _) => self.trailers(trailers_from, until, data.freeze()),
+            (_, Some(_)) => Ok(None),
+            (ending, None) => Ok(Some(Output {
+                data: data.freeze(),
+                ending,
+            })),
+        }
     }
 
-    fn hold(&mut self, stage: usize, data: BytesMut, end: bool) -> Result<(), Stop> {
+    fn hold(&mut self, at: usize, data: BytesMut, ending: Ending) -> Result<(), Stop> {
         if data.len() > self.limit {
             let (status, text) = match self.direction {
                 Direction::Request => (StatusCode::PAYLOAD_TOO_LARGE, "Payload Too Large"),
@@ -121,17 +202,58 @@ impl Pump {
             };
             return Err(Stop::Reply(LocalReply::text(status, text, "buffer_limit")));
         }
-        if let Some(held) = self.held.get_mut(stage) {
-            *held = data;
+        if let Some(stage) = self.stages.get_mut(at) {
+            stage.held = data;
         }
-        self.paused = Some((stage, end));
+        self.paused = Some((at, ending));
         Ok(())
+    }
+
+    /// Sends the trailers, which the stream holds, through the stages from `from` on; `before` is behind all of them
+    /// already.
+    fn trailers(
+        &mut self,
+        from: usize,
+        until: usize,
+        before: Bytes,
+    ) -> Result<Option<Output>, Stop> {
+        for at in from..until {
+            let Some(stage) = self.stages.get_mut(at) else {
+                break;
+            };
+            match self.active.trailers(stage.at, self.direction) {
+                Step::Continue => {
+                    let held = std::mem::take(&mut stage.held);
+                    if self.paused.is_some_and(|(paused, _)| paused == at) {
+                        self.paused = None;
+                    }
+                    if !held.is_empty() {
+                        // Only one of `before` and `held` is not empty: a stage that holds lets nothing by.
+                        return self.push(at + 1, until, held.freeze(), Ending::Trailers);
+                    }
+                }
+                Step::Pause => {
+                    self.paused = Some((at, Ending::Trailers));
+                    let more = Output {
+                        data: before,
+                        ending: Ending::More,
+                    };
+                    return Ok(Some(more).filter(|output| !output.data.is_empty()));
+                }
+                Step::Reply(reply) => return Err(Stop::Reply(reply)),
+                Step::Reset => return Err(Stop::Reset),
+            }
+        }
+        Ok(Some(Output {
+            data: before,
+            ending: Ending::Trailers,
+        }))
     }
 
     /// Whether a filter has paused, after the end of the body: only a resume helps then.
     #[must_use]
     pub fn waits_for_resume(&self) -> bool {
-        matches!(self.paused, Some((_, true)))
+        self.paused.is_some_and(|(_, ending)| ending.is_last())
     }
 
     /// Looks for a resume of the paused filter; what it held goes on from the stage behind it.
@@ -139,7 +261,7 @@ impl Pump {
     /// # Errors
     /// As [`Self::push`].
     pub fn poll_resumed(&mut self, waker: &std::task::Waker) -> Result<Option<Output>, Stop> {
-        let Some((stage, _)) = self.paused else {
+        let Some((at, _)) = self.paused else {
             return Ok(None);
         };
         match self.active.poll_resumed(self.direction, waker) {
@@ -147,41 +269,26 @@ impl Pump {
             Some(Step::Reply(reply)) => Err(Stop::Reply(reply)),
             Some(Step::Reset) => Err(Stop::Reset),
             Some(Step::Continue) => {
-                let Output { data, end } = self.release(stage);
-                self.push(stage + 1, self.stages.len(), data, end)
+                let Output { data, ending } = self.release(at);
+                self.push(at + 1, self.stages.len(), data, ending)
             }
         }
     }
 
     /// What a stage holds, to be sent on from the one behind it.
-    pub fn release(&mut self, stage: usize) -> Output {
-        let end = matches!(self.paused.take(), Some((_, true)));
-        let data = self
-            .held
-            .get_mut(stage)
-            .map(std::mem::take)
+    pub fn release(&mut self, at: usize) -> Output {
+        let ending = self
+            .paused
+            .take()
+            .map_or(Ending::More, |(_, ending)| ending);
+        let held = self
+            .stages
+            .get_mut(at)
+            .map(|stage| std::mem::take(&mut stage.held))
             .unwrap_or_default();
         Output {
-            data: data.freeze(),
-            end,
+            data: held.freeze(),
+            ending,
         }
-    }
-
-    /// Sends the trailers, which the stream holds, through all stages; what filters held comes out.
-    ///
-    /// # Errors
-    /// As [`Self::push`].
-    pub fn trailers(&mut self) -> Result<Bytes, Stop> {
-        let mut out = BytesMut::new();
-        for (at, held) in self.stages.iter().zip(&mut self.held) {
-            match self.active.trailers(*at, self.direction) {
-                // A filter that wants to wait behind trailers is not waited for: nothing follows them.
-                Step::Continue | Step::Pause => out.unsplit(std::mem::take(held)),
-                Step::Reply(reply) => return Err(Stop::Reply(reply)),
-                Step::Reset => return Err(Stop::Reset),
-            }
-        }
-        self.paused = None;
-        Ok(out.freeze())
     }
 }

@@ -18,6 +18,10 @@ static OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
 pub enum GatewayError {
     /// No `host`.
     MissingHost,
+    /// More headers than `max_headers_count`.
+    TooManyHeaders,
+    /// A header's name with an underscore, where the file refuses those.
+    Underscore,
     /// Both lengths, or two: a request that two servers may read differently.
     AmbiguousLength,
     /// A method that is none of HTTP's.
@@ -26,8 +30,6 @@ pub enum GatewayError {
     Target,
     /// HTTP/1.0.
     Version,
-    /// `CONNECT`, which no route takes.
-    Connect,
     /// An upgrade, which no route allows.
     Upgrade,
     /// No route matches.
@@ -40,8 +42,18 @@ pub enum GatewayError {
     Overflow,
     /// The route's time is up.
     Timeout,
-    /// The client has been silent in the middle of its request.
-    Idle,
+    /// The time for the request is up.
+    RequestTimeout,
+    /// Nothing has happened for too long.
+    Idle {
+        /// The request has come in full.
+        complete: bool,
+    },
+    /// The exchange has taken too long.
+    MaxDuration {
+        /// The request has come in full.
+        complete: bool,
+    },
 }
 
 /// The answer to a failure of the gateway's own.
@@ -50,6 +62,12 @@ pub fn gateway(error: GatewayError) -> LocalReply {
     use StatusCode as S;
     let (status, body, details) = match error {
         GatewayError::MissingHost => (S::BAD_REQUEST, "", "missing_host_header"),
+        GatewayError::TooManyHeaders => (
+            S::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "Request Header Fields Too Large",
+            "http1.too_many_headers",
+        ),
+        GatewayError::Underscore => (S::BAD_REQUEST, "Bad Request", "http1.unexpected_underscore"),
         GatewayError::AmbiguousLength => (
             S::BAD_REQUEST,
             "Bad Request",
@@ -58,7 +76,6 @@ pub fn gateway(error: GatewayError) -> LocalReply {
         GatewayError::Method => (S::BAD_REQUEST, "Bad Request", "http1.codec_error"),
         GatewayError::Target => (S::BAD_REQUEST, "Bad Request", "http1.invalid_url"),
         GatewayError::Version => (S::UPGRADE_REQUIRED, "Upgrade Required", "low_version"),
-        GatewayError::Connect => (S::NOT_FOUND, "", "no_route"),
         GatewayError::Upgrade => (S::FORBIDDEN, "", "upgrade_failed"),
         GatewayError::NoRoute => (S::NOT_FOUND, "", "route_not_found"),
         GatewayError::NoCluster => (S::SERVICE_UNAVAILABLE, "", "cluster_not_found"),
@@ -84,9 +101,29 @@ pub fn gateway(error: GatewayError) -> LocalReply {
             "upstream request timeout",
             "response_timeout",
         ),
-        GatewayError::Idle => (S::REQUEST_TIMEOUT, "stream timeout", "stream_idle_timeout"),
+        GatewayError::RequestTimeout => (
+            S::REQUEST_TIMEOUT,
+            "request timeout",
+            "request_overall_timeout",
+        ),
+        GatewayError::Idle { complete } => {
+            (late(complete), "stream timeout", "stream_idle_timeout")
+        }
+        GatewayError::MaxDuration { complete } => (
+            late(complete),
+            "downstream duration timeout",
+            "max_duration_timeout",
+        ),
     };
     LocalReply::text(status, body, details)
+}
+
+/// Who is late: the upstream, or the client, whose request has not come in full.
+fn late(complete: bool) -> StatusCode {
+    match complete {
+        true => StatusCode::GATEWAY_TIMEOUT,
+        false => StatusCode::REQUEST_TIMEOUT,
+    }
 }
 
 /// The answer to an attempt that failed and is not followed by another; `retried` where one came before it.

@@ -1,19 +1,15 @@
 //! The response's body on its way to the client.
 
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
-use tokio::time::Sleep;
 
-use super::attempt::Attempt;
+use super::attempt::AttemptBody;
 use super::body::BodyError;
 use super::exchange::Exchange;
-use super::pump::{Output, Pump, Stop};
-use super::upstream::Leaf;
-use super::upstream::connection::Connection;
+use super::pump::{Ending, Output, Pump, Stop, poll_through};
 
 /// What a client reads.
 pub enum DownstreamBody {
@@ -21,22 +17,26 @@ pub enum DownstreamBody {
     Empty,
     /// All at once.
     Full(Bytes),
-    /// From an upstream.
+    /// As it comes.
     Stream(Box<ResponseStream>),
 }
 
-/// A body as it comes from an upstream.
+/// Where a body comes from.
+pub enum Source {
+    /// An upstream.
+    Attempt(Box<AttemptBody>),
+    /// The gateway, or a filter of the listener's.
+    Local(Bytes),
+}
+
+/// A body as it comes.
 pub struct ResponseStream {
-    incoming: Incoming,
-    /// Read until the body's end, then kept or dropped.
-    connection: Option<Connection>,
-    leaf: std::rc::Rc<Leaf>,
-    /// The route's time, which covers the body too, as in Envoy.
-    timeout: Option<Pin<Box<Sleep>>>,
-    pump: Option<Pump>,
-    ended: bool,
-    trailers: Option<http::HeaderMap>,
+    // Fields are dropped in this order: the listener's filters end before the attempt's.
     exchange: Box<Exchange>,
+    pump: Option<Pump>,
+    source: Source,
+    ending: Ending,
+    trailers: Option<http::HeaderMap>,
 }
 
 // === impl DownstreamBody ===
@@ -77,7 +77,7 @@ impl Body for DownstreamBody {
                     Poll::Pending => false,
                 };
                 if over {
-                    // Frees the connection and ends the exchange before the last bytes are written.
+                    // Ends the exchange before the last bytes are written.
                     *self = Self::Empty;
                 }
                 result
@@ -93,8 +93,10 @@ impl Body for DownstreamBody {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Stream(stream) if stream.pump.is_none() => stream.incoming.size_hint(),
-            Self::Stream(_) => SizeHint::default(),
+            Self::Stream(stream) => match (&stream.pump, &stream.source) {
+                (None, Source::Attempt(attempt)) => attempt.size_hint(),
+                _ => SizeHint::default(),
+            },
         }
     }
 }
@@ -105,61 +107,105 @@ impl ResponseStream {
     /// The body of an attempt; one that is over already is [`DownstreamBody::Empty`].
     #[must_use]
     pub fn body(
-        attempt: Attempt,
-        timeout: Option<Pin<Box<Sleep>>>,
+        mut attempt: AttemptBody,
         pump: Option<Pump>,
         exchange: Box<Exchange>,
     ) -> DownstreamBody {
-        let mut stream = Box::new(Self {
-            incoming: attempt.body,
-            connection: Some(attempt.connection),
-            leaf: attempt.leaf,
-            timeout,
-            pump,
-            ended: false,
-            trailers: None,
-            exchange,
-        });
-        if stream.incoming.is_end_stream() && stream.pump.is_none() {
-            stream.finish();
+        if attempt.is_empty() {
+            attempt.finish();
             return DownstreamBody::Empty;
         }
-        DownstreamBody::Stream(stream)
+        DownstreamBody::Stream(Box::new(Self {
+            exchange,
+            pump,
+            source: Source::Attempt(Box::new(attempt)),
+            ending: Ending::More,
+            trailers: None,
+        }))
+    }
+
+    /// The body of an answer of the gateway's own; where no filter holds it, it is there at once.
+    ///
+    /// # Errors
+    /// Where a filter answers in its place or stops it.
+    pub fn local(
+        body: Bytes,
+        pump: Option<Pump>,
+        exchange: Box<Exchange>,
+    ) -> Result<DownstreamBody, (Box<Exchange>, Stop)> {
+        let Some(mut pump) = pump else {
+            return Ok(DownstreamBody::full(body, exchange));
+        };
+        match pump.push(0, pump.stages(), body, Ending::End) {
+            Ok(Some(Output {
+                data,
+                ending: Ending::End,
+            })) => Ok(DownstreamBody::full(data, exchange)),
+            Ok(output) => {
+                let (body, ending) = match output {
+                    Some(output) => (output.data, output.ending),
+                    None => (Bytes::new(), Ending::More),
+                };
+                let mut stream = Self {
+                    exchange,
+                    pump: Some(pump),
+                    source: Source::Local(body),
+                    ending,
+                    trailers: None,
+                };
+                stream.note_trailers();
+                Ok(DownstreamBody::Stream(Box::new(stream)))
+            }
+            Err(stop) => Err((exchange, stop)),
+        }
     }
 
     /// Whether everything has been given.
     fn over(&self) -> bool {
-        self.ended
-            && self.trailers.is_none()
-            && self
-                .pump
-                .as_ref()
-                .is_none_or(|pump| !pump.waits_for_resume())
+        self.ending.is_last() && self.trailers.is_none() && self.rest().is_empty()
+    }
+
+    /// What is to be given before anything else.
+    fn rest(&self) -> &[u8] {
+        match &self.source {
+            Source::Local(rest) => rest,
+            Source::Attempt(_) => &[],
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        loop {
-            if let Some(timeout) = &mut self.timeout
-                && timeout.as_mut().poll(cx).is_ready()
-            {
-                return Poll::Ready(Some(Err(BodyError::Timeout)));
-            }
-            if self.ended {
-                return self.poll_end(cx);
-            }
-            let part = match self.poll_incoming(cx) {
-                Poll::Pending => match self.poll_resumed(cx) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(part) => part,
-                },
-                Poll::Ready(part) => part.and_then(|(data, end)| self.filter(data, end)),
+        if self.exchange.poll_expired(cx).is_ready() {
+            return Poll::Ready(Some(Err(BodyError::Timeout)));
+        }
+        if let Source::Local(rest) = &mut self.source
+            && !rest.is_empty()
+        {
+            let data = std::mem::take(rest);
+            return Poll::Ready(Some(Ok(self.data(data))));
+        }
+        while !self.ending.is_last() {
+            let Output { data, ending } = match ready!(self.poll_part(cx)) {
+                Ok(output) => output,
+                Err(stop) => return Poll::Ready(Some(Err(broken(stop)))),
             };
-            match part {
-                Err(error) => return Poll::Ready(Some(Err(error))),
-                Ok(data) if data.is_empty() => {}
-                Ok(data) => return Poll::Ready(Some(Ok(self.data(data)))),
+            self.ending = ending;
+            self.note_trailers();
+            if !data.is_empty() {
+                return Poll::Ready(Some(Ok(self.data(data))));
             }
         }
+        let trailers = self.trailers.take();
+        Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
+    }
+
+    /// The next part behind all filters.
+    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Output, Stop>> {
+        let source = &mut self.source;
+        poll_through(&mut self.pump, cx, |cx| match source {
+            Source::Attempt(attempt) => attempt.poll(cx),
+            // A filter holds all of it.
+            Source::Local(_) => Poll::Pending,
+        })
     }
 
     fn data(&self, data: Bytes) -> Frame<Bytes> {
@@ -167,98 +213,18 @@ impl ResponseStream {
         Frame::data(data)
     }
 
-    /// Behind the last part: what a filter still holds, then trailers.
-    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if self.pump.as_ref().is_some_and(Pump::waits_for_resume) {
-            match self.poll_resumed(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
-                Poll::Ready(Ok(data)) if !data.is_empty() => {
-                    return Poll::Ready(Some(Ok(self.data(data))));
-                }
-                Poll::Ready(Ok(_)) => {}
-            }
-        }
-        Poll::Ready(
-            self.trailers
-                .take()
-                .map(|trailers| Ok(Frame::trailers(trailers))),
-        )
-    }
-
-    /// The next part from the upstream, and whether it is the last.
-    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Result<(Bytes, bool), BodyError>> {
-        let frame = match &mut self.connection {
-            Some(connection) if connection.is_driven_here() => {
-                connection.drive(cx);
-                // The connection's own wakers tell this task; the channel behind `incoming` need not.
-                let mut quiet = Context::from_waker(Waker::noop());
-                let mut frame = Pin::new(&mut self.incoming).poll_frame(&mut quiet);
-                if frame.is_pending() {
-                    // Asking for data may let the connection read on.
-                    connection.drive(cx);
-                    frame = Pin::new(&mut self.incoming).poll_frame(&mut quiet);
-                }
-                frame
-            }
-            _ => Pin::new(&mut self.incoming).poll_frame(cx),
-        };
-        match frame {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Some(Err(_))) => Poll::Ready(Err(BodyError::Broken)),
-            Poll::Ready(None) => Poll::Ready(Ok((Bytes::new(), self.finish()))),
-            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                Ok(data) => {
-                    let end = self.incoming.is_end_stream() && self.finish();
-                    Poll::Ready(Ok((data, end)))
-                }
-                Err(frame) => {
-                    self.trailers = frame.into_trailers().ok();
-                    Poll::Ready(Ok((Bytes::new(), self.finish())))
-                }
-            },
-        }
-    }
-
-    /// The upstream has said all; its connection is free.
-    fn finish(&mut self) -> bool {
-        self.ended = true;
-        if let Some(connection) = self.connection.take() {
-            self.leaf.give_back(connection);
-        }
-        true
-    }
-
-    fn filter(&mut self, data: Bytes, end: bool) -> Result<Bytes, BodyError> {
-        let Some(pump) = &mut self.pump else {
-            return Ok(data);
-        };
-        if end && let Some(trailers) = self.trailers.take() {
-            let cell = self.exchange.cell.clone();
-            cell.borrow_mut().response_trailers = Some(trailers);
-            let data = pump.trailers().map_err(|_| BodyError::Stopped)?;
-            self.trailers = cell.borrow_mut().response_trailers.take();
-            return Ok(data);
-        }
-        let stages = pump.stages();
-        flatten(pump.push(0, stages, data, end))
-    }
-
-    fn poll_resumed(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, BodyError>> {
-        let Some(pump) = &mut self.pump else {
-            return Poll::Pending;
-        };
-        match pump.poll_resumed(cx.waker()) {
-            Ok(None) => Poll::Pending,
-            other => Poll::Ready(flatten(other)),
+    /// Takes the trailers over when everything before them has come.
+    fn note_trailers(&mut self) {
+        if self.ending == Ending::Trailers && self.exchange.takes_trailers() {
+            self.trailers = self.exchange.cell.borrow().response_trailers.clone();
         }
     }
 }
 
-/// Held data is no data yet. The head has gone out, so a filter's answer can only break the body off.
-fn flatten(output: Result<Option<Output>, Stop>) -> Result<Bytes, BodyError> {
-    match output {
-        Ok(output) => Ok(output.map(|output| output.data).unwrap_or_default()),
-        Err(Stop::Reply(_) | Stop::Reset) => Err(BodyError::Stopped),
+/// The head has gone out, so a filter's answer can only break the body off.
+fn broken(stop: Stop) -> BodyError {
+    match stop {
+        Stop::Body(error) => error,
+        Stop::Reply(_) | Stop::Reset => BodyError::Stopped,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, Method, header};
 
 use crate::config::route::{
     HeaderEdit, HeaderMatch, PathMatch, QueryMatch, Route, RouteConfiguration, ValueMatch,
@@ -159,7 +159,11 @@ fn matches(route: &Route, request: &RequestHead) -> bool {
         return false;
     };
     let path = target.path();
+    let connect = request.method == Method::CONNECT;
     let path_fits = match &route.matcher.path {
+        // `CONNECT` has no path.
+        PathMatch::Connect => connect,
+        _ if connect => false,
         PathMatch::Prefix(prefix) => path.starts_with(prefix.as_str()),
         PathMatch::Exact(exact) => path == exact,
         PathMatch::SeparatedPrefix(prefix) => path
@@ -180,7 +184,8 @@ fn matches(route: &Route, request: &RequestHead) -> bool {
             .all(|test| query_fits(test, target.query().unwrap_or_default()))
 }
 
-fn header_fits(test: &HeaderMatch, request: &RequestHead) -> bool {
+/// Whether a request's header passes a test.
+pub fn header_fits(test: &HeaderMatch, request: &RequestHead) -> bool {
     let joined;
     let value: Option<&[u8]> = if test.name.starts_with(':') {
         joined = Fields::Request(request).get(test.name.as_bytes());

@@ -1,6 +1,6 @@
 //! What a request line may ask for, where hyper lets more pass than Envoy does.
 
-use http::{Method, Uri};
+use http::{Method, Uri, Version};
 
 use super::reply::GatewayError;
 
@@ -37,9 +37,12 @@ const METHODS: [&str; 25] = [
 ///
 /// # Errors
 /// What is wrong with it.
-pub(super) fn check(method: &Method, target: &Uri) -> Result<(), GatewayError> {
+pub(super) fn check(method: &Method, target: &Uri, version: Version) -> Result<(), GatewayError> {
     match *method {
-        Method::CONNECT => return Err(GatewayError::Connect),
+        // Its target is the authority alone. Source: RFC 9112, section 3.2.3; an extended one (RFC 8441) has a path too.
+        Method::CONNECT => {
+            return target.authority().map(|_| ()).ok_or(GatewayError::Target);
+        }
         Method::GET
         | Method::HEAD
         | Method::POST
@@ -48,7 +51,8 @@ pub(super) fn check(method: &Method, target: &Uri) -> Result<(), GatewayError> {
         | Method::DELETE
         | Method::OPTIONS
         | Method::TRACE => {}
-        _ if METHODS.contains(&method.as_str()) => {}
+        // Envoy's HTTP/2 codec takes any token.
+        _ if version >= Version::HTTP_2 || METHODS.contains(&method.as_str()) => {}
         _ => return Err(GatewayError::Method),
     }
     let valid = match (target.scheme_str(), target.authority()) {
@@ -67,7 +71,11 @@ mod tests {
     use super::*;
 
     fn checked(method: &str, target: &str) -> Result<(), GatewayError> {
-        check(&method.parse().unwrap(), &target.parse().unwrap())
+        check(
+            &method.parse().unwrap(),
+            &target.parse().unwrap(),
+            Version::HTTP_11,
+        )
     }
 
     #[test]
@@ -78,7 +86,8 @@ mod tests {
         for method in ["get", "FOO"] {
             assert_eq!(checked(method, "/"), Err(GatewayError::Method));
         }
-        assert_eq!(checked("CONNECT", "a:80"), Err(GatewayError::Connect));
+        assert_eq!(checked("CONNECT", "a:80"), Ok(()));
+        assert_eq!(checked("CONNECT", "/"), Err(GatewayError::Target));
     }
 
     #[test]

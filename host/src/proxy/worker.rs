@@ -13,15 +13,19 @@ use rustc_hash::FxBuildHasher;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
+use super::access_log::{Logs, WorkerLogs};
 use super::callout;
+use super::connection_limit::ConnectionLimit;
 use super::downstream::{self, Client};
 use super::filters::{Chain, Filter};
 use super::router::Router;
 use super::upstream::Cluster;
 use crate::abi::queues::Mailbox;
+use crate::config::access_log;
 use crate::config::listener::{HttpFilter, HttpFilterKind, Listener};
-use crate::gateway::{FilterId, Gateway, Ready};
+use crate::gateway::{FilterId, Gateway, Ready, SecureListener};
 use crate::stats::{Counter, Registry};
+use crate::tls::{ServerTls, TlsStats};
 use crate::vm::VmError;
 use crate::vm::plugin::{Plugin, Vms};
 
@@ -39,8 +43,8 @@ pub struct Worker {
     draining: Cell<bool>,
     /// The empty name, shared.
     pub no_name: Arc<str>,
-    /// Whether each exchange is written to the access log.
-    pub access_log: bool,
+    /// What is to be written to access logs.
+    logs: Rc<WorkerLogs>,
 }
 
 /// A cluster with its upstream filters on this worker.
@@ -65,6 +69,14 @@ pub struct WorkerListener {
     pub server: HeaderValue,
     /// Its counters.
     pub stats: ListenerStats,
+    /// Its TLS and what is counted of it; `None` for cleartext.
+    pub tls: Option<(Arc<ServerTls>, Arc<TlsStats>)>,
+    /// Its access logs.
+    pub logs: Logs,
+    /// Whether they need the responses' headers.
+    pub keeps_heads: bool,
+    /// Its limit of connections.
+    pub limit: Option<ConnectionLimit>,
 }
 
 /// Counters under `http.STAT_PREFIX.`, named as Envoy names them.
@@ -137,17 +149,15 @@ impl Worker {
         self.draining.get()
     }
 
-    fn sweep(&self, idle_timeout: Duration) {
+    fn sweep(&self) {
         self.clients.borrow_mut().retain(|client| {
             let Some(client) = client.upgrade() else {
                 return false;
             };
-            let idle = client.idle_for();
-            if idle_timeout > Duration::ZERO && idle.is_some_and(|idle| idle > idle_timeout) {
-                client.close();
-            }
+            client.check();
             true
         });
+        self.logs.flush();
         for cluster in self.clusters.values() {
             for leaf in &cluster.upstream.leaves {
                 leaf.sweep();
@@ -193,16 +203,10 @@ pub async fn run(
         .map(|(listener, socket)| tokio::task::spawn_local(accept(listener.clone(), socket)))
         .collect();
     let _ = ready.send(Ok(()));
-    let idle = listeners
-        .iter()
-        .map(|l| l.config.http.idle_timeout)
-        .filter(|t| !t.is_zero())
-        .min()
-        .unwrap_or_default();
     let mut sweep = tokio::time::interval(SWEEP);
     loop {
         tokio::select! {
-            _ = sweep.tick() => worker.sweep(idle),
+            _ = sweep.tick() => worker.sweep(),
             command = commands.recv() => match command {
                 Some(Command::Swap(id, plugin, done)) => {
                     let _ = done.send(swap(&worker, &listeners, &id, &plugin));
@@ -218,6 +222,7 @@ pub async fn run(
     while worker.busy() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    worker.logs.flush();
 }
 
 /// The worker's structures, their plugins still to come.
@@ -235,7 +240,7 @@ fn build(gateway: &Arc<Gateway>) -> (Rc<Worker>, Vec<Rc<WorkerListener>>) {
         clients: RefCell::default(),
         draining: Cell::new(false),
         no_name: Arc::from(""),
-        access_log: gateway.access_log,
+        logs: Rc::new(WorkerLogs::new(gateway.logs.clone())),
     });
     let effects = Rc::downgrade(&worker);
     let (mail, mut ready) = mpsc::unbounded_channel();
@@ -262,19 +267,34 @@ fn build(gateway: &Arc<Gateway>) -> (Rc<Worker>, Vec<Rc<WorkerListener>>) {
     let listeners = gateway
         .listeners
         .iter()
-        .map(|config| {
+        .map(|SecureListener { config, tls }| {
             Rc::new(WorkerListener {
+                tls: tls.clone(),
                 chain: chain(&config.http.http_filters),
                 router: Router::new(config.http.routes.clone()),
                 worker: worker.clone(),
                 server: HeaderValue::from_str(&config.http.server_name)
                     .unwrap_or_else(|_| HeaderValue::from_static("envoy")),
                 stats: ListenerStats::new(&gateway.process.stats, &config.http.stat_prefix),
+                logs: logs(config, gateway, &worker),
+                keeps_heads: access_log::needs_response_headers(&config.http.access_logs),
+                limit: config
+                    .connection_limit
+                    .as_ref()
+                    .map(|limit| ConnectionLimit::new(limit, &gateway.process.stats)),
                 config: config.clone(),
             })
         })
         .collect();
     (worker, listeners)
+}
+
+fn logs(config: &Listener, gateway: &Gateway, worker: &Worker) -> Logs {
+    let logs = config.http.access_logs.iter().filter_map(|log| {
+        let place = gateway.logs.place(&log.sink)?;
+        Some((Arc::new(log.clone()), place))
+    });
+    Logs::new(logs.collect(), worker.logs.clone())
 }
 
 fn chain(filters: &[HttpFilter]) -> Chain {
@@ -345,6 +365,11 @@ fn connect(
     remote: SocketAddr,
     local: SocketAddr,
 ) {
+    if let Some(limit) = &listener.limit
+        && !limit.enter()
+    {
+        return limit.refuse(stream);
+    }
     let id = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
     let client = Client::new(listener.clone(), remote, local, id);
     listener
@@ -358,5 +383,8 @@ fn connect(
     tokio::task::spawn_local(async move {
         downstream::serve(stream, client).await;
         listener.stats.cx_active.decrement();
+        if let Some(limit) = &listener.limit {
+            limit.leave();
+        }
     });
 }

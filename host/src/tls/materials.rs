@@ -20,8 +20,8 @@ use crate::config::tls::{
 /// What a TLS configuration is made of.
 #[derive(Debug, Clone, Default)]
 pub struct Materials {
-    /// How this side proves who it is; `None` where it need not.
-    pub identity: Option<Arc<CertifiedKey>>,
+    /// How this side proves who it is; none where it need not.
+    pub identities: Vec<Arc<CertifiedKey>>,
     /// Whose certificates are trusted; `None` where any is.
     pub roots: Option<Arc<RootCertStore>>,
     /// `match_typed_subject_alt_names`.
@@ -51,14 +51,18 @@ pub(super) fn load(common: &CommonTls) -> Result<Loaded, TlsError> {
         hasher: DefaultHasher::new(),
         directories: BTreeSet::new(),
     };
-    let identity = match &common.identity {
-        None => None,
-        Some(IdentitySource::Static(identity)) => Some(identity.clone()),
-        Some(IdentitySource::Discovered(file)) => match files.secret(file)? {
-            Secret::Identity(identity) => Some(identity),
-            Secret::Validation(_) => return Err(kind(file, "tls_certificate")),
-        },
-    };
+    let mut identities = Vec::new();
+    for source in &common.identities {
+        let identity = match source {
+            IdentitySource::Static(identity) => identity.clone(),
+            IdentitySource::Discovered(file) => match files.secret(file)? {
+                Secret::Identity(identity) => identity,
+                Secret::Validation(_) => return Err(kind(file, "tls_certificate")),
+            },
+        };
+        let pem = files.identity(&identity)?;
+        identities.push((identity, pem));
+    }
     let validation = match &common.validation {
         None => None,
         Some(source) => {
@@ -72,10 +76,6 @@ pub(super) fn load(common: &CommonTls) -> Result<Loaded, TlsError> {
             Some(merged(source.default.clone(), found))
         }
     };
-    let pem = match &identity {
-        Some(identity) => Some(files.identity(identity)?),
-        None => None,
-    };
     let trust = match &validation {
         Some(validation) => files.validation(validation)?,
         None => None,
@@ -83,10 +83,10 @@ pub(super) fn load(common: &CommonTls) -> Result<Loaded, TlsError> {
     let sans = validation.as_ref().map(|v| v.sans.clone());
     let materials = || {
         Ok(Materials {
-            identity: match (&identity, &pem) {
-                (Some(identity), Some((chain, key))) => Some(certified(identity, chain, key)?),
-                _ => None,
-            },
+            identities: identities
+                .iter()
+                .map(|(identity, (chain, key))| certified(identity, chain, key))
+                .collect::<Result<_, _>>()?,
             roots: match (&validation, &trust) {
                 (
                     Some(Validation {

@@ -43,7 +43,7 @@ fn config(common: &CommonTls, materials: Materials, sni: bool) -> Result<ClientC
         })?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier));
-    let mut config = match materials.identity {
+    let mut config = match materials.identities.into_iter().next() {
         Some(identity) => {
             builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity)))
         }

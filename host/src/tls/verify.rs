@@ -92,7 +92,7 @@ fn fits(rule: &SanMatch, certificate: &webpki::EndEntityCert<'_>) -> bool {
 }
 
 /// Whether a certificate's wildcard name covers a name: one label in the place of the star.
-fn wildcard(name: &str, wanted: &str) -> bool {
+pub(super) fn wildcard(name: &str, wanted: &str) -> bool {
     let (Some(suffix), Some((first, rest))) = (name.strip_prefix("*."), wanted.split_once('.'))
     else {
         return false;

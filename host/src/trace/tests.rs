@@ -103,7 +103,11 @@ fn arguments_results_and_changes_are_told_in_words() {
     assert_eq!(callback.changes, [change]);
     assert_eq!(
         callback.host,
-        callback.calls.iter().map(|call| call.took).sum()
+        callback
+            .calls
+            .iter()
+            .map(|call| call.took)
+            .sum::<Duration>()
     );
     let outcome = trace.outcome.unwrap();
     assert_eq!(outcome.passed, "forwarded");

@@ -2,39 +2,40 @@
 
 use std::time::Duration;
 
+use super::manager::connection_manager;
 use super::{
-    Discovery, HeaderMutation, HttpConnectionManager, HttpFilter, HttpFilterKind, Listener,
+    ConnectionLimit, Discovery, HeaderMutation, HttpConnectionManager, HttpFilter, HttpFilterKind,
+    Listener,
 };
 use crate::config::common;
 use crate::config::facts::{Chain, DiscoveryAt, Slot};
 use crate::config::plugin::{self, WASM_URL};
 use crate::config::reader::{Field, Object};
 use crate::config::route::{self, HeaderEdit};
+use crate::config::tls::{self, DownstreamTls};
 
 const HCM_URL: &str = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
-const ROUTER_URL: &str = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router";
+const CONNECTION_LIMIT_URL: &str =
+    "type.googleapis.com/envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit";
+const TLS_INSPECTOR_URL: &str =
+    "type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";
 const HEADER_MUTATION_URL: &str =
     "type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation";
 
 /// Envoy's default of `per_connection_buffer_limit_bytes`.
 const BUFFER_LIMIT: u32 = 1 << 20;
-/// Envoy's default of `max_request_headers_kb`, and its bound.
-const MAX_REQUEST_HEADERS_KB: (u32, u32) = (60, 8192);
-/// Envoy's default of `stream_idle_timeout`.
-const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
-/// Envoy's default idle timeout of a downstream connection.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
-/// Envoy's default of `drain_timeout`.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Reads a `Listener`, the `index`th of the file; `None` after an error in it.
 pub(in crate::config) fn listener(field: &Field<'_>, index: usize) -> Option<Listener> {
     field.object(|o| {
         o.refuse(
             &["access_log"],
-            "use the option --access-log of `switchover serve`",
+            "use access_log of the HTTP connection manager",
         );
-        o.refuse(&["listener_filters"], "connections are plain HTTP/1");
+        for filter in o.list("listener_filters") {
+            // The server name is read in any case.
+            common::extension(&filter, TLS_INSPECTOR_URL, |_| ());
+        }
         o.only_bool("enable_reuse_port", true);
         let name = o.text("name");
         let address = o
@@ -44,6 +45,11 @@ pub(in crate::config) fn listener(field: &Field<'_>, index: usize) -> Option<Lis
         let chains = o.required("filter_chains")?;
         let http = single(&chains, "a listener has one filter chain here")
             .and_then(|chain| chain.object(|o| filter_chain(o, index))?);
+        let FilterChain {
+            tls,
+            connection_limit,
+            http,
+        } = http?;
         let address = address?;
         let name = if name.is_empty() {
             address.to_string()
@@ -54,7 +60,9 @@ pub(in crate::config) fn listener(field: &Field<'_>, index: usize) -> Option<Lis
             name,
             address,
             buffer_limit,
-            http: http?,
+            tls,
+            connection_limit,
+            http,
         })
     })?
 }
@@ -71,78 +79,54 @@ fn single<'a>(list: &Field<'a>, message: &str) -> Option<Field<'a>> {
     }
 }
 
-fn filter_chain(o: &Object<'_>, index: usize) -> Option<HttpConnectionManager> {
-    o.refuse(&["transport_socket"], "TLS comes in a later version");
+/// `FilterChain`.
+struct FilterChain {
+    tls: Option<DownstreamTls>,
+    connection_limit: Option<ConnectionLimit>,
+    http: HttpConnectionManager,
+}
+
+fn filter_chain(o: &Object<'_>, index: usize) -> Option<FilterChain> {
+    let tls = o.get("transport_socket").map(|f| tls::read_downstream(&f));
     o.refuse(
         &["filter_chain_match"],
         "the one chain takes every connection",
     );
     o.text("name");
     let filters = o.required("filters")?;
-    let filter = single(
-        &filters,
-        "a filter chain has one network filter here, the HTTP connection manager",
-    )?;
-    common::extension(&filter, HCM_URL, |o| connection_manager(o, index))?
-}
-
-fn connection_manager(o: &Object<'_>, index: usize) -> Option<HttpConnectionManager> {
-    refuse_hcm(o);
-    let (max_kb, bound) = MAX_REQUEST_HEADERS_KB;
-    let filters = o.required("http_filters");
-    let filters = filters.map(|f| http_filters(&f, &Chain::Listener(index), ROUTER_URL));
-    let stat_prefix = o.required_name("stat_prefix");
-    let routes = o
-        .required_one_of(&["route_config"])
-        .and_then(|(_, f)| route::read(&f));
-    let common = o.get("common_http_protocol_options");
-    Some(HttpConnectionManager {
-        stat_prefix,
-        generate_request_id: o.bool("generate_request_id", true),
-        use_remote_address: o.bool("use_remote_address", false),
-        max_request_headers_kb: o
-            .get("max_request_headers_kb")
-            .and_then(|f| f.uint(1, bound))
-            .unwrap_or(max_kb),
-        stream_idle_timeout: o.duration("stream_idle_timeout", STREAM_IDLE_TIMEOUT),
-        request_timeout: o.duration("request_timeout", Duration::ZERO),
-        idle_timeout: common
-            .and_then(|f| f.object(|o| o.duration("idle_timeout", IDLE_TIMEOUT)))
-            .unwrap_or(IDLE_TIMEOUT),
-        drain_timeout: o.duration("drain_timeout", DRAIN_TIMEOUT),
-        server_name: server_name(o),
-        http_filters: filters?,
-        routes: routes?,
+    let items = filters.items();
+    let Some((last, before)) = items.split_last() else {
+        filters.error("the last network filter must be the HTTP connection manager");
+        return None;
+    };
+    let mut limit = None;
+    for filter in before {
+        if limit.is_some() {
+            filter.error("a filter chain has one connection_limit at most");
+        }
+        limit = common::extension(filter, CONNECTION_LIMIT_URL, connection_limit);
+    }
+    let http = common::extension(last, HCM_URL, |o| connection_manager(o, index))?;
+    Some(FilterChain {
+        tls: match tls {
+            Some(tls) => Some(tls?),
+            None => None,
+        },
+        connection_limit: limit,
+        http: http?,
     })
 }
 
-fn refuse_hcm(o: &Object<'_>) {
-    o.refuse(
-        &["access_log", "access_log_options"],
-        "use the option --access-log of `switchover serve`",
-    );
-    o.refuse(
-        &["rds", "scoped_routes"],
-        "there is no xDS for routes; use route_config",
-    );
-    o.refuse(
-        &["http2_protocol_options"],
-        "HTTP/2 comes in a later version",
-    );
-    if let Some(codec) = o.get("codec_type") {
-        codec.choice(&[("AUTO", ()), ("HTTP1", ())]);
+fn connection_limit(o: &Object<'_>) -> ConnectionLimit {
+    o.refuse(&["runtime_enabled"], "there is no runtime");
+    ConnectionLimit {
+        stat_prefix: o.required_name("stat_prefix"),
+        max_connections: o
+            .required("max_connections")
+            .and_then(|f| f.uint(1, u32::MAX))
+            .unwrap_or(u32::MAX),
+        delay: o.duration("delay", Duration::ZERO),
     }
-}
-
-fn server_name(o: &Object<'_>) -> String {
-    let Some(field) = o.get("server_name") else {
-        return "envoy".to_owned();
-    };
-    let name = field.text().filter(|n| !n.is_empty()).unwrap_or("envoy");
-    if http::HeaderValue::from_str(name).is_err() {
-        field.expected("text that may stand in a header");
-    }
-    name.to_owned()
 }
 
 /// Reads `http_filters`, whose last must be the terminal filter of the given type, and no other.

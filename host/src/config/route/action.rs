@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 
-use super::{DirectResponse, Forward, Mirror, Redirect, Target, retry};
+use super::{DirectResponse, Forward, Mirror, Redirect, RouteUpgrade, Target, retry};
 use crate::config::cluster::cluster_name;
 use crate::config::common::{self, Data};
 use crate::config::reader::{Field, Object};
@@ -53,6 +53,9 @@ pub(super) fn forward(field: &Field<'_>) -> Option<Forward> {
         Some(Forward {
             timeout: o.duration("timeout", TIMEOUT),
             idle_timeout: o.get("idle_timeout").and_then(|f| f.duration()),
+            max_stream_duration: o
+                .get("max_stream_duration")
+                .and_then(|f| f.object(max_stream)?),
             prefix_rewrite: Some(o.text("prefix_rewrite")).filter(|p| !p.is_empty()),
             host_rewrite,
             retry: o.get("retry_policy").and_then(|f| retry::retry_policy(&f)),
@@ -60,6 +63,11 @@ pub(super) fn forward(field: &Field<'_>) -> Option<Forward> {
                 .list("request_mirror_policies")
                 .iter()
                 .filter_map(mirror)
+                .collect(),
+            upgrades: o
+                .list("upgrade_configs")
+                .iter()
+                .filter_map(upgrade)
                 .collect(),
             target: self::target(target?)?,
         })
@@ -106,6 +114,38 @@ fn weighted(o: &Object<'_>) -> Option<Vec<(String, u32)>> {
         ));
     }
     Some(clusters)
+}
+
+fn max_stream(o: &Object<'_>) -> Option<Duration> {
+    o.refuse(
+        &["grpc_timeout_header_max", "grpc_timeout_header_offset"],
+        "a client's grpc-timeout goes to the upstream as it is",
+    );
+    o.get("max_stream_duration")?.duration()
+}
+
+fn upgrade(field: &Field<'_>) -> Option<RouteUpgrade> {
+    field.object(|o| {
+        let kind = o.required_name("upgrade_type").to_ascii_lowercase();
+        let connect = o.get("connect_config");
+        if let Some(connect) = &connect {
+            connect.object(|o| {
+                o.refuse(
+                    &["proxy_protocol_config"],
+                    "there is no PROXY protocol here",
+                );
+                o.only_bool("allow_post", false);
+            });
+            if kind != "connect" {
+                connect.error("is for the upgrade_type CONNECT only");
+            }
+        }
+        RouteUpgrade {
+            kind,
+            enabled: o.bool("enabled", true),
+            terminate: connect.is_some(),
+        }
+    })
 }
 
 fn mirror(field: &Field<'_>) -> Option<Mirror> {

@@ -8,14 +8,23 @@ use crate::config::reader::{Field, Object};
 /// Reads a `RouteMatch`.
 pub(super) fn route_match(field: &Field<'_>) -> Option<RouteMatch> {
     field.object(|o| {
-        o.refuse(&["connect_matcher"], "CONNECT is not proxied");
         o.refuse(
             &["runtime_fraction"],
             "there is no runtime; use weighted_clusters",
         );
         o.only_bool("case_sensitive", true);
-        let path = o.required_one_of(&["prefix", "path", "path_separated_prefix", "safe_regex"]);
-        let headers = o.list("headers").iter().filter_map(header_match).collect();
+        let path = o.required_one_of(&[
+            "prefix",
+            "path",
+            "path_separated_prefix",
+            "safe_regex",
+            "connect_matcher",
+        ]);
+        let headers = o
+            .list("headers")
+            .iter()
+            .filter_map(header_matcher)
+            .collect();
         let query = o
             .list("query_parameters")
             .iter()
@@ -32,6 +41,9 @@ pub(super) fn route_match(field: &Field<'_>) -> Option<RouteMatch> {
 fn path_match((name, field): (&'static str, Field<'_>)) -> Option<PathMatch> {
     if name == "safe_regex" {
         return regex(&field).map(PathMatch::Regex);
+    }
+    if name == "connect_matcher" {
+        return field.object(|_| PathMatch::Connect);
     }
     let text = field.text()?.to_owned();
     Some(match name {
@@ -51,7 +63,8 @@ fn path_match((name, field): (&'static str, Field<'_>)) -> Option<PathMatch> {
     })
 }
 
-fn header_match(field: &Field<'_>) -> Option<HeaderMatch> {
+/// Reads a `HeaderMatcher`.
+pub(in crate::config) fn header_matcher(field: &Field<'_>) -> Option<HeaderMatch> {
     field.object(|o| {
         o.refuse(
             &[

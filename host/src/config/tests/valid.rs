@@ -39,7 +39,7 @@ fn listener_and_connection_manager() {
     assert_eq!(http.max_request_headers_kb, 16);
     assert_eq!(http.stream_idle_timeout, Duration::from_secs(60));
     assert_eq!(http.request_timeout, Duration::from_secs(30));
-    assert_eq!(http.idle_timeout, Duration::ZERO);
+    assert_eq!(http.common.idle_timeout, Duration::ZERO);
     assert_eq!(http.drain_timeout, Duration::from_secs(1));
     assert_eq!(http.server_name, "switchover");
 }
@@ -286,7 +286,7 @@ fn defaults_are_envoys() {
         (60, "envoy")
     );
     assert_eq!(http.stream_idle_timeout, Duration::from_secs(300));
-    assert_eq!(http.idle_timeout, Duration::from_secs(3600));
+    assert_eq!(http.common.idle_timeout, Duration::from_secs(3600));
     let blue = &bootstrap.clusters["blue"];
     assert_eq!(
         (blue.connect_timeout, blue.limits.max_retries),

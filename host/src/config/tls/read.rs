@@ -1,8 +1,8 @@
 //! Reading TLS contexts.
 
 use super::{
-    CommonTls, Identity, IdentitySource, SanKind, SanMatch, SecretFile, UpstreamTls, Validation,
-    ValidationSource, Version, Versions,
+    CommonTls, DownstreamTls, Identity, IdentitySource, SanKind, SanMatch, SecretFile, UpstreamTls,
+    Validation, ValidationSource, Version, Versions,
 };
 use crate::config::common;
 use crate::config::facts::TlsAt;
@@ -12,6 +12,10 @@ use crate::config::route::{self, ValueMatch};
 /// The type of an upstream's `transport_socket`.
 const UPSTREAM_URL: &str =
     "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
+
+/// The type of a listener's.
+const DOWNSTREAM_URL: &str =
+    "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
 
 /// Reads a cluster's `transport_socket`.
 pub(in crate::config) fn upstream(field: &Field<'_>) -> Option<UpstreamTls> {
@@ -23,6 +27,9 @@ pub(in crate::config) fn upstream(field: &Field<'_>) -> Option<UpstreamTls> {
         );
         let common = o.get("common_tls_context").and_then(|f| common(&f));
         let common = common.unwrap_or_default();
+        if common.identities.len() > 1 {
+            o.field().error("a client has one certificate at most");
+        }
         if !common.verifies() {
             o.field().warning(
                 "the upstream's certificate is not verified: without a validation_context Envoy takes any, and so does the host",
@@ -32,6 +39,38 @@ pub(in crate::config) fn upstream(field: &Field<'_>) -> Option<UpstreamTls> {
             sni: Some(o.text("sni")).filter(|sni| !sni.is_empty()),
             auto_host_sni: o.bool("auto_host_sni", false),
             auto_sni_san_validation: sni_validation(o, &common),
+            common,
+        }
+    })
+}
+
+/// Reads a listener's `transport_socket`.
+pub(in crate::config) fn downstream(field: &Field<'_>) -> Option<DownstreamTls> {
+    common::extension(field, DOWNSTREAM_URL, |o| {
+        o.refuse(
+            &[
+                "session_ticket_keys",
+                "session_ticket_keys_sds_secret_config",
+            ],
+            "ticket keys are made at the start and change by themselves",
+        );
+        o.refuse(&["ocsp_staple_policy", "session_timeout"], "leave it out");
+        o.refuse(
+            &["full_scan_certs_on_sni_mismatch", "prefer_client_ciphers"],
+            "leave it out: where no certificate is for the SNI, the first is shown",
+        );
+        o.get("disable_stateful_session_resumption")
+            .and_then(|f| f.bool());
+        let common = o.required("common_tls_context").and_then(|f| common(&f));
+        let common = common.unwrap_or_default();
+        if common.identities.is_empty() {
+            o.field().error(
+                "a listener needs a certificate: tls_certificates or tls_certificate_sds_secret_configs",
+            );
+        }
+        DownstreamTls {
+            require_client_certificate: o.bool("require_client_certificate", false),
+            tickets: !o.bool("disable_stateless_session_resumption", false),
             common,
         }
     })
@@ -57,7 +96,7 @@ pub(in crate::config) fn common(field: &Field<'_>) -> Option<CommonTls> {
                 .get("tls_params")
                 .and_then(|f| f.object(versions))
                 .unwrap_or_default(),
-            identity: identity(o),
+            identities: identities(o),
             validation: validation_source(o),
             alpn: o
                 .list("alpn_protocols")
@@ -117,25 +156,13 @@ fn versions(o: &Object<'_>) -> Versions {
     versions
 }
 
-fn identity(o: &Object<'_>) -> Option<IdentitySource> {
-    match o.one_of(&["tls_certificates", "tls_certificate_sds_secret_configs"])? {
-        ("tls_certificates", list) => only(&list)?
-            .object(certificate)?
-            .map(IdentitySource::Static),
-        (_, list) => only(&list)?
-            .object(secret_file)?
-            .map(IdentitySource::Discovered),
-    }
-}
-
-/// The only element of a list.
-fn only<'a>(list: &Field<'a>) -> Option<Field<'a>> {
-    match <[Field<'a>; 1]>::try_from(list.items()) {
-        Ok([only]) => Some(only),
-        Err(items) => {
-            list.error(format!("one is supported, not {}", items.len()));
-            None
-        }
+fn identities(o: &Object<'_>) -> Vec<IdentitySource> {
+    let certificate = |f: &Field<'_>| f.object(certificate)?.map(IdentitySource::Static);
+    let secret = |f: &Field<'_>| f.object(secret_file)?.map(IdentitySource::Discovered);
+    match o.one_of(&["tls_certificates", "tls_certificate_sds_secret_configs"]) {
+        None => Vec::new(),
+        Some(("tls_certificates", list)) => list.items().iter().filter_map(certificate).collect(),
+        Some((_, list)) => list.items().iter().filter_map(secret).collect(),
     }
 }
 
@@ -287,11 +314,14 @@ impl CommonTls {
 
     /// Secrets that files discover.
     pub fn secrets(&self) -> impl Iterator<Item = &SecretFile> {
-        let identity = match &self.identity {
-            Some(IdentitySource::Discovered(file)) => Some(file),
-            _ => None,
-        };
+        let identities = self
+            .identities
+            .iter()
+            .filter_map(|identity| match identity {
+                IdentitySource::Discovered(file) => Some(file),
+                IdentitySource::Static(_) => None,
+            });
         let validation = self.validation.as_ref().and_then(|v| v.discovered.as_ref());
-        identity.into_iter().chain(validation)
+        identities.chain(validation)
     }
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::config::route::RetryPolicy;
-use crate::proxy::attempt::{self, Attempt, AttemptFailure, Outgoing};
+use crate::proxy::attempt::{self, AttemptBody, AttemptFailure, Outgoing};
 use crate::proxy::body::RequestSource;
 use crate::proxy::reply::{GatewayError, attempt as failed, gateway};
 use crate::proxy::retry::{self, Pause};
@@ -35,7 +35,7 @@ pub(super) async fn run(
     cell: &StreamCell,
     policy: Option<&RetryPolicy>,
     source: &Rc<RefCell<RequestSource>>,
-) -> Result<Attempt, Unanswered> {
+) -> Result<AttemptBody, Unanswered> {
     let mut history = History::default();
     let mut tries = 0;
     let mut permit: Option<Permit> = None;
@@ -86,7 +86,7 @@ fn again(
     cluster: &Arc<SharedCluster>,
     policy: &RetryPolicy,
     cell: &StreamCell,
-    outcome: &Result<Attempt, AttemptFailure>,
+    outcome: &Result<AttemptBody, AttemptFailure>,
     tries: u32,
     source: &Rc<RefCell<RequestSource>>,
 ) -> Option<Permit> {
@@ -111,6 +111,7 @@ fn again(
     }
     if tries >= policy.num_retries {
         stats.rq_retry_limit_exceeded.increment();
+        cell.borrow_mut().info.retry_limit_exceeded = true;
         return None;
     }
     let permit = cluster.begin_retry();

@@ -1,30 +1,37 @@
 //! Request heads: from hyper's to the stream's, and what a connection manager adds to them.
 
-use std::net::SocketAddr;
+use http::uri::{PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 
-use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
-
-use crate::config::listener::HttpConnectionManager;
+use crate::config::listener::{CommonOptions, Underscores};
 use crate::config::route::Redirect;
-use crate::proxy::attempt;
+use crate::proxy::reply::GatewayError;
 use crate::stream::LocalReply;
 use crate::stream::head::{RequestHead, Target};
 
-static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-static HTTP: HeaderValue = HeaderValue::from_static("http");
+pub(super) static HTTP: HeaderValue = HeaderValue::from_static("http");
+pub(super) static HTTPS: HeaderValue = HeaderValue::from_static("https");
 
 /// From hyper's head to the stream's.
+///
+/// The scheme of HTTP/1 stays open: empty.
 pub(super) fn from_parts(parts: http::request::Parts) -> RequestHead {
     let mut headers = parts.headers;
-    // An absolute target's authority is the host. Source: RFC 9112, section 3.2.2.
+    // An absolute target's authority is the host, and so is HTTP/2's `:authority`.
+    // Source: RFC 9112, section 3.2.2; RFC 9113, section 8.3.1.
     if let Some(authority) = parts.uri.authority()
         && let Ok(host) = HeaderValue::from_str(authority.as_str())
     {
         headers.insert(header::HOST, host);
     }
+    if parts.version >= Version::HTTP_2 {
+        join_cookies(&mut headers);
+    }
+    let scheme = match parts.uri.scheme() {
+        Some(scheme) if *scheme == Scheme::HTTPS => HTTPS.clone(),
+        Some(scheme) if *scheme == Scheme::HTTP => HTTP.clone(),
+        _ => HeaderValue::from_static(""),
+    };
     let path = parts
         .uri
         .into_parts()
@@ -33,9 +40,53 @@ pub(super) fn from_parts(parts: http::request::Parts) -> RequestHead {
     RequestHead {
         method: parts.method,
         path: Target::Valid(path),
-        scheme: HTTP.clone(),
+        scheme,
         headers,
     }
+}
+
+/// HTTP/2 may cut cookies apart; behind this they are one header again. Source: RFC 9113, section 8.2.3.
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut cookies = headers.get_all(header::COOKIE).iter();
+    if cookies.next().is_none() || cookies.next().is_none() {
+        return;
+    }
+    let all: Vec<&[u8]> = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, joined);
+    }
+}
+
+/// Looks at the number of headers and at underscores in their names.
+///
+/// # Errors
+/// Where a request is refused for them.
+pub(super) fn check_names(
+    headers: &mut HeaderMap,
+    options: &CommonOptions,
+) -> Result<(), GatewayError> {
+    if headers.len() > usize::try_from(options.max_headers_count).unwrap_or(usize::MAX) {
+        return Err(GatewayError::TooManyHeaders);
+    }
+    if options.underscores == Underscores::Allow {
+        return Ok(());
+    }
+    let with: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().contains('_'))
+        .cloned()
+        .collect();
+    if options.underscores == Underscores::Reject && !with.is_empty() {
+        return Err(GatewayError::Underscore);
+    }
+    for name in with {
+        headers.remove(name);
+    }
+    Ok(())
 }
 
 /// Whether `connection` asks for an upgrade.
@@ -48,44 +99,8 @@ pub(super) fn upgrades(headers: &HeaderMap) -> bool {
     })
 }
 
-fn forwarded_for(before: Option<&HeaderValue>, client: SocketAddr) -> Option<HeaderValue> {
-    let mut value = before
-        .map(|value| value.as_bytes().to_vec())
-        .unwrap_or_default();
-    if !value.is_empty() {
-        value.push(b',');
-    }
-    value.extend_from_slice(client.ip().to_string().as_bytes());
-    HeaderValue::from_bytes(&value).ok()
-}
-
-/// What Envoy's connection manager adds to every request, and what it takes off.
-pub(super) fn standard_headers(
-    headers: &mut HeaderMap,
-    config: &HttpConnectionManager,
-    client: SocketAddr,
-) {
-    attempt::remove_hop_by_hop(headers);
-    headers.remove(header::EXPECT);
-    if config.use_remote_address {
-        if let Some(value) = forwarded_for(headers.get(&FORWARDED_FOR), client) {
-            headers.insert(FORWARDED_FOR.clone(), value);
-        }
-        headers.insert(FORWARDED_PROTO.clone(), HTTP.clone());
-    } else {
-        headers
-            .entry(&FORWARDED_PROTO)
-            .or_insert_with(|| HTTP.clone());
-    }
-    if config.generate_request_id
-        && (config.use_remote_address || !headers.contains_key(&REQUEST_ID))
-    {
-        headers.insert(REQUEST_ID.clone(), request_id());
-    }
-}
-
 /// A random UUID: from a fast generator, since it identifies and does not protect.
-fn request_id() -> HeaderValue {
+pub(super) fn request_id() -> HeaderValue {
     let uuid = uuid::Builder::from_random_bytes(fastrand::u128(..).to_ne_bytes()).into_uuid();
     let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
     HeaderValue::from_bytes(uuid.hyphenated().encode_lower(&mut text).as_bytes())

@@ -1,63 +1,54 @@
 //! The way back: the upstream's response, or an answer of the gateway's own, through the filters to the client.
 
-use std::pin::Pin;
-
-use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
-use tokio::time::Sleep;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, Version, header};
 
 use super::{End, Exchange};
+use crate::config::listener::ServerHeader;
 use crate::proxy::Reset;
-use crate::proxy::attempt::{self, Attempt};
+use crate::proxy::attempt::{self, AttemptBody};
 use crate::proxy::filters::{Direction, Step};
 use crate::proxy::grpc;
-use crate::proxy::pump::Pump;
+use crate::proxy::pump::{Pump, Stop};
 use crate::proxy::reply::{GatewayError, gateway};
 use crate::proxy::response::{DownstreamBody, ResponseStream};
 use crate::proxy::router;
 use crate::stream::{LocalReply, ResponseHead};
 
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 
 impl Exchange {
     /// Sends the upstream's response back through the filters.
     pub(super) async fn respond(
         mut self: Box<Self>,
-        attempt: Attempt,
-        timeout: Option<Pin<Box<Sleep>>>,
+        attempt: AttemptBody,
     ) -> Result<Response<DownstreamBody>, Reset> {
         {
             let mut stream = self.cell.borrow_mut();
             stream.info.details = "via_upstream".into();
             if let Some(head) = &mut stream.response {
-                attempt::remove_hop_by_hop(&mut head.headers);
-                let elapsed = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-                head.headers
-                    .insert(SERVICE_TIME.clone(), HeaderValue::from(elapsed));
+                if !attempt.is_tunnel() {
+                    attempt::remove_hop_by_hop(&mut head.headers);
+                    let elapsed = self.watch.began().elapsed().as_millis();
+                    let elapsed = HeaderValue::from(u64::try_from(elapsed).unwrap_or(u64::MAX));
+                    head.headers.insert(SERVICE_TIME.clone(), elapsed);
+                }
                 self.edit_response(&mut head.headers);
             }
         }
-        let end = http_body::Body::is_end_stream(&attempt.body);
+        let end = attempt.is_empty();
         match self.response_filters(end).await {
             Ok(()) => {}
-            Err(End::Reply(reply)) => {
-                let reply = self.shaped(reply);
-                self.set_reply(reply.clone());
-                let head = self.finish_head();
-                return Ok(head.map(|()| DownstreamBody::full(reply.body, self)));
-            }
+            Err(End::Reply(reply)) => return Ok(self.last_reply(reply)),
             Err(End::Reset) => return Err(Reset),
         }
+        if attempt.is_tunnel() {
+            let upgraded = attempt.into_upgraded().ok_or(Reset)?;
+            return Ok(self.begin_tunnel(upgraded));
+        }
         let head = self.finish_head();
-        let pump = if end {
-            None
-        } else {
-            Pump::new(
-                &self.active,
-                Direction::Response,
-                self.listener.config.body_limit(),
-            )
-        };
-        Ok(head.map(|()| ResponseStream::body(attempt, timeout, pump, self)))
+        let pump = if end { None } else { self.response_pump() };
+        Ok(head.map(|()| ResponseStream::body(attempt, pump, self)))
     }
 
     /// Answers by itself; filters that have seen the request see the answer, as in Envoy.
@@ -66,35 +57,57 @@ impl Exchange {
         reply: LocalReply,
     ) -> Result<Response<DownstreamBody>, Reset> {
         let reply = self.shaped(reply);
-        let mut body = reply.body.clone();
+        let body = reply.body.clone();
         self.set_reply(reply);
         match self.response_filters(body.is_empty()).await {
             Ok(()) => {}
-            Err(End::Reply(second)) => {
-                let second = self.shaped(second);
-                body = second.body.clone();
-                self.set_reply(second);
-            }
+            Err(End::Reply(second)) => return Ok(self.last_reply(second)),
             Err(End::Reset) => return Err(Reset),
         }
+        let pump = match body.is_empty() {
+            true => None,
+            false => self.response_pump(),
+        };
         let head = self.finish_head();
-        Ok(head.map(|()| DownstreamBody::full(body, self)))
+        match ResponseStream::local(body, pump, self) {
+            Ok(body) => Ok(with_length(head, body)),
+            Err((exchange, Stop::Reply(second))) => Ok(exchange.last_reply(second)),
+            Err((_, Stop::Reset | Stop::Body(_))) => Err(Reset),
+        }
+    }
+
+    /// An answer that a filter gives in the place of another: no filter sees it.
+    fn last_reply(mut self: Box<Self>, reply: LocalReply) -> Response<DownstreamBody> {
+        let reply = self.shaped(reply);
+        let body = reply.body.clone();
+        self.set_reply(reply);
+        let head = self.finish_head();
+        head.map(|()| DownstreamBody::full(body, self))
+    }
+
+    fn response_pump(&self) -> Option<Pump> {
+        let limit = self.listener.config.body_limit();
+        Pump::new(&self.active, Direction::Response, limit)
     }
 
     /// Answers a request that no filter gets to see, and closes the connection: what follows may not be a request.
-    pub(super) async fn refuse(
-        mut self: Box<Self>,
+    pub(super) fn refuse(
+        self: Box<Self>,
         error: GatewayError,
     ) -> Result<Response<DownstreamBody>, Reset> {
         let mut reply = gateway(error);
         reply
             .headers
             .push((header::CONNECTION, HeaderValue::from_static("close")));
-        let reply = self.shaped(reply);
-        let body = reply.body.clone();
-        self.set_reply(reply);
-        let head = self.finish_head();
-        Ok(head.map(|()| DownstreamBody::full(body, self)))
+        // Envoy's HTTP/2 codec refuses what it cannot take by a reset.
+        let codec = matches!(
+            error,
+            GatewayError::TooManyHeaders | GatewayError::Underscore
+        );
+        if codec && self.cell.borrow().info.protocol >= Version::HTTP_2 {
+            return Err(Reset);
+        }
+        Ok(self.last_reply(reply))
     }
 
     /// An answer as the client's protocol has it.
@@ -109,6 +122,10 @@ impl Exchange {
         };
         for (name, value) in reply.headers {
             head.headers.append(name, value);
+        }
+        if !reply.body.is_empty() {
+            let length = HeaderValue::from(reply.body.len());
+            head.headers.insert(header::CONTENT_LENGTH, length);
         }
         if self.route.is_some() && !reply.of_filter {
             self.edit_response(&mut head.headers);
@@ -144,21 +161,57 @@ impl Exchange {
     }
 
     /// The head for the wire. The stream keeps the status, which the end of the exchange counts.
-    fn finish_head(&mut self) -> Response<()> {
+    pub(super) fn finish_head(&mut self) -> Response<()> {
         let mut response = Response::new(());
         let mut stream = self.cell.borrow_mut();
+        // Filters and access logs may ask for the headers to the end.
+        let keeps = self.listener.keeps_heads || self.active.has_guests();
+        let http1 = stream.info.protocol < Version::HTTP_2;
         if let Some(head) = &mut stream.response {
             *response.status_mut() = head.status;
-            *response.headers_mut() = std::mem::take(&mut head.headers);
+            *response.headers_mut() = match keeps {
+                true => head.headers.clone(),
+                false => std::mem::take(&mut head.headers),
+            };
         }
-        response
-            .headers_mut()
-            .insert(header::SERVER, self.listener.server.clone());
-        if self.listener.worker.draining() {
+        let http = &self.listener.config.http;
+        let headers = response.headers_mut();
+        match http.server_header {
+            ServerHeader::Overwrite => {
+                headers.insert(header::SERVER, self.listener.server.clone());
+            }
+            ServerHeader::IfAbsent => {
+                headers
+                    .entry(header::SERVER)
+                    .or_insert_with(|| self.listener.server.clone());
+            }
+            ServerHeader::PassThrough => {}
+        }
+        if let Some(via) = &http.forwarding.via {
+            headers.append(header::VIA, via.clone());
+        }
+        if http.request_id_in_response
+            && let Some(id) = stream.request.headers.get(&REQUEST_ID)
+        {
+            headers.insert(REQUEST_ID.clone(), id.clone());
+        }
+        // HTTP/2 tells the client by GOAWAY.
+        if http1 && (self.client.closing() || self.listener.worker.draining()) {
             response
                 .headers_mut()
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
+}
+
+/// The length of a body that filters may have changed.
+fn with_length(mut head: Response<()>, body: DownstreamBody) -> Response<DownstreamBody> {
+    use http_body::Body as _;
+    if let Some(length) = head.headers_mut().get_mut(header::CONTENT_LENGTH)
+        && let Some(exact) = body.size_hint().exact()
+    {
+        *length = HeaderValue::from(exact);
+    }
+    head.map(|()| body)
 }

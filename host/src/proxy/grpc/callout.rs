@@ -4,13 +4,13 @@ use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
-use http_body_util::BodyExt as _;
 
 use super::frame::{Decoder, Invalid, encode};
 use super::{CONTENT_TYPE, TIMEOUT, code};
 use crate::abi::{GrpcAction, GrpcEffect, GrpcStart, MAX_MESSAGE};
-use crate::proxy::attempt::{self, Attempt, Outgoing};
+use crate::proxy::attempt::{self, AttemptBody, Outgoing};
 use crate::proxy::callout::detached;
+use crate::proxy::pump::Ending;
 use crate::proxy::reply;
 use crate::proxy::upstream::balancer::History;
 use crate::proxy::worker::Worker;
@@ -149,16 +149,10 @@ impl Caller {
         self.answered(&cell, attempt).await
     }
 
-    async fn answered(&self, cell: &StreamCell, attempt: Attempt) -> Result<Bytes, End> {
-        // The connection is held until the answer's end.
-        let Attempt {
-            mut body,
-            connection,
-            leaf,
-        } = attempt;
+    async fn answered(&self, cell: &StreamCell, mut attempt: AttemptBody) -> Result<Bytes, End> {
         let head = cell.borrow_mut().response.take();
         let head = head.ok_or_else(|| End::of(code::INTERNAL, ""))?;
-        let whole = http_body::Body::is_end_stream(&body);
+        let whole = attempt.is_empty();
         let (status, trailers) = match whole {
             true => (head.status, Some(head.headers)),
             false => {
@@ -168,6 +162,7 @@ impl Caller {
             }
         };
         if whole {
+            attempt.finish();
             self.tell(Received::Initial(None));
         }
         if status != http::StatusCode::OK && trailers.as_ref().and_then(super::status).is_none() {
@@ -178,18 +173,22 @@ impl Caller {
         let trailers = match trailers {
             Some(trailers) => trailers,
             None => loop {
-                let frame = match body.frame().await {
-                    None => break HeaderMap::new(),
-                    Some(Err(_)) => return Err(self.broken(End::of(code::INTERNAL, ""))),
-                    Some(Ok(frame)) => frame,
-                };
-                match frame.into_data() {
-                    Ok(data) => self.messages(&mut decoder, &data, &mut last)?,
-                    Err(frame) => break frame.into_trailers().unwrap_or_default(),
+                let part = std::future::poll_fn(|cx| attempt.poll(cx)).await;
+                let part = part.map_err(|_| self.broken(End::of(code::INTERNAL, "")))?;
+                self.messages(&mut decoder, &part.data, &mut last)?;
+                match part.ending {
+                    Ending::More => {}
+                    Ending::End => break HeaderMap::new(),
+                    Ending::Trailers => {
+                        break cell
+                            .borrow_mut()
+                            .response_trailers
+                            .take()
+                            .unwrap_or_default();
+                    }
                 }
             },
         };
-        leaf.give_back(connection);
         self.ended(trailers, last)
     }
 

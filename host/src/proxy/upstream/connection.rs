@@ -2,12 +2,14 @@
 
 use std::task::Context;
 
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 
 use super::http1::Http1;
 use super::http2::{Failed, Http2};
 use crate::proxy::body::UpstreamRequestBody;
+use crate::proxy::socket::Socket;
 
 /// What carries one exchange.
 pub enum Connection {
@@ -68,6 +70,16 @@ impl Connection {
     #[must_use]
     pub fn is_driven_here(&self) -> bool {
         matches!(self, Self::Http1(_))
+    }
+
+    /// The socket of a connection that has been upgraded, and what was read of it already; `None` for a stream among
+    /// others.
+    #[must_use]
+    pub fn into_socket(self) -> Option<(Socket, Bytes)> {
+        match self {
+            Self::Http1(connection) => Some(connection.into_socket()),
+            Self::Http2(_) => None,
+        }
     }
 
     /// Sends a request and waits for the response's head.

@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -110,6 +111,12 @@ impl Http1 {
             }
             classify(failed.error())
         })
+    }
+
+    /// The socket of a connection that has been upgraded, and what was read of it already.
+    pub(super) fn into_socket(self) -> (Socket, Bytes) {
+        let parts = Pin::into_inner(self.driver).into_parts();
+        (parts.io.into_inner(), parts.read_buf)
     }
 
     /// Marks the end of an exchange; whether the connection can be kept.

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{HeaderValue, Request, Response, Uri, Version, header};
+use http::{HeaderValue, Method, Request, Response, Uri, Version, header};
 use hyper::body::Incoming;
 use rustc_hash::FxBuildHasher;
 
@@ -17,6 +17,7 @@ use super::http1::Http1;
 use super::http2::{Failed, Http2, Multiplexed};
 use crate::config::cluster::{Http2Options, Protocol};
 use crate::proxy::body::UpstreamRequestBody;
+use crate::proxy::socket::Socket;
 use crate::stream::UpstreamHost;
 
 /// So many connections that took no more requests are passed over for one request.
@@ -24,6 +25,10 @@ const MAX_UNSENT: u32 = 3;
 
 /// Makes the absolute target of a request, which HTTP/2 wants, what HTTP/1.1 writes: a path, and a `host`.
 fn origin_form(request: &mut Request<UpstreamRequestBody>) {
+    // The target of `CONNECT` is an authority in HTTP/1.1 too.
+    if request.method() == Method::CONNECT {
+        return;
+    }
     let Some(authority) = request.uri().authority() else {
         return;
     };
@@ -65,6 +70,14 @@ impl Leaf {
             }
         }
         Err(AttemptError::ResetBeforeRequest)
+    }
+
+    /// A connection to a host by itself, on which nothing has been said.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub async fn socket(&self, host: &UpstreamHost) -> Result<Socket, AttemptError> {
+        connect(&self.shared, host, None).await
     }
 
     async fn connection(&self, host: &UpstreamHost) -> Result<Connection, AttemptError> {

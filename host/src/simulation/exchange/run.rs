@@ -17,7 +17,7 @@ use super::super::world::{Outcome, Response, Route, Sent};
 use super::{Around, Held, Record};
 use crate::proxy::attempt::AttemptFailure;
 use crate::proxy::filters::{Active, Direction, Step};
-use crate::proxy::pump::{Output, Pump, Stop};
+use crate::proxy::pump::{Ending, Output, Pump, Stop};
 use crate::proxy::reply::{self, GatewayError};
 use crate::proxy::upstream::connection::AttemptError;
 use crate::stream::{LocalReply, ResponseHead, StreamCell, UpstreamHost};
@@ -50,7 +50,7 @@ struct Attempt(Option<Active>);
 /// The request's body on its way through the listener's filters.
 struct Source {
     pump: Option<Pump>,
-    /// What a filter let go while it held the head: the stage it goes on from, data, whether it is the end.
+    /// What a filter let go while it held the head, and the stage it goes on from.
     prefetched: Option<(usize, Output)>,
     /// What has come out, once all of it has; attempts after the first send it again.
     sent: Option<(Bytes, Option<HeaderMap>)>,
@@ -75,7 +75,7 @@ impl From<Stop> for End {
     fn from(stop: Stop) -> Self {
         match stop {
             Stop::Reply(reply) => reply.into(),
-            Stop::Reset => Self::RESET,
+            Stop::Reset | Stop::Body(_) => Self::RESET,
         }
     }
 }
@@ -175,10 +175,10 @@ impl Run {
                 else {
                     return Poll::Pending;
                 };
-                let Some((data, end)) = self.next_part() else {
+                let Some(part) = self.next_part() else {
                     return Poll::Pending;
                 };
-                if let Some(output) = pump.push(0, until, data, end)? {
+                if let Some(output) = pump.push(0, until, part.data, part.ending)? {
                     source.prefetched = Some((until, output));
                     return Poll::Ready(Ok(()));
                 }
@@ -187,19 +187,23 @@ impl Run {
         .await
     }
 
-    /// The next part of the client's body, and whether it is the last; `None` behind that. Before trailers the last part is
+    /// The next part of the client's body, and what follows it; `None` behind the last. Before trailers the last part is
     /// an empty one.
-    fn next_part(&mut self) -> Option<(Bytes, bool)> {
-        let data = match self.body.pop_front() {
-            Some(data) => data,
-            None => {
-                let trailers = self.trailers.take()?;
-                self.cell.borrow_mut().request_trailers = Some(trailers);
-                return Some((Bytes::new(), true));
-            }
+    fn next_part(&mut self) -> Option<Output> {
+        let Some(data) = self.body.pop_front() else {
+            let trailers = self.trailers.take()?;
+            self.cell.borrow_mut().request_trailers = Some(trailers);
+            return Some(Output {
+                data: Bytes::new(),
+                ending: Ending::Trailers,
+            });
         };
         self.cell.borrow_mut().info.request_bytes += data.len() as u64;
-        Some((data, self.body.is_empty() && self.trailers.is_none()))
+        let ending = match self.body.is_empty() && self.trailers.is_none() {
+            true => Ending::End,
+            false => Ending::More,
+        };
+        Some(Output { data, ending })
     }
 
     /// Tries hosts until one answers as the route likes, or there are no more.
@@ -314,24 +318,16 @@ impl Run {
         let mut out = Vec::new();
         let mut ended = false;
         while !ended {
-            let pushed = if let Some((from, Output { data, end })) = source.prefetched.take() {
-                match &mut source.pump {
-                    Some(pump) => pump.push(from, pump.stages(), data, end)?,
-                    None => Some(Output { data, end }),
-                }
-            } else {
-                let Some((data, end)) = self.next_part() else {
-                    break;
-                };
-                let trailers = end && self.cell.borrow().request_trailers.is_some();
-                match &mut source.pump {
-                    Some(pump) if trailers => Some(Output {
-                        data: pump.trailers()?,
-                        end,
-                    }),
-                    Some(pump) => pump.push(0, pump.stages(), data, end)?,
-                    None => Some(Output { data, end }),
-                }
+            let (from, part) = match source.prefetched.take() {
+                Some(prefetched) => prefetched,
+                None => match self.next_part() {
+                    Some(part) => (0, part),
+                    None => break,
+                },
+            };
+            let pushed = match &mut source.pump {
+                Some(pump) => pump.push(from, pump.stages(), part.data, part.ending)?,
+                None => Some(part),
             };
             let output = match (pushed, &mut source.pump) {
                 (Some(output), _) => output,
@@ -342,7 +338,7 @@ impl Run {
                 (None, _) => continue,
             };
             out.push(output.data);
-            ended = output.end;
+            ended = output.ending.is_last();
         }
         let trailers = self.cell.borrow_mut().request_trailers.take();
         let sent = (Bytes::from(out.concat()), trailers);

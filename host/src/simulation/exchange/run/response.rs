@@ -8,7 +8,7 @@ use super::super::super::world::Response;
 use super::{BODY_LIMIT, End, Run, passed, resumed};
 use crate::proxy::filters::{Direction, Step};
 use crate::proxy::grpc;
-use crate::proxy::pump::{Output, Pump};
+use crate::proxy::pump::{Ending, Output, Pump};
 use crate::stream::{LocalReply, ResponseHead};
 
 impl Run {
@@ -94,11 +94,21 @@ impl Run {
             0 => None,
             _ => Pump::new(&self.active, Direction::Response, BODY_LIMIT),
         };
-        for (number, data) in response.body.into_iter().enumerate() {
-            let end = number + 1 == parts && !response.broken;
+        let mut ended = Ending::More;
+        let trailers = response
+            .trailers
+            .map(|trailers| (Bytes::new(), Some(trailers)));
+        let data = response.body.into_iter().map(|data| (data, None));
+        for (number, (data, trailers)) in data.chain(trailers).enumerate() {
+            let ending = match number + 1 == parts && !response.broken {
+                false => Ending::More,
+                true if trailers.is_some() => Ending::Trailers,
+                true => Ending::End,
+            };
+            self.cell.borrow_mut().response_trailers = trailers;
             let pushed = match &mut pump {
-                Some(pump) => pump.push(0, pump.stages(), data, end),
-                None => Ok(Some(Output { data, end })),
+                Some(pump) => pump.push(0, pump.stages(), data, ending),
+                None => Ok(Some(Output { data, ending })),
             };
             let output = match (pushed, &mut pump) {
                 (Err(_), _) => return self.record.borrow_mut().reset = true,
@@ -110,26 +120,20 @@ impl Run {
                 (Ok(None), _) => continue,
             };
             match output {
-                Ok(output) => self.client_gets(output.data),
+                Ok(output) => {
+                    ended = output.ending;
+                    self.client_gets(output.data);
+                }
                 Err(_) => return self.record.borrow_mut().reset = true,
             }
         }
         if response.broken {
             return self.record.borrow_mut().reset = true;
         }
-        let Some(trailers) = response.trailers else {
-            return;
-        };
-        self.cell.borrow_mut().response_trailers = Some(trailers);
-        if let Some(pump) = &mut pump {
-            match pump.trailers() {
-                Ok(data) => self.client_gets(data),
-                Err(_) => return self.record.borrow_mut().reset = true,
-            }
-        }
-        let trailers = self.cell.borrow_mut().response_trailers.take();
-        if let Some(response) = &mut self.record.borrow_mut().response {
-            response.trailers = trailers;
+        if ended == Ending::Trailers
+            && let Some(response) = &mut self.record.borrow_mut().response
+        {
+            response.trailers = self.cell.borrow_mut().response_trailers.take();
         }
     }
 

@@ -1,0 +1,131 @@
+//! Options of the HTTP protocols: `envoy.config.core.v3.*ProtocolOptions`.
+
+use std::time::Duration;
+
+use super::reader::Object;
+
+/// Envoy's default of `max_concurrent_streams`, and its bound.
+const MAX_CONCURRENT_STREAMS: (u32, u32) = (1024, i32::MAX as u32);
+/// The least and the greatest window.
+const WINDOW: (u32, u32) = (65_535, i32::MAX as u32);
+/// Envoy's default of `initial_stream_window_size`: 16 MiB.
+const STREAM_WINDOW: u32 = 16 << 20;
+/// Envoy's default of `initial_connection_window_size`: 24 MiB.
+const CONNECTION_WINDOW: u32 = 24 << 20;
+/// Envoy's default of `hpack_table_size`.
+const HPACK_TABLE: u32 = 4096;
+
+/// `envoy.config.core.v3.Http2ProtocolOptions`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Http2 {
+    /// `max_concurrent_streams`; Envoy's default is 1024.
+    pub max_concurrent_streams: u32,
+    /// `initial_stream_window_size`, in bytes; Envoy's default is 16 MiB.
+    pub stream_window: u32,
+    /// `initial_connection_window_size`, in bytes; Envoy's default is 24 MiB.
+    pub connection_window: u32,
+    /// `hpack_table_size`, in bytes; Envoy's default is 4 KiB.
+    pub hpack_table: u32,
+    /// `allow_connect`: extended CONNECT (RFC 8441) is offered; off by default.
+    pub allow_connect: bool,
+    /// `connection_keepalive`; off by default.
+    pub keepalive: Option<Keepalive>,
+}
+
+/// `KeepaliveSettings`: pings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keepalive {
+    /// `interval` between two pings.
+    pub interval: Duration,
+    /// `timeout` of an answer.
+    pub timeout: Duration,
+}
+
+impl Default for Http2 {
+    fn default() -> Self {
+        Self {
+            max_concurrent_streams: MAX_CONCURRENT_STREAMS.0,
+            stream_window: STREAM_WINDOW,
+            connection_window: CONNECTION_WINDOW,
+            hpack_table: HPACK_TABLE,
+            allow_connect: false,
+            keepalive: None,
+        }
+    }
+}
+
+/// `envoy.config.core.v3.Http1ProtocolOptions`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Http1 {
+    /// `enable_trailers`; off by default, and then trailers are dropped.
+    pub enable_trailers: bool,
+}
+
+/// Reads `http_protocol_options`.
+pub(super) fn http1(o: &Object<'_>) -> Http1 {
+    o.refuse(
+        &["accept_http_10", "default_host_for_http_10"],
+        "HTTP/1.0 is answered with 426, as Envoy does by default",
+    );
+    o.refuse(
+        &["header_key_format"],
+        "header names are in lower case, as Envoy has them by default",
+    );
+    o.only_bool("allow_absolute_url", true);
+    o.only_bool("allow_chunked_length", false);
+    Http1 {
+        enable_trailers: o.bool("enable_trailers", false),
+    }
+}
+
+/// Reads `http2_protocol_options`.
+pub(super) fn http2(o: &Object<'_>) -> Http2 {
+    o.refuse(
+        &[
+            "max_outbound_frames",
+            "max_outbound_control_frames",
+            "max_consecutive_inbound_frames_with_empty_payload",
+            "max_inbound_priority_frames_per_stream",
+            "max_inbound_window_update_frames_per_data_frame_sent",
+            "stream_error_on_invalid_http_messaging",
+            "custom_settings_parameters",
+            "use_oghttp2_codec",
+            "max_metadata_size",
+            "enable_huffman_encoding",
+        ],
+        "the HTTP/2 library has limits of its own",
+    );
+    o.only_bool("allow_metadata", false);
+    // An invalid message ends its stream here, never the whole connection.
+    o.get("override_stream_error_on_invalid_http_message")
+        .and_then(|f| f.bool());
+    let bounded = |name, (min, max), default| {
+        o.get(name)
+            .and_then(|f| f.uint(min, max))
+            .unwrap_or(default)
+    };
+    let (streams, max_streams) = MAX_CONCURRENT_STREAMS;
+    Http2 {
+        max_concurrent_streams: bounded("max_concurrent_streams", (1, max_streams), streams),
+        stream_window: bounded("initial_stream_window_size", WINDOW, STREAM_WINDOW),
+        connection_window: bounded("initial_connection_window_size", WINDOW, CONNECTION_WINDOW),
+        hpack_table: o.uint("hpack_table_size", HPACK_TABLE),
+        allow_connect: o.bool("allow_connect", false),
+        keepalive: o
+            .get("connection_keepalive")
+            .and_then(|f| f.object(keepalive)?),
+    }
+}
+
+fn keepalive(o: &Object<'_>) -> Option<Keepalive> {
+    o.refuse(
+        &["interval_jitter", "connection_idle_interval"],
+        "pings come at the interval",
+    );
+    let interval = o.required("interval");
+    let timeout = o.required("timeout");
+    Some(Keepalive {
+        interval: interval?.positive_duration()?,
+        timeout: timeout?.positive_duration()?,
+    })
+}

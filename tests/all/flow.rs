@@ -1,0 +1,198 @@
+//! Bodies and trailers through filters of listeners and of clusters.
+
+use http::{Response, StatusCode};
+use serde_json::json;
+use switchover_tests::http2::{Http2, request};
+use switchover_tests::setup::{Bootstrap, wasm};
+use switchover_tests::upstream::{full, text};
+use switchover_tests::{Engine, Gateway, Setup, Upstream, assert_eventually, cases, programs};
+
+/// A plugin of the guest `flow` by this name.
+fn plugin(name: &str) -> serde_json::Value {
+    json!({
+        "name": name,
+        "root_id": name,
+        "configuration": {"@type": "type.googleapis.com/google.protobuf.StringValue", "value": name},
+        "vm_config": {
+            "vm_id": "flow",
+            "runtime": "envoy.wasm.runtime.v8",
+            "code": {"local": {"filename": programs::guest("flow")}},
+        },
+    })
+}
+
+fn filter(name: &str) -> serde_json::Value {
+    json!({"name": name, "typed_config": wasm(&plugin(name))})
+}
+
+/// Listener filters `L` and `M`, and the filter `U` upstream.
+pub(crate) fn install(bootstrap: &mut Bootstrap) {
+    bootstrap.filters().splice(0..0, [filter("L"), filter("M")]);
+    let options = json!({
+        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        "explicit_http_config": {"http_protocol_options": {}},
+        "http_filters": [filter("U"), {
+            "name": "codec",
+            "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec"},
+        }],
+    });
+    bootstrap.cluster("blue")["typed_extension_protocol_options"] =
+        json!({"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options});
+}
+
+async fn gateway(engine: Engine, blue: &Upstream) -> Gateway {
+    Setup::new(&[("blue", blue)])
+        .without_filters()
+        .edit(install)
+        .start(engine)
+        .await
+}
+
+/// An upstream that echoes bodies.
+async fn echo() -> Upstream {
+    Upstream::start(|request| async move { Response::new(full(request.into_body())) }).await
+}
+
+fn asking(
+    what: &str,
+    parts: &[&'static str],
+    trailers: &[(&'static str, &'static str)],
+) -> http::Request<switchover_tests::http2::Body> {
+    let mut call = request("POST", "/", parts, trailers);
+    call.headers_mut().insert("x-flow", what.parse().unwrap());
+    call
+}
+
+/// Waits until a filter has said this.
+pub(crate) async fn told(gateway: &Gateway, line: &str) {
+    let line = format!("flow {line}");
+    assert_eventually!(
+        gateway.output().contains(&line),
+        "nobody said {line:?}:\n{}",
+        gateway.output()
+    );
+}
+
+cases! {
+    async fn request_trailers_reach_filters_of_both_chains(engine: Engine) {
+        let blue = echo().await;
+        let gateway = gateway(engine, &blue).await;
+        let answer = Http2::connect(gateway.address()).await.send(asking("", &["body"], &[("x-client", "1")])).await;
+        assert_eq!(answer.reply.text(), "body");
+        for name in ["L", "M", "U"] {
+            told(&gateway, &format!("{name}: request body \"body\" end false")).await;
+            told(&gateway, &format!("{name}: request trailers x-client=1")).await;
+        }
+    }
+
+    /// Without `enable_trailers`, HTTP/1's are dropped.
+    async fn trailers_of_http1_are_dropped_unless_wanted(engine: Engine) {
+        for wanted in [false, true] {
+            let blue = echo().await;
+            let setup = Setup::new(&[("blue", &blue)]).without_filters().edit(install);
+            let setup = setup.edit(move |b| b.http()["http_protocol_options"] = json!({"enable_trailers": wanted}));
+            let gateway = setup.start(engine).await;
+            let mut raw = switchover_tests::raw::Raw::connect(gateway.address()).await;
+            raw.write("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\nx-client: 1\r\n\r\n").await;
+            raw.read_until("body").await;
+            assert_eventually!(gateway.output().contains("flow U: response body"), "no answer");
+            assert_eq!(gateway.output().contains("request trailers x-client=1"), wanted);
+        }
+    }
+
+    /// What a filter has held back goes before the trailers.
+    async fn trailers_release_a_held_body(engine: Engine) {
+        let blue = echo().await;
+        let gateway = gateway(engine, &blue).await;
+        let call = asking("L:buffer-request M:buffer-request U:buffer-request", &["one", "two"], &[("x-client", "1")]);
+        let answer = Http2::connect(gateway.address()).await.send(call).await;
+        assert_eq!(answer.reply.text(), "onetwo");
+        told(&gateway, "M: request body \"onetwo\" end false").await;
+        told(&gateway, "U: request body \"onetwo\" end false").await;
+    }
+
+    async fn a_filter_may_hold_the_trailers(engine: Engine) {
+        let blue = echo().await;
+        let gateway = gateway(engine, &blue).await;
+        let call = asking("L:buffer-request L:hold-request-trailers", &["one", "two"], &[("x-client", "1")]);
+        let answer = Http2::connect(gateway.address()).await.send(call).await;
+        assert_eq!(answer.reply.text(), "onetwo");
+        told(&gateway, "L: goes on").await;
+        told(&gateway, "M: request trailers x-client=1").await;
+    }
+
+    async fn a_filter_may_add_trailers_to_the_end_of_a_body(engine: Engine) {
+        let blue = echo().await;
+        let gateway = gateway(engine, &blue).await;
+        let call = asking("L:add-request-trailers U:add-response-trailers", &["body"], &[]);
+        let answer = Http2::connect(gateway.address()).await.send(call).await;
+        assert_eq!((answer.reply.text(), &answer.trailers["x-added"]), ("body", &"U".parse().unwrap()));
+        told(&gateway, "L: request body \"\" end true").await;
+        told(&gateway, "M: request body \"\" end false").await;
+        told(&gateway, "M: request trailers x-added=L").await;
+        told(&gateway, "U: request trailers x-added=L").await;
+        told(&gateway, "L: response trailers x-added=U").await;
+        assert!(!gateway.output().contains("flow L: request trailers"), "a filter sees its own trailers");
+    }
+
+    async fn added_trailers_wait_for_a_filter_that_holds_the_body(engine: Engine) {
+        let blue = echo().await;
+        let gateway = gateway(engine, &blue).await;
+        let call = asking("M:add-response-trailers M:hold-response-body", &["body"], &[]);
+        let answer = Http2::connect(gateway.address()).await.send(call).await;
+        assert_eq!((answer.reply.text(), &answer.trailers["x-added"]), ("body", &"M".parse().unwrap()));
+        told(&gateway, "L: response trailers x-added=M").await;
+    }
+
+    async fn a_filter_may_hold_response_trailers(engine: Engine) {
+        let blue = echo().await;
+        let gateway = gateway(engine, &blue).await;
+        let call = asking("U:add-response-trailers M:hold-response-trailers", &["body"], &[]);
+        let answer = Http2::connect(gateway.address()).await.send(call).await;
+        assert_eq!((answer.reply.text(), &answer.trailers["x-added"]), ("body", &"U".parse().unwrap()));
+        told(&gateway, "M: goes on").await;
+    }
+
+    /// Bodies pass a cluster's filters after the listener's, and before them on the way back.
+    async fn filters_of_a_cluster_change_bodies(engine: Engine) {
+        let blue = echo().await;
+        let gateway = gateway(engine, &blue).await;
+        let words = "L:sign-request M:sign-request U:sign-request L:sign-response M:sign-response U:sign-response";
+        let mut call = asking(words, &["body"], &[]);
+        call.headers_mut().insert("x-kept", "1".parse().unwrap());
+        let answer = Http2::connect(gateway.address()).await.send(call).await;
+        assert_eq!(blue.request().body(), "body+L+M+U");
+        assert_eq!(answer.reply.headers.get("content-length"), None, "{:?}", answer.reply);
+        assert_eq!(answer.reply.text(), "body+L+M+U+U+M+L");
+    }
+
+    async fn a_cluster_filter_may_hold_bodies(engine: Engine) {
+        let blue = echo().await;
+        let gateway = gateway(engine, &blue).await;
+        let call = asking("U:buffer-request U:hold-request-body U:buffer-response U:hold-response-body", &["one", "two"], &[]);
+        let answer = Http2::connect(gateway.address()).await.send(call).await;
+        assert_eq!(answer.reply.text(), "onetwo");
+        let resumed = || gateway.output().matches("flow U: goes on").count();
+        assert_eventually!(resumed() == 2, "{} times, not twice:\n{}", resumed(), gateway.output());
+    }
+
+    async fn each_attempt_has_its_own_look_at_the_body(engine: Engine) {
+        let failed = std::sync::atomic::AtomicBool::new(false);
+        let blue = Upstream::start(move |request| {
+            let again = failed.swap(true, std::sync::atomic::Ordering::SeqCst);
+            async move {
+                match again {
+                    true => Response::new(full(request.into_body())),
+                    false => text(StatusCode::SERVICE_UNAVAILABLE, "not yet"),
+                }
+            }
+        }).await;
+        let setup = Setup::new(&[("blue", &blue)]).without_filters().edit(install);
+        let retry = json!({"retry_on": "5xx", "num_retries": 2});
+        let gateway = setup.edit(move |b| b.route("blue")["route"]["retry_policy"] = retry).start(engine).await;
+        let answer = Http2::connect(gateway.address()).await.send(asking("U:sign-request", &["body"], &[])).await;
+        assert_eq!(answer.reply.text(), "body+U");
+        let bodies: Vec<_> = blue.requests().into_iter().map(|seen| seen.into_body()).collect();
+        assert_eq!(bodies, ["body+U", "body+U"]);
+    }
+}
