@@ -147,6 +147,7 @@ impl<'a> Rig<'a> {
         let vms = Vms::new(
             process,
             Rc::new(move |vm, effect| sink.borrow_mut().push_back((vm.clone(), effect))),
+            abi::queues::Mailbox::default(),
         );
         let mut started = Vec::new();
         for plugin in plugins {
@@ -360,7 +361,8 @@ impl<'a> Rig<'a> {
                         });
                     }
                 }
-                Effect::Tick { .. } => {}
+                // Its VM goes with the chain; the rest is the VM's own, or asked for.
+                Effect::Tick { .. } | Effect::Linger { .. } | Effect::Delete { .. } => {}
             }
         }
     }
@@ -373,6 +375,7 @@ pub fn process(abi: abi::Options, guest_log: GuestLog) -> Arc<Process> {
         node: Node::default(),
         stats: Registry::new(Vec::new()),
         shared_data: SharedData::default(),
+        queues: abi::Queues::default(),
         clusters: Clusters::Any,
         abi,
         limits: GuestLimits::default(),

@@ -5,20 +5,23 @@
 
 pub mod head;
 pub mod intern;
+pub mod tls;
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::task::Waker;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 
 use crate::config::cluster::Endpoint;
 pub use head::{RequestHead, ResponseHead};
+use tls::Tls;
 
 /// A stream shared by the data path and the guest contexts.
 pub type StreamCell = Rc<RefCell<Stream>>;
@@ -58,8 +61,6 @@ pub struct Stream {
     pub request_trailers: Option<HeaderMap>,
     /// Response trailers, once they have come.
     pub response_trailers: Option<HeaderMap>,
-    /// The direction of the body whose last callback runs: trailers may be added to it.
-    pub open_trailers: Option<Direction>,
     /// All of the request has come.
     pub request_complete: bool,
     /// All of the request is on its way to the upstream.
@@ -104,7 +105,7 @@ pub struct StreamInfo {
     /// Attempts begun.
     pub attempts: u32,
     /// Why the response is what it is, in Envoy's words; empty while unknown.
-    pub details: &'static str,
+    pub details: Cow<'static, str>,
     /// The peer of the client's connection: a proxy, perhaps, where [`Self::source`] is what it says.
     pub direct_source: SocketAddr,
     /// When it began, for durations.
@@ -115,38 +116,28 @@ pub struct StreamInfo {
     pub response_began: Option<Instant>,
     /// Another attempt was due, and there had been as many as there may be.
     pub retry_limit_exceeded: bool,
-    /// TLS between the client and the gateway.
-    pub tls: Option<Rc<TlsInfo>>,
     /// The protocol between the client and the gateway.
     pub protocol: Version,
+    /// The client's connection, where it is secured.
+    pub tls: Option<Arc<Tls>>,
+    /// The current attempt's connection, where it is secured.
+    pub upstream_tls: Option<Arc<Tls>>,
+    /// The gateway's own end of the current attempt's connection.
+    pub upstream_local: Option<SocketAddr>,
+    /// Why the current attempt's connection failed, in Envoy's words; empty where it has not.
+    pub transport_failure: Cow<'static, str>,
+    /// How long the current attempt waited for its connection.
+    pub connected_after: Option<Duration>,
+    /// From the first byte sent to the upstream to the last one that came from it.
+    pub backend_latency: Option<Duration>,
+    /// Endpoints of the chosen cluster.
+    pub endpoints: Option<u64>,
+    /// Envoy's response flags, each a bit.
+    pub flags: u64,
     /// Body bytes received from the client.
     pub request_bytes: u64,
     /// Body bytes sent to the client.
     pub response_bytes: u64,
-}
-
-/// What is known of a client's TLS connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsInfo {
-    /// The version as Envoy writes it: `TLSv1.2`, `TLSv1.3`.
-    pub version: &'static str,
-    /// The SNI; empty where there was none.
-    pub server_name: String,
-    /// The client's certificate, if it has shown one.
-    pub peer: Option<PeerCertificate>,
-}
-
-/// A peer's certificate.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PeerCertificate {
-    /// The subject as RFC 2253 writes it.
-    pub subject: String,
-    /// Its DNS names.
-    pub dns_sans: Vec<String>,
-    /// Its URIs.
-    pub uri_sans: Vec<String>,
-    /// SHA-256 of the certificate, in hexadecimal.
-    pub sha256: String,
 }
 
 /// An endpoint with its resolved address.
@@ -171,10 +162,12 @@ pub struct LocalReply {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The body.
     pub body: Bytes,
-    /// Response code details, in Envoy's words.
-    pub details: &'static str,
+    /// Response code details: a filter's own, or in Envoy's words.
+    pub details: Cow<'static, str>,
+    /// A filter answers, not the router: the route's edits are not for it.
+    pub of_filter: bool,
     /// gRPC's status, for a request that is gRPC's; `None` where the HTTP status says enough.
-    pub grpc_status: Option<u32>,
+    pub grpc_status: Option<u8>,
 }
 
 // === impl Stream ===
@@ -190,7 +183,6 @@ impl Stream {
             response_body: BytesMut::new(),
             request_trailers: None,
             response_trailers: None,
-            open_trailers: None,
             request_complete: false,
             request_sent: false,
             tunnel: None,
@@ -202,23 +194,6 @@ impl Stream {
             closed: false,
             wakers: [None, None],
         }
-    }
-
-    /// Lets a filter add trailers to the body of that direction, or ends that.
-    pub fn open_trailers(&mut self, direction: Direction, open: bool) {
-        self.open_trailers = open.then_some(direction);
-    }
-
-    /// The trailers of that direction for edits; in the last body callback there are always some, as in Envoy.
-    pub fn trailers_mut(&mut self, direction: Direction) -> Option<&mut HeaderMap> {
-        let trailers = match direction {
-            Direction::Request => &mut self.request_trailers,
-            Direction::Response => &mut self.response_trailers,
-        };
-        if self.open_trailers == Some(direction) {
-            return Some(trailers.get_or_insert_default());
-        }
-        trailers.as_mut()
     }
 
     /// The value a filter left under `key`.
@@ -281,13 +256,20 @@ impl StreamInfo {
             cluster: None,
             upstream: None,
             attempts: 0,
-            details: "",
+            details: Cow::Borrowed(""),
+            tls: None,
+            upstream_tls: None,
+            upstream_local: None,
+            transport_failure: Cow::Borrowed(""),
+            connected_after: None,
+            backend_latency: None,
+            endpoints: None,
+            flags: 0,
             direct_source: source,
             began: Instant::now(),
             request_ended: None,
             response_began: None,
             retry_limit_exceeded: false,
-            tls: None,
             protocol: Version::HTTP_11,
             request_bytes: 0,
             response_bytes: 0,
@@ -323,7 +305,8 @@ impl LocalReply {
             status,
             headers,
             body: Bytes::from_static(body.as_bytes()),
-            details,
+            details: Cow::Borrowed(details),
+            of_filter: false,
             grpc_status: None,
         }
     }

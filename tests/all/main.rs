@@ -28,6 +28,7 @@ mod languages;
 mod limits;
 mod operate;
 mod overrides;
+mod recovery;
 mod reload;
 mod rollouts;
 mod scenarios;

@@ -10,6 +10,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ use tokio_rustls::TlsAcceptor;
 use super::tunnel::HandOver;
 use super::worker::WorkerListener;
 use crate::config::listener::Codec;
-use crate::stream::TlsInfo;
+use crate::stream::tls::Tls;
 use crate::tls;
 use socket::Rewound;
 
@@ -67,7 +68,7 @@ pub struct Client {
     http2: Cell<bool>,
     closing: Cell<bool>,
     /// What is known of its TLS, when the handshake is done.
-    tls: OnceCell<Rc<TlsInfo>>,
+    tls: OnceCell<Arc<Tls>>,
     waker: RefCell<Option<Waker>>,
     /// The head read last had two lengths.
     ambiguous: Cell<bool>,
@@ -120,7 +121,7 @@ impl Client {
 
     /// What is known of its TLS; `None` for cleartext.
     #[must_use]
-    pub fn tls(&self) -> Option<&Rc<TlsInfo>> {
+    pub fn tls(&self) -> Option<&Arc<Tls>> {
         self.tls.get()
     }
 
@@ -265,7 +266,7 @@ pub async fn serve(stream: TcpStream, client: Rc<Client>) {
                 Some(_) => Some(Codec::Http1),
                 None => None,
             };
-            let _ = client.tls.set(Rc::new(facts));
+            let _ = client.tls.set(Arc::new(facts));
             speak(stream, client, agreed).await;
         }
         Some(Err(error)) => {

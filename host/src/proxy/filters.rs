@@ -229,9 +229,6 @@ impl Active {
         }
         let size = data.len();
         self.swap_body(direction, data);
-        self.cell
-            .borrow_mut()
-            .open_trailers(direction, end_of_stream);
         let step = self.guest(guest, |guest| {
             guest.root.vm.run(|vm| match direction {
                 Direction::Request => vm.request_body(guest.id.get(), size, end_of_stream),
@@ -239,7 +236,6 @@ impl Active {
             })
         });
         self.swap_body(direction, data);
-        self.cell.borrow_mut().open_trailers(direction, false);
         step
     }
 
@@ -363,7 +359,7 @@ impl Active {
             if let ActiveFilter::Wasm(guest) = filter {
                 let id = guest.id.replace(0);
                 if id != 0 {
-                    guest.root.vm.run(|vm| vm.end_stream(id, log));
+                    guest.root.vm.run(|vm| vm.end(id, log));
                 }
             }
         }

@@ -117,7 +117,7 @@ impl Tunnel {
                 client_ended = true;
                 // As in Envoy, half of an upgraded HTTP/1 connection is no connection.
                 if !half_close || matches!(ended, Carried::Broken) {
-                    cell.borrow_mut().info.details = "downstream_remote_disconnect";
+                    cell.borrow_mut().info.details = "downstream_remote_disconnect".into();
                     return Poll::Ready(());
                 }
             }
@@ -125,7 +125,7 @@ impl Tunnel {
                 return Poll::Ready(());
             }
             if quiet.as_mut().poll(cx).is_ready() {
-                cell.borrow_mut().info.details = "stream_idle_timeout";
+                cell.borrow_mut().info.details = "stream_idle_timeout".into();
                 return Poll::Ready(());
             }
             Poll::Pending

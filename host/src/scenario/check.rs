@@ -28,6 +28,7 @@ pub(super) struct Found {
 pub(super) struct Moment {
     pub(super) logs: usize,
     pub(super) callouts: usize,
+    pub(super) grpc: usize,
     pub(super) elapsed: Duration,
 }
 
@@ -38,6 +39,7 @@ impl Moment {
     pub(super) const START: Self = Self {
         logs: 0,
         callouts: 0,
+        grpc: 0,
         elapsed: Duration::ZERO,
     };
 }
@@ -278,7 +280,7 @@ fn responded(checks: &mut Checks, wanted: &Responded, record: &Record) {
     checks.map("headers", &wanted.headers, Some(&response.headers));
     checks.text("body", wanted.body.as_ref(), &body);
     checks.map("trailers", &wanted.trailers, response.trailers.as_ref());
-    checks.text("details", wanted.details.as_ref(), record.details);
+    checks.text("details", wanted.details.as_ref(), &record.details);
 }
 
 fn one(sent: &Sent) -> String {

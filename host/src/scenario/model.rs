@@ -11,7 +11,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub(super) use expect::{
-    By, Callouts, Expect, Level, LogLines, Received, Responded, Share, Shares,
+    By, Callouts, Expect, GrpcCallouts, GrpcState, Level, LogLines, Received, Responded, Share,
+    Shares,
 };
 pub(super) use setup::{Cluster, Mode, Plugin, Policy, Retry, Route, Setup, Vm};
 pub(super) use short::Short;

@@ -66,7 +66,7 @@ pub struct Record {
     /// The exchange was broken off: the client got nothing, or not all.
     pub reset: bool,
     /// Why the response is what it is, in Envoy's words.
-    pub details: &'static str,
+    pub details: std::borrow::Cow<'static, str>,
     /// Which filter holds it now, and where.
     pub held: Option<Held>,
     /// When it began and, if it has, ended, by the monotonic clock.

@@ -5,18 +5,19 @@ use rustls::{CommonState, ProtocolVersion, ServerConnection};
 use sha2::{Digest as _, Sha256};
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate, X509Name};
 
-use crate::stream::{PeerCertificate, TlsInfo};
+use crate::stream::tls::{Certificate, Tls};
 
 /// Those of a client's connection, when its handshake is done.
 #[must_use]
-pub fn facts(connection: &ServerConnection) -> TlsInfo {
+pub fn facts(connection: &ServerConnection) -> Tls {
     let state: &CommonState = connection;
-    TlsInfo {
+    Tls {
         version: match state.protocol_version() {
             Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
             _ => "TLSv1.3",
         },
-        server_name: connection.server_name().unwrap_or_default().to_owned(),
+        server_name: connection.server_name().map(Into::into),
+        local: None,
         peer: state
             .peer_certificates()
             .and_then(|chain| chain.first())
@@ -24,21 +25,25 @@ pub fn facts(connection: &ServerConnection) -> TlsInfo {
     }
 }
 
-fn peer(certificate: &CertificateDer<'_>) -> PeerCertificate {
-    let mut peer = PeerCertificate {
-        sha256: hex(&Sha256::digest(certificate)),
-        ..PeerCertificate::default()
+fn peer(certificate: &CertificateDer<'_>) -> Certificate {
+    let mut peer = Certificate {
+        sha256: hex(&Sha256::digest(certificate)).into(),
+        ..Certificate::default()
     };
     let Ok((_, parsed)) = X509Certificate::from_der(certificate) else {
         return peer;
     };
-    peer.subject = distinguished_name(parsed.subject());
+    peer.subject = distinguished_name(parsed.subject()).into();
     if let Ok(Some(names)) = parsed.subject_alternative_name() {
         for name in &names.value.general_names {
-            match name {
-                GeneralName::DNSName(name) => peer.dns_sans.push((*name).to_owned()),
-                GeneralName::URI(name) => peer.uri_sans.push((*name).to_owned()),
-                _ => {}
+            let (place, name) = match name {
+                GeneralName::DNSName(name) => (&mut peer.dns_san, *name),
+                GeneralName::URI(name) => (&mut peer.uri_san, *name),
+                _ => continue,
+            };
+            // Properties tell the first.
+            if place.is_none() {
+                *place = Some(name.into());
             }
         }
     }

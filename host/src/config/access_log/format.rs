@@ -132,10 +132,10 @@ pub enum AddressPart {
 pub enum PeerFact {
     /// `DOWNSTREAM_PEER_SUBJECT`.
     Subject,
-    /// `DOWNSTREAM_PEER_DNS_SAN`.
-    DnsSans,
-    /// `DOWNSTREAM_PEER_URI_SAN`.
-    UriSans,
+    /// `DOWNSTREAM_PEER_DNS_SAN`: the first.
+    DnsSan,
+    /// `DOWNSTREAM_PEER_URI_SAN`: the first.
+    UriSan,
     /// `DOWNSTREAM_PEER_FINGERPRINT_256`.
     Sha256,
 }
@@ -318,8 +318,8 @@ fn plain(name: &str) -> Option<Operator> {
         "REQUESTED_SERVER_NAME" => Operator::RequestedServerName,
         "DOWNSTREAM_TLS_VERSION" => Operator::TlsVersion,
         "DOWNSTREAM_PEER_SUBJECT" => Operator::Peer(PeerFact::Subject),
-        "DOWNSTREAM_PEER_DNS_SAN" => Operator::Peer(PeerFact::DnsSans),
-        "DOWNSTREAM_PEER_URI_SAN" => Operator::Peer(PeerFact::UriSans),
+        "DOWNSTREAM_PEER_DNS_SAN" => Operator::Peer(PeerFact::DnsSan),
+        "DOWNSTREAM_PEER_URI_SAN" => Operator::Peer(PeerFact::UriSan),
         "DOWNSTREAM_PEER_FINGERPRINT_256" => Operator::Peer(PeerFact::Sha256),
         "GRPC_STATUS_NUMBER" => Operator::GrpcStatus { number: true },
         "CONNECTION_TERMINATION_DETAILS" | "UPSTREAM_TRANSPORT_FAILURE_REASON" => Operator::Never,

@@ -100,8 +100,11 @@ fn what_only_envoy_supports() {
         ],
     );
     hcm(
-        "access_log: [],",
-        &["8: HCM.access_log: is not supported: use the option --access-log of `switchover serve`"],
+        "access_log_options: {}, access_log: [{name: a, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog, log_format: {text_format_source: {inline_string: \"%WHO%\"}}}}],",
+        &[
+            "8: HCM.access_log_options: is not supported: an exchange is logged at its end",
+            "8: HCM.access_log[0].typed_config.log_format.text_format_source: %WHO% is not supported here",
+        ],
     );
     hcm(
         "codec_type: HTTP3,",

@@ -228,7 +228,7 @@ impl<'a> Line<'a> {
                 Value::Number(response.map_or(0, |head| head.status.as_u16().into()))
             }
             Operator::ResponseCodeDetails if info.details.is_empty() => Value::Absent,
-            Operator::ResponseCodeDetails => text(info.details),
+            Operator::ResponseCodeDetails => text(&info.details),
             Operator::ResponseFlags { long } => {
                 let all: Vec<&str> = flags(stream)
                     .into_iter()
@@ -345,21 +345,19 @@ impl<'a> Line<'a> {
         let Some(tls) = &self.stream.info.tls else {
             return Value::Absent;
         };
+        let peer = tls.peer.as_ref();
         let found = match operator {
-            Operator::TlsVersion => tls.version.to_owned(),
-            Operator::RequestedServerName => tls.server_name.clone(),
-            Operator::Peer(fact) => match (&tls.peer, fact) {
-                (None, _) => return Value::Absent,
-                (Some(peer), PeerFact::Subject) => peer.subject.clone(),
-                (Some(peer), PeerFact::DnsSans) => peer.dns_sans.join(","),
-                (Some(peer), PeerFact::UriSans) => peer.uri_sans.join(","),
-                (Some(peer), PeerFact::Sha256) => peer.sha256.clone(),
-            },
-            _ => return Value::Absent,
+            Operator::TlsVersion => Some(tls.version),
+            Operator::RequestedServerName => tls.server_name.as_deref(),
+            Operator::Peer(PeerFact::Subject) => peer.map(|peer| &*peer.subject),
+            Operator::Peer(PeerFact::DnsSan) => peer.and_then(|peer| peer.dns_san.as_deref()),
+            Operator::Peer(PeerFact::UriSan) => peer.and_then(|peer| peer.uri_san.as_deref()),
+            Operator::Peer(PeerFact::Sha256) => peer.map(|peer| &*peer.sha256),
+            _ => None,
         };
-        match found.is_empty() {
-            true => Value::Absent,
-            false => Value::Text(Cow::Owned(found.into_bytes())),
+        match found.filter(|found| !found.is_empty()) {
+            None => Value::Absent,
+            Some(found) => text(found),
         }
     }
 }

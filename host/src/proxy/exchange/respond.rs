@@ -25,7 +25,7 @@ impl Exchange {
     ) -> Result<Response<DownstreamBody>, Reset> {
         {
             let mut stream = self.cell.borrow_mut();
-            stream.info.details = "via_upstream";
+            stream.info.details = "via_upstream".into();
             if let Some(head) = &mut stream.response {
                 if !attempt.is_tunnel() {
                     attempt::remove_hop_by_hop(&mut head.headers);
@@ -127,7 +127,7 @@ impl Exchange {
             let length = HeaderValue::from(reply.body.len());
             head.headers.insert(header::CONTENT_LENGTH, length);
         }
-        if self.route.is_some() && reply.details != "wasm_local_response" {
+        if self.route.is_some() && !reply.of_filter {
             self.edit_response(&mut head.headers);
         }
         let mut stream = self.cell.borrow_mut();

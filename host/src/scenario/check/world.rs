@@ -6,12 +6,14 @@ use std::collections::BTreeMap;
 use http::HeaderMap;
 
 use super::super::matching::{self, Mismatch, Values};
-use super::super::model::{Amount, By, Callouts, Expect, Level, LogLines, Share, Shares, Short};
+use super::super::model::{
+    Amount, By, Callouts, Expect, GrpcCallouts, GrpcState, Level, LogLines, Share, Shares, Short,
+};
 use super::super::read::{Step as Way, path_text};
 use super::super::run::describe;
 use super::{Checks, Found, Moment};
 use crate::process::{LogLevel, LogLine};
-use crate::simulation::{Outgoing, Record, Simulation};
+use crate::simulation::{GrpcCall, Outgoing, Record, Sending, Simulation};
 
 /// What is expected of all the rest.
 pub(in super::super) fn world(
@@ -54,6 +56,15 @@ pub(in super::super) fn world(
         checks.key("callouts", |checks| {
             for (at, wanted) in expect.callouts.iter().enumerate() {
                 checks.within(Way::Index(at), |checks| callouts(checks, wanted, made));
+            }
+        });
+    }
+    if !expect.grpc.is_empty() {
+        let made = simulation.grpc_calls();
+        let made = made.get(before.grpc..).unwrap_or_default();
+        checks.key("grpc", |checks| {
+            for (at, wanted) in expect.grpc.iter().enumerate() {
+                checks.within(Way::Index(at), |checks| grpc(checks, wanted, made));
             }
         });
     }
@@ -139,24 +150,73 @@ fn callouts(checks: &mut Checks, wanted: &Callouts, made: &[std::rc::Rc<Outgoing
         checks.found
     };
     let all: Vec<_> = made.iter().map(|outgoing| wrong(outgoing)).collect();
+    let names: Vec<_> = made.iter().map(|outgoing| describe(outgoing)).collect();
+    counted(checks, wanted.count.as_ref(), &all, &names);
+}
+
+fn grpc(checks: &mut Checks, wanted: &GrpcCallouts, made: &[std::rc::Rc<GrpcCall>]) {
+    let wrong = |call: &GrpcCall| {
+        let mut checks = Checks::new();
+        checks.text("cluster", wanted.cluster.as_ref(), &call.start.cluster);
+        checks.text("path", wanted.path.as_ref(), &call.start.path);
+        checks.map("headers", &wanted.headers, Some(&call.start.metadata));
+        if let Some(wanted) = &wanted.messages {
+            let sent = call.sent();
+            checks.key("messages", |checks| {
+                if wanted.len() != sent.len() {
+                    let (expected, actual) = (wanted.len(), sent.len());
+                    checks.fail(format!("{expected} messages"), actual.to_string());
+                }
+                for (at, (wanted, sent)) in wanted.iter().zip(&sent).enumerate() {
+                    let checked = wanted.check(&[String::from_utf8_lossy(sent)]);
+                    checks.within(Way::Index(at), |checks| checks.put(checked));
+                }
+            });
+        }
+        if let Some(state) = wanted.state {
+            let state = match state {
+                GrpcState::Open => Sending::Open,
+                GrpcState::Closed => Sending::Closed,
+                GrpcState::Cancelled => Sending::Cancelled,
+            };
+            if state != call.sending() {
+                checks.key("state", |checks| {
+                    checks.fail(format!("{state:?}"), format!("{:?}", call.sending()));
+                });
+            }
+        }
+        checks.found
+    };
+    let all: Vec<_> = made.iter().map(|call| wrong(call)).collect();
+    let name =
+        |call: &std::rc::Rc<GrpcCall>| format!("{} of {}", call.start.path, call.start.cluster);
+    let names: Vec<_> = made.iter().map(name).collect();
+    counted(checks, wanted.count.as_ref(), &all, &names);
+}
+
+/// How many callouts nothing was wrong of; what was wrong of the only one is told.
+fn counted(
+    checks: &mut Checks,
+    wanted: Option<&Short<Amount<u64>>>,
+    all: &[Vec<Found>],
+    names: &[String],
+) {
     let fitting = count(all.iter().filter(|found| found.is_empty()).count());
     let before = checks.found.len();
-    amount(checks, wanted.count.as_ref(), fitting, "callouts like this");
-    if let Some(failed) = checks.found.get_mut(before) {
-        let mut told: Vec<_> = made
-            .iter()
-            .take(10)
-            .map(|made| format!("  {}", describe(made)))
-            .collect();
-        told.insert(0, format!("callouts were ({}):", made.len()));
-        if let [found] = &all[..]
-            && let Some(found) = found.first()
-        {
-            let Mismatch { expected, actual } = &found.mismatch;
-            let what = path_text(&found.place);
-            told.push(format!("  its {what}: expected {expected}, found {actual}"));
-        }
-        failed.context = told;
+    amount(checks, wanted, fitting, "callouts like this");
+    let Some(failed) = checks.found.get_mut(before) else {
+        return;
+    };
+    failed.context = vec![format!("callouts were ({}):", names.len())];
+    let told = names.iter().take(10).map(|name| format!("  {name}"));
+    failed.context.extend(told);
+    if let [found] = all
+        && let Some(found) = found.first()
+    {
+        let Mismatch { expected, actual } = &found.mismatch;
+        let what = path_text(&found.place);
+        let told = format!("  its {what}: expected {expected}, found {actual}");
+        failed.context.push(told);
     }
 }
 

@@ -45,6 +45,9 @@ pub(in super::super) struct Expect {
     /// Callouts that guests made in this step; in one without a thing that happens, since the start.
     #[serde(default)]
     pub(in super::super) callouts: Vec<Callouts>,
+    /// gRPC callouts that guests made in this step; in one without a thing that happens, since the start.
+    #[serde(default)]
+    pub(in super::super) grpc: Vec<GrpcCallouts>,
     /// How requests were distributed.
     pub(in super::super) shares: Option<Shares>,
 }
@@ -153,6 +156,37 @@ pub(in super::super) struct Callouts {
     pub(in super::super) worker: Option<usize>,
     /// How many such callouts there are; at least 1 if it is left out.
     pub(in super::super) count: Option<Short<Amount<u64>>>,
+}
+
+/// gRPC callouts.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in super::super) struct GrpcCallouts {
+    /// The cluster that was asked.
+    pub(in super::super) cluster: Option<Short<Match>>,
+    /// `/SERVICE/METHOD`.
+    pub(in super::super) path: Option<Short<Match>>,
+    /// The metadata ahead of the messages.
+    #[serde(default)]
+    pub(in super::super) headers: BTreeMap<String, Short<Match>>,
+    /// The messages that the guest has sent so far, without gRPC's frames.
+    pub(in super::super) messages: Option<Vec<Short<Match>>>,
+    /// Whether the guest goes on with it.
+    pub(in super::super) state: Option<GrpcState>,
+    /// How many such callouts there are; at least 1 if it is left out.
+    pub(in super::super) count: Option<Short<Amount<u64>>>,
+}
+
+/// Whether a guest goes on with a gRPC callout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in super::super) enum GrpcState {
+    /// More messages may come from it.
+    Open,
+    /// It has sent all.
+    Closed,
+    /// It wants no answer any more.
+    Cancelled,
 }
 
 /// How requests were distributed.

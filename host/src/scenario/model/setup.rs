@@ -174,6 +174,7 @@ impl Shorten for Plugin {
 
 impl Shorten for Retry {
     const EXPECTED: &'static str = "5xx, reset, or a status";
+    const LONG: bool = false;
 
     fn short() -> Schema {
         json_schema!({"anyOf": [{"enum": ["5xx", "reset"]}, {"type": "integer", "minimum": 200, "maximum": 599}]})

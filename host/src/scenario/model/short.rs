@@ -21,6 +21,9 @@ pub(in super::super) trait Shorten: Sized + DeserializeOwned + JsonSchema {
     /// All that can be written, for messages.
     const EXPECTED: &'static str;
 
+    /// Whether there is a long form too.
+    const LONG: bool = true;
+
     /// Its short forms' schema.
     fn short() -> Schema;
 
@@ -116,7 +119,10 @@ impl<'de, T: Shorten> Deserialize<'de> for Short<T> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(map))
+                match T::LONG {
+                    true => T::deserialize(MapAccessDeserializer::new(map)),
+                    false => Err(A::Error::invalid_type(serde::de::Unexpected::Map, &self)),
+                }
             }
         }
 
@@ -134,6 +140,9 @@ impl<T: Shorten> JsonSchema for Short<T> {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        if !T::LONG {
+            return T::short();
+        }
         let long = generator.subschema_for::<T>();
         json_schema!({"anyOf": [T::short(), long]})
     }

@@ -183,6 +183,7 @@ fn fix(error: &impl fmt::Display, expected: &str) -> String {
 
 impl Shorten for Plain {
     const EXPECTED: &'static str = "text";
+    const LONG: bool = false;
 
     fn short() -> Schema {
         json_schema!({"type": ["string", "integer", "boolean"]})

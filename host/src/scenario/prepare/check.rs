@@ -210,14 +210,20 @@ impl Preparing<'_> {
             answer.never,
             answer.given_up.is_some(),
             answer.status.is_some() || answer.reset,
+            answer.grpc.is_some(),
         ];
         if instead.iter().filter(|set| **set).count() > 1 {
             self.report(
                 place,
-                "only one of never, given_up, or status with reset may be set",
+                "only one of never, given_up, grpc, or status with reset may be set",
             );
         }
         self.headers(&answer.headers, place);
+        if let Some(grpc) = &answer.grpc {
+            self.headers(&grpc.metadata, place);
+            self.headers(&grpc.trailers, place);
+            grpc.messages.iter().for_each(|body| self.body(body, place));
+        }
         answer
             .trailers
             .iter()
