@@ -113,7 +113,7 @@ pub fn gateway(error: GatewayError) -> LocalReply {
         GatewayError::MaxDuration { complete } => {
             let text = "downstream duration timeout";
             let mut reply = LocalReply::text(late(complete), text, "max_duration_timeout");
-            reply.grpc_status = Some(code::DEADLINE_EXCEEDED);
+            reply.grpc_status = u8::try_from(code::DEADLINE_EXCEEDED).ok();
             return reply;
         }
     };
