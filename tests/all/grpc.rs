@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use switchover_tests::python::{Server, client};
 use switchover_tests::setup::endpoint;
-use switchover_tests::{Engine, Gateway, Setup, cases, programs, upstream};
+use switchover_tests::{Engine, Gateway, Setup, Upstream, cases, programs, upstream};
 
 const HTTP2: &str = "explicit_http_config";
 
@@ -98,6 +98,25 @@ cases! {
         let gateway = in_front_of(&server, refusing).start(engine).await;
         let address = gateway.address().to_string();
         assert_eq!(client("grpc_client.py", &[&address]).await, THROUGH);
+    }
+
+    /// `grpc_timeout_header_max`: as long as the client waits, and no longer than the route says.
+    async fn a_clients_time_counts(engine: Engine) {
+        let blue = Upstream::start(|_| async {
+            tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+            upstream::text(http::StatusCode::OK, "late")
+        }).await;
+        let gateway = Setup::new(&[("blue", &blue)]).without_filters().edit(|bootstrap| {
+            let route = &mut bootstrap.route("blue")["route"];
+            route["timeout"] = "0s".into();
+            route["max_stream_duration"] = json!({"grpc_timeout_header_max": "10s", "grpc_timeout_header_offset": "0.05s"});
+        }).start(engine).await;
+        let mut client = gateway.client();
+        let call = client.post("/a.B/C", "").header("content-type", "application/grpc");
+        let reply = call.header("grpc-timeout", "250m").send().await;
+        assert_eq!((reply.status.as_u16(), reply.header("grpc-status")), (200, "4"), "{reply:?}");
+        assert_eq!(reply.header("grpc-message"), "downstream duration timeout");
+        assert_eq!(blue.request().headers()["grpc-timeout"], "200m");
     }
 
     async fn a_call_is_answered(engine: Engine) {

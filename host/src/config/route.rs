@@ -148,6 +148,8 @@ pub struct Forward {
     pub idle_timeout: Option<Duration>,
     /// `max_stream_duration.max_stream_duration`, over the listener's.
     pub max_stream_duration: Option<Duration>,
+    /// `max_stream_duration.grpc_timeout_header_max`: a request's `grpc-timeout` counts instead.
+    pub grpc_timeout: Option<GrpcTimeout>,
     /// `prefix_rewrite`.
     pub prefix_rewrite: Option<String>,
     /// `host_rewrite_literal`.
@@ -169,6 +171,15 @@ pub struct RouteUpgrade {
     pub enabled: bool,
     /// `connect_config`: `CONNECT` ends here, and what it carries goes to the upstream as it is.
     pub terminate: bool,
+}
+
+/// How a client's `grpc-timeout` is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GrpcTimeout {
+    /// `grpc_timeout_header_max`: no longer than this; zero is no bound.
+    pub max: Duration,
+    /// `grpc_timeout_header_offset`: shorter by this, for the gateway and for the upstream.
+    pub offset: Option<Duration>,
 }
 
 /// Which cluster.

@@ -22,6 +22,7 @@ use super::body::RequestSource;
 use super::deadline::{Elapsed, Limits, Progress, Watch};
 use super::downstream::Client;
 use super::filters::{Active, Direction, Step};
+use super::grpc;
 use super::pump::{Pump, Stop};
 use super::reply::{GatewayError, gateway};
 use super::response::DownstreamBody;
@@ -394,6 +395,11 @@ impl Exchange {
             limits.response = forward.timeout;
             limits.idle = forward.idle_timeout.unwrap_or(limits.idle);
             limits.stream = forward.max_stream_duration.unwrap_or(limits.stream);
+            if let Some(rule) = &forward.grpc_timeout
+                && let Some(asked) = grpc::limit(rule, &mut self.cell.borrow_mut().request.headers)
+            {
+                limits.stream = asked;
+            }
         }
         // A tunnel's request has no end, so the time of its response never begins.
         {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
+use crate::config::route::GrpcTimeout;
 use crate::stream::{LocalReply, RequestHead};
 
 /// The status of a call, in trailers, or in the head where nothing else comes.
@@ -22,6 +23,7 @@ static CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
 /// gRPC's status codes, as far as the host gives them itself.
 pub(super) mod code {
     pub(crate) const UNKNOWN: u32 = 2;
+    pub(crate) const DEADLINE_EXCEEDED: u32 = 4;
     pub(crate) const PERMISSION_DENIED: u32 = 7;
     pub(crate) const RESOURCE_EXHAUSTED: u32 = 8;
     pub(crate) const UNIMPLEMENTED: u32 = 12;
@@ -108,6 +110,41 @@ fn encoded(message: &[u8]) -> HeaderValue {
     HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
+/// How long a request that says `grpc-timeout` may take by a route's rule; an offset shows in what the upstream is told. As in
+/// Envoy, whatever the request's type; nothing is left where the time is up already.
+pub(super) fn limit(rule: &GrpcTimeout, headers: &mut HeaderMap) -> Option<Duration> {
+    let asked = timeout(headers.get(&TIMEOUT)?.as_bytes())?;
+    let capped = match rule.max.is_zero() {
+        true => asked,
+        false => asked.min(rule.max),
+    };
+    let left = capped.saturating_sub(rule.offset.unwrap_or_default());
+    if rule.offset.is_some() {
+        headers.insert(TIMEOUT.clone(), timeout_value(left));
+    }
+    // No time at all is a moment: zero would be no limit.
+    Some(left.max(Duration::from_nanos(1)))
+}
+
+/// Reads a `grpc-timeout`: eight digits at most and a unit; parts of milliseconds are rounded up.
+fn timeout(value: &[u8]) -> Option<Duration> {
+    let (unit, digits) = value.split_last()?;
+    if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let number: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    let milliseconds = match unit {
+        b'H' => number.checked_mul(3_600_000)?,
+        b'M' => number.checked_mul(60_000)?,
+        b'S' => number.checked_mul(1_000)?,
+        b'm' => number,
+        b'u' => number.div_ceil(1_000),
+        b'n' => number.div_ceil(1_000_000),
+        _ => return None,
+    };
+    Some(Duration::from_millis(milliseconds))
+}
+
 /// `grpc-timeout` for a time: the smallest unit in which it has eight digits. Source: gRPC over HTTP/2, "Requests".
 fn timeout_value(timeout: Duration) -> HeaderValue {
     const MOST: u128 = 99_999_999;
@@ -142,6 +179,31 @@ mod tests {
     #[test]
     fn words_are_escaped() {
         assert_eq!(encoded("100 % né\n".as_bytes()), "100 %25 n%C3%A9%0A");
+    }
+
+    #[test]
+    fn a_clients_time_is_bounded_and_shortened() {
+        let limited = |value: &str, max: u64, offset: Option<u64>| {
+            let rule = GrpcTimeout {
+                max: Duration::from_millis(max),
+                offset: offset.map(Duration::from_millis),
+            };
+            let mut headers = HeaderMap::new();
+            headers.insert(TIMEOUT.clone(), HeaderValue::from_str(value).unwrap());
+            let limit = limit(&rule, &mut headers).map(|limit| limit.as_millis());
+            (limit, headers[&TIMEOUT].to_str().unwrap().to_owned())
+        };
+        assert_eq!(limited("5S", 500, None), (Some(500), "5S".to_owned()));
+        assert_eq!(limited("100m", 500, None), (Some(100), "100m".to_owned()));
+        assert_eq!(
+            limited("300m", 0, Some(100)),
+            (Some(200), "200m".to_owned())
+        );
+        assert_eq!(limited("50m", 0, Some(100)), (Some(0), "0m".to_owned()));
+        assert_eq!(limited("1500u", 0, None).0, Some(2));
+        for invalid in ["x", "S", "123456789m", "-1S", "1s", "1.5S"] {
+            assert_eq!(limited(invalid, 500, Some(1)), (None, invalid.to_owned()));
+        }
     }
 
     #[test]

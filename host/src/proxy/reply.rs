@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::attempt::AttemptFailure;
+use super::grpc::code;
 use super::upstream::connection::AttemptError;
 use crate::stream::LocalReply;
 
@@ -109,11 +110,12 @@ pub fn gateway(error: GatewayError) -> LocalReply {
         GatewayError::Idle { complete } => {
             (late(complete), "stream timeout", "stream_idle_timeout")
         }
-        GatewayError::MaxDuration { complete } => (
-            late(complete),
-            "downstream duration timeout",
-            "max_duration_timeout",
-        ),
+        GatewayError::MaxDuration { complete } => {
+            let text = "downstream duration timeout";
+            let mut reply = LocalReply::text(late(complete), text, "max_duration_timeout");
+            reply.grpc_status = u8::try_from(code::DEADLINE_EXCEEDED).ok();
+            return reply;
+        }
     };
     LocalReply::text(status, body, details)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 
-use super::{DirectResponse, Forward, Mirror, Redirect, RouteUpgrade, Target, retry};
+use super::{DirectResponse, Forward, GrpcTimeout, Mirror, Redirect, RouteUpgrade, Target, retry};
 use crate::config::cluster::cluster_name;
 use crate::config::common::{self, Data};
 use crate::config::reader::{Field, Object};
@@ -43,6 +43,10 @@ pub(super) fn forward(field: &Field<'_>) -> Option<Forward> {
             "use host_rewrite_literal",
         );
         let target = o.required_one_of(&["cluster", "cluster_header", "weighted_clusters"]);
+        let (max_stream_duration, grpc_timeout) = o
+            .get("max_stream_duration")
+            .and_then(|f| f.object(max_stream))
+            .unwrap_or_default();
         let host_rewrite = o.get("host_rewrite_literal").and_then(|f| {
             let value = HeaderValue::from_str(f.name()?).ok();
             if value.is_none() {
@@ -53,9 +57,8 @@ pub(super) fn forward(field: &Field<'_>) -> Option<Forward> {
         Some(Forward {
             timeout: o.duration("timeout", TIMEOUT),
             idle_timeout: o.get("idle_timeout").and_then(|f| f.duration()),
-            max_stream_duration: o
-                .get("max_stream_duration")
-                .and_then(|f| f.object(max_stream)?),
+            max_stream_duration,
+            grpc_timeout,
             prefix_rewrite: Some(o.text("prefix_rewrite")).filter(|p| !p.is_empty()),
             host_rewrite,
             retry: o.get("retry_policy").and_then(|f| retry::retry_policy(&f)),
@@ -116,12 +119,16 @@ fn weighted(o: &Object<'_>) -> Option<Vec<(String, u32)>> {
     Some(clusters)
 }
 
-fn max_stream(o: &Object<'_>) -> Option<Duration> {
-    o.refuse(
-        &["grpc_timeout_header_max", "grpc_timeout_header_offset"],
-        "a client's grpc-timeout goes to the upstream as it is",
-    );
-    o.get("max_stream_duration")?.duration()
+/// Reads a `MaxStreamDuration`.
+fn max_stream(o: &Object<'_>) -> (Option<Duration>, Option<GrpcTimeout>) {
+    let max = o.get("grpc_timeout_header_max").and_then(|f| f.duration());
+    let offset = o.get("grpc_timeout_header_offset");
+    if let (None, Some(offset)) = (max, &offset) {
+        offset.warning("has no effect without grpc_timeout_header_max");
+    }
+    let offset = offset.and_then(|f| f.duration());
+    let duration = o.get("max_stream_duration").and_then(|f| f.duration());
+    (duration, max.map(|max| GrpcTimeout { max, offset }))
 }
 
 fn upgrade(field: &Field<'_>) -> Option<RouteUpgrade> {

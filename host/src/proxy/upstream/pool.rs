@@ -77,7 +77,7 @@ impl Leaf {
     /// # Errors
     /// Where there is none.
     pub async fn socket(&self, host: &UpstreamHost) -> Result<Socket, AttemptError> {
-        connect(&self.shared, host, None).await
+        connect(&self.shared, host, Some(b"http/1.1")).await
     }
 
     async fn connection(&self, host: &UpstreamHost) -> Result<Connection, AttemptError> {
