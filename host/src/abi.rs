@@ -19,6 +19,7 @@ pub mod callbacks;
 mod callouts;
 mod clock;
 pub mod foreign;
+mod grpc;
 mod headers;
 mod import;
 pub mod lint;
@@ -38,13 +39,14 @@ mod status;
 mod streams;
 #[cfg(test)]
 mod tests;
-mod unsupported;
 mod version;
 mod wasi;
 
 pub use callouts::{Callout, CalloutResponse};
+pub use grpc::{GrpcAction, GrpcEffect, GrpcStart, MAX_MESSAGE};
 pub use import::{ImportInfo, Kind, Parameter, Returns};
 pub use options::{Mode, Options};
+pub(crate) use pairs::parse as read_pairs;
 pub use queues::Queues;
 pub use reach::Reach;
 pub use restriction::Restriction;
@@ -89,7 +91,7 @@ static FAMILIES: [&Family; 17] = [
     &queues::FAMILY,
     &callouts::FAMILY,
     &foreign::FAMILY,
-    &unsupported::FAMILY,
+    &grpc::FAMILY,
     &wasi::FAMILY,
     &wasi::FILES,
     &wasi::EXIT,

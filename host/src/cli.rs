@@ -14,6 +14,7 @@ mod schema;
 mod serve;
 mod table;
 mod test;
+mod trace;
 
 use std::io;
 use std::process::ExitCode;
@@ -47,6 +48,8 @@ enum Verb {
     Plan(plan::PlanArgs),
     /// Look at a filter: ABI, language, imports, exports, contents, and whether it loads here and in Envoy.
     Inspect(inspect::InspectArgs),
+    /// Show every callback and hostcall of one request, with secrets masked.
+    Trace(trace::TraceArgs),
     /// Measure what filters cost by themselves, in process, and whether they leak.
     Bench(bench::BenchArgs),
     /// Run scenarios for Proxy-Wasm filters: YAML, in process, under a virtual clock.
@@ -73,6 +76,7 @@ pub fn run() -> ExitCode {
         Verb::Rollout(args) => rollout::run(args),
         Verb::Plan(args) => plan::run(&args),
         Verb::Inspect(args) => inspect::run(&args),
+        Verb::Trace(args) => trace::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::Compile => compile::run(),

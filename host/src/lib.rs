@@ -18,4 +18,5 @@ pub mod simulation;
 pub mod stats;
 pub mod stream;
 pub mod tls;
+pub mod trace;
 pub mod vm;

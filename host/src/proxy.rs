@@ -10,6 +10,7 @@ mod deadline;
 pub mod downstream;
 pub mod exchange;
 pub mod filters;
+pub(crate) mod grpc;
 mod mirror;
 pub mod pump;
 pub mod reply;

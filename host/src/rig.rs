@@ -1,7 +1,7 @@
 //! A chain of filters by itself: in VMs of its own, through the data path's own filter chain, without a network.
 //!
 //! Whoever drives it makes exchanges ready, passes them, and gets told how far they came. Callouts are answered as soon
-//! as the callback that made them has returned; ticks come when they are asked for.
+//! as the callback that made them has returned, gRPC's with a failure; ticks come when they are asked for.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue};
 
-use crate::abi::{self, CalloutResponse, SharedData};
+use crate::abi::{self, CalloutResponse, GrpcAction, SharedData};
 use crate::config::plugin::{Code, FailurePolicy, VmConfig};
 use crate::config::{Node, WasmPlugin};
 use crate::process::{Clock, Clusters, GuestLimits, GuestLog, Process, Random};
@@ -74,6 +74,9 @@ pub enum Passed {
     Reset,
 }
 
+/// gRPC's status of a service that cannot be reached.
+const UNAVAILABLE: u32 = 14;
+
 /// What guests asked for and has not been carried out.
 type Asked = Rc<RefCell<VecDeque<(Rc<VmCell>, Effect)>>>;
 
@@ -86,8 +89,15 @@ pub fn plugin(
     vm_configuration: Bytes,
     environment: BTreeMap<String, String>,
 ) -> WasmPlugin {
+    let stem = code
+        .file_stem()
+        .map(|name| name.to_string_lossy().into_owned());
     WasmPlugin {
-        name: root_id.clone(),
+        name: if root_id.is_empty() {
+            stem.unwrap_or_default()
+        } else {
+            root_id.clone()
+        },
         root_id,
         configuration,
         vm: VmConfig {
@@ -336,11 +346,22 @@ impl<'a> Rig<'a> {
         loop {
             let next = self.asked.borrow_mut().pop_front();
             let Some((vm, effect)) = next else { break };
-            if let Effect::Call(callout) = effect {
-                let response = self.exchange.callout_response();
-                // One that traps in it has failed for whoever asks.
-                let _ =
-                    vm.run(|guest| guest.http_call_response(callout.root, callout.token, response));
+            // A guest that traps in an answer has failed for whoever asks.
+            match effect {
+                Effect::Call(callout) => {
+                    let response = self.exchange.callout_response();
+                    let (root, token) = (callout.root, callout.token);
+                    let _ = vm.run(|guest| guest.http_call_response(root, token, response));
+                }
+                Effect::Grpc(call) => {
+                    if let GrpcAction::Start(_) = call.what {
+                        let why = Bytes::from_static(b"no gRPC service is here");
+                        let _ = vm.run(|guest| {
+                            guest.grpc_closed(call.root, call.token, UNAVAILABLE, why)
+                        });
+                    }
+                }
+                Effect::Tick { .. } | Effect::Linger { .. } | Effect::Delete { .. } => {}
             }
         }
     }

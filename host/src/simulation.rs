@@ -15,6 +15,7 @@
 mod agenda;
 mod callouts;
 mod exchange;
+mod grpc;
 mod metrics;
 mod modules;
 mod world;
@@ -26,6 +27,7 @@ use std::rc::{Rc, Weak};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use crate::abi::lint::Lint;
 use crate::abi::queues::{Mailbox, Ready};
 use crate::abi::{self, CalloutResponse, SharedData};
 use crate::config::{Node, WasmPlugin};
@@ -42,6 +44,7 @@ use exchange::{Around, Running};
 
 pub use callouts::{Answer, Outgoing};
 pub use exchange::{Exchange, Held, Record, Request};
+pub use grpc::{GrpcAnswer, GrpcCall, GrpcEvent, Sending};
 pub use metrics::Sample;
 pub use modules::Modules;
 pub use world::{Outcome, Reply, Response, RetryOn, Route, Sent, World, host};
@@ -65,8 +68,10 @@ pub struct Setup {
     pub seed: u64,
     /// How long a callback may run, by the real clock.
     pub deadline: Duration,
-    /// How the ABI is carried out, and who watches.
-    pub abi: abi::Options,
+    /// Whom the host follows where Envoy and the specification differ.
+    pub mode: abi::Mode,
+    /// Takes down what would break elsewhere.
+    pub lint: Option<Arc<Lint>>,
 }
 
 /// A filter's place.
@@ -148,7 +153,11 @@ impl Simulation {
             shared_data: SharedData::default(),
             queues: abi::Queues::default(),
             clusters: setup.clusters,
-            abi: setup.abi,
+            abi: abi::Options {
+                mode: setup.mode,
+                lint: setup.lint,
+                observers: None,
+            },
             limits,
             clock: Clock::Virtual(clock.clone()),
             random: Random::seeded(setup.seed),

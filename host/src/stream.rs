@@ -128,6 +128,8 @@ pub struct LocalReply {
     pub details: Cow<'static, str>,
     /// A filter answers, not the router: the route's edits are not for it.
     pub of_filter: bool,
+    /// gRPC's status, for a request that is gRPC's; `None` where the HTTP status says enough.
+    pub grpc_status: Option<u32>,
 }
 
 // === impl Stream ===
@@ -241,6 +243,7 @@ impl LocalReply {
             body: Bytes::from_static(body.as_bytes()),
             details: Cow::Borrowed(details),
             of_filter: false,
+            grpc_status: None,
         }
     }
 }

@@ -199,7 +199,7 @@ pub struct TlsStats {
     pub handshake: Counter,
     /// `session_reused`.
     pub session_reused: Counter,
-    /// `connection_error`: handshakes that failed, whyever.
+    /// `connection_error`: handshakes that failed for another reason than the peer's certificate.
     pub connection_error: Counter,
     /// `no_certificate`: handshakes in which the peer showed none.
     pub no_certificate: Counter,
@@ -240,9 +240,8 @@ impl TlsStats {
         }
     }
 
-    /// Counts one that failed; true where the peer's certificate was why.
+    /// Counts one that failed; true where the peer's certificate was why, which Envoy counts by itself.
     pub fn failed(&self, error: &std::io::Error) -> bool {
-        self.connection_error.increment();
         match error
             .get_ref()
             .and_then(|e| e.downcast_ref::<rustls::Error>())
@@ -250,7 +249,10 @@ impl TlsStats {
             Some(rustls::Error::NoCertificatesPresented) => self.fail_verify_no_cert.increment(),
             Some(error) if verify::is_san_mismatch(error) => self.fail_verify_san.increment(),
             Some(rustls::Error::InvalidCertificate(_)) => self.fail_verify_error.increment(),
-            _ => return false,
+            _ => {
+                self.connection_error.increment();
+                return false;
+            }
         }
         true
     }

@@ -7,10 +7,10 @@ pub mod cache;
 mod contexts;
 pub mod engine;
 mod entry;
+pub mod grpc;
 pub mod plugin;
 pub mod state;
 
-use std::borrow::Cow;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -137,6 +137,10 @@ struct Exports {
     response_body: Export<(u32, u32, u32), u32>,
     response_trailers: Export<(u32, u32), u32>,
     http_call_response: Export<CalloutParams, ()>,
+    grpc_initial: Export<(u32, u32, u32), ()>,
+    grpc_message: Export<(u32, u32, u32), ()>,
+    grpc_trailing: Export<(u32, u32, u32), ()>,
+    grpc_close: Export<(u32, u32, u32), ()>,
     begin: Export<(u32, u32, u32, u32), u32>,
     end: Export<(u32, u32), u32>,
     done: Export<u32, u32>,
@@ -190,6 +194,10 @@ impl Exports {
             response_body: get(store, instance, "proxy_on_response_body"),
             response_trailers: get(store, instance, "proxy_on_response_trailers"),
             http_call_response: get(store, instance, "proxy_on_http_call_response"),
+            grpc_initial: get(store, instance, "proxy_on_grpc_receive_initial_metadata"),
+            grpc_message: get(store, instance, "proxy_on_grpc_receive"),
+            grpc_trailing: get(store, instance, "proxy_on_grpc_receive_trailing_metadata"),
+            grpc_close: get(store, instance, "proxy_on_grpc_close"),
             begin: get(store, instance, entry::BEGIN),
             end: get(store, instance, entry::END),
             done: get(store, instance, "proxy_on_done"),
@@ -572,7 +580,9 @@ impl Vm {
         });
         let state = self.store.data_mut();
         if response.is_none() {
-            state.callout_status = (BROKEN_CONNECTION, Cow::Borrowed("reset"));
+            state
+                .grpc
+                .end(BROKEN_CONNECTION, bytes::Bytes::from_static(b"reset"));
         }
         state.callout = response;
         let result = self.call(
@@ -583,7 +593,7 @@ impl Vm {
         );
         let state = self.store.data_mut();
         state.callout = None;
-        state.callout_status.1 = Cow::Borrowed("");
+        state.grpc.over();
         result
     }
 
@@ -701,7 +711,13 @@ impl Vm {
                     .stats
                     .counter("wasm.switchover.vm_failed")
                     .increment();
-                tracing::error!(plugin = state.plugin_name(), "a filter trapped: {trap:?}");
+                let plugin = state.plugin_name();
+                tracing::error!(plugin, "a filter trapped: {trap:?}");
+                state.process.guest_log.trap(
+                    state.process.clock.wall(),
+                    plugin,
+                    &format!("trapped in {}: {}", export.name, trap.root_cause()),
+                );
                 Err(Failed)
             }
         }

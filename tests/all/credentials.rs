@@ -202,7 +202,7 @@ cases! {
     async fn a_bypassed_filter_gets_none(engine: Engine) {
         let (blue, green) = (Upstream::named("blue").await, Upstream::named("green").await);
         let directory = tempfile::tempdir().unwrap();
-        let hostile = guest::compile("hostile", include_str!("../guests/hostile.wat"), directory.path());
+        let hostile = guest::hostile("on_demand", directory.path());
         let gateway = setup([("blue", blue.address()), ("green", green.address())])
             .document(document(0, true))
             .edit(move |bootstrap| {

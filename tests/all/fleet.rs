@@ -112,15 +112,8 @@ async fn is_green(client: &mut Client, key: usize) -> bool {
 /// The same by the filter under the virtual clock.
 fn simulated(minute: u64) -> Vec<bool> {
     let story = Story::new(1, &document(minute));
-    let place = |key| {
-        story
-            .send(
-                0,
-                story::with(story::get("/"), "x-user-id", &format!("user-{key}")),
-            )
-            .chosen
-            == "green"
-    };
+    let request = |key| story::with(story::get("/"), "x-user-id", &format!("user-{key}"));
+    let place = |key| story.chosen(0, request(key)) == "green";
     (0..KEYS).map(place).collect()
 }
 

@@ -7,11 +7,7 @@ use switchover_tests::{Setup, Upstream, assert_eventually, cases, guest};
 
 /// A gateway with the hostile guest in the place of the route role.
 fn hostile(directory: &tempfile::TempDir, upstream: &Upstream) -> Setup {
-    let guest = guest::compile(
-        "hostile",
-        include_str!("../guests/hostile.wat"),
-        directory.path(),
-    );
+    let guest = guest::hostile("on_demand", directory.path());
     Setup::new(&[("blue", upstream)])
         .route_guest(&guest)
         .without_attempt_role()

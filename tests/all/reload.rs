@@ -144,7 +144,7 @@ cases! {
         let mut client = gateway.client();
         assert_eq!(version(&mut client).await, "one");
         let next = tempfile::tempdir_in(directory.path()).unwrap();
-        let hostile = guest::compile("hostile", include_str!("../guests/hostile.wat"), next.path());
+        let hostile = guest::hostile("on_demand", next.path());
         std::fs::rename(hostile, &guest).unwrap();
         assert_eventually!(
             {

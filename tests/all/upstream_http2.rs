@@ -1,5 +1,7 @@
 //! HTTP/2 to upstreams.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use http::{Response, StatusCode};
@@ -126,4 +128,158 @@ cases! {
         assert_eventually!(client.get("/").send().await.text() == "second", "the new upstream was not found");
         assert_eq!(blue.connections(), 1);
     }
+
+    /// A connection that is told to go away ends its requests; the next go elsewhere, and none fails.
+    async fn connections_that_go_away_cost_no_request(engine: Engine) {
+        let blue = Frames::start(|nth| match nth % 5 {
+            4 => Act::AnswerAndGoAway,
+            _ => Act::Answer,
+        }).await;
+        let gateway = at_http2(blue.address).start(engine).await;
+        let mut clients: Vec<_> = (0..4).map(|_| gateway.client()).collect();
+        for round in 0..15 {
+            let calls = clients.iter_mut().map(|client| client.get("/").send());
+            for reply in futures_util::future::join_all(calls).await {
+                assert_eq!((reply.status, reply.text()), (StatusCode::OK, "answer"), "round {round}");
+            }
+        }
+        assert!(blue.connections() > 2, "{} connections", blue.connections());
+    }
+
+    /// `refused-stream`: the upstream has not looked at the request.
+    async fn a_refused_stream_is_tried_again(engine: Engine) {
+        let blue = Frames::start(|nth| if nth == 0 { Act::Refuse } else { Act::Answer }).await;
+        let retried = at_http2(blue.address).edit(|bootstrap| {
+            bootstrap.route("blue")["route"]["retry_policy"] = json!({"retry_on": "refused-stream"});
+        }).start(engine).await;
+        assert_eq!(retried.client().get("/").send().await.text(), "answer");
+        assert_eq!(blue.requests(), 2);
+
+        let green = Frames::start(|_| Act::Refuse).await;
+        let reply = at_http2(green.address).start(engine).await.client().get("/").send().await;
+        let expected = "upstream connect error or disconnect/reset before headers. reset reason: remote refused stream reset";
+        assert_eq!((reply.status, reply.text()), (StatusCode::SERVICE_UNAVAILABLE, expected));
+    }
+
+    async fn a_reset_is_told_of(engine: Engine) {
+        let blue = Frames::start(|_| Act::Reset).await;
+        let gateway = at_http2(blue.address).start(engine).await;
+        let reply = gateway.client().get("/").send().await;
+        let expected = "upstream connect error or disconnect/reset before headers. reset reason: remote reset";
+        assert_eq!((reply.status, reply.text()), (StatusCode::SERVICE_UNAVAILABLE, expected));
+    }
+
+    /// `retry_on` with gRPC's conditions: the status is in the head where nothing follows it.
+    async fn statuses_of_grpc_are_retried(engine: Engine) {
+        let blue = Upstream::speaking(HTTP2, |request| async move {
+            assert_eq!(request.uri().path(), "/a.B/C");
+            let mut reply = text(StatusCode::OK, "");
+            reply.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
+            reply.headers_mut().insert("grpc-status", "14".parse().unwrap());
+            reply
+        }).await;
+        for (condition, requests) in [("unavailable", 3), ("internal,cancelled", 1)] {
+            blue.forget();
+            let gateway = over_http2(&blue).edit(move |bootstrap| {
+                bootstrap.route("blue")["route"]["retry_policy"] = json!({"retry_on": condition, "num_retries": 2});
+            }).start(engine).await;
+            let reply = gateway.client().post("/a.B/C", "").header("content-type", "application/grpc").send().await;
+            assert_eq!((reply.status.as_u16(), reply.header("grpc-status")), (200, "14"));
+            assert_eq!(blue.count(), requests, "{condition}");
+        }
+    }
+
+    async fn health_checks_speak_it_too(engine: Engine) {
+        let blue = Upstream::speaking(HTTP2, |_| async { text(StatusCode::OK, "blue") }).await;
+        let gateway = over_http2(&blue).edit(|bootstrap| {
+            bootstrap.cluster("blue-only")["health_checks"] = json!([{
+                "timeout": "5s", "interval": "60s", "unhealthy_threshold": 1, "healthy_threshold": 1,
+                "http_health_check": {"path": "/health", "codec_client_type": "HTTP2"},
+            }]);
+        }).start(engine).await;
+        assert_eventually!(blue.count() > 0, "no check came");
+        assert_eq!(blue.requests()[0].uri(), "http://blue-only/health");
+        assert_eq!(gateway.client().get("/").send().await.text(), "blue");
+    }
+}
+
+/// What [`Frames`] does with a request.
+#[derive(Clone, Copy)]
+enum Act {
+    Answer,
+    /// Answers, and takes no more on this connection.
+    AnswerAndGoAway,
+    /// Says that it has not looked at it.
+    Refuse,
+    /// Breaks it off.
+    Reset,
+}
+
+/// An HTTP/2 server that does what no well-behaved one does at will.
+struct Frames {
+    address: std::net::SocketAddr,
+    counts: Arc<[AtomicU32; 2]>,
+}
+
+impl Frames {
+    /// Starts one; `act` decides by the request's number on its connection.
+    async fn start(act: impl Fn(u32) -> Act + Copy + Send + 'static) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let counts: Arc<[AtomicU32; 2]> = Arc::default();
+        let counting = counts.clone();
+        // Ends with the case's runtime.
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                counting[0].fetch_add(1, Ordering::SeqCst);
+                tokio::spawn(Self::serve(stream, act, counting.clone()));
+            }
+        });
+        Self { address, counts }
+    }
+
+    async fn serve(
+        stream: tokio::net::TcpStream,
+        act: impl Fn(u32) -> Act,
+        counts: Arc<[AtomicU32; 2]>,
+    ) {
+        let mut connection = h2::server::handshake(stream).await.unwrap();
+        let mut nth = 0;
+        while let Some(Ok((_, mut respond))) = connection.accept().await {
+            counts[1].fetch_add(1, Ordering::SeqCst);
+            match act(nth) {
+                Act::Refuse => respond.send_reset(h2::Reason::REFUSED_STREAM),
+                Act::Reset => respond.send_reset(h2::Reason::INTERNAL_ERROR),
+                act => {
+                    let mut body = respond.send_response(Response::new(()), false).unwrap();
+                    body.send_data("answer".into(), true).unwrap();
+                    if matches!(act, Act::AnswerAndGoAway) {
+                        connection.graceful_shutdown();
+                    }
+                }
+            }
+            nth += 1;
+        }
+    }
+
+    fn connections(&self) -> u32 {
+        self.counts[0].load(Ordering::SeqCst)
+    }
+
+    fn requests(&self) -> u32 {
+        self.counts[1].load(Ordering::SeqCst)
+    }
+}
+
+/// As [`over_http2`], for an address; what fails is not tried again.
+fn at_http2(address: std::net::SocketAddr) -> Setup {
+    Setup::at(&[("blue", address)])
+        .without_filters()
+        .edit(|bootstrap| {
+            bootstrap.speak(
+                "blue-only",
+                json!({"explicit_http_config": {"http2_protocol_options": {}}}),
+            );
+            bootstrap.route("blue")["route"]["retry_policy"] = Value::Null;
+        })
 }

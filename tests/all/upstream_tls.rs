@@ -76,7 +76,6 @@ cases! {
         assert!(refused(&reply), "{reply:?}");
         assert_eq!(blue.count(), 0);
         counted(&gateway, "fail_verify_error").await;
-        counted(&gateway, "connection_error").await;
     }
 
     async fn an_expired_certificate_is_not(engine: Engine) {

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::programs;
+
 /// Compiles one into a directory.
 ///
 /// # Panics
@@ -11,6 +13,16 @@ pub fn compile(name: &str, text: &str, into: &Path) -> PathBuf {
     let file = into.join(format!("{name}.wasm"));
     std::fs::write(&file, bytes).unwrap();
     file
+}
+
+/// Compiles one of `tests/guests/hostile/` into a directory.
+///
+/// # Panics
+/// As [`compile`], or where there is none of that name.
+pub fn hostile(name: &str, into: &Path) -> PathBuf {
+    let file = programs::root().join(format!("tests/guests/hostile/{name}.wat"));
+    let text = std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    compile(name, &text, into)
 }
 
 /// Copies a guest with an empty custom section added: the same behaviour under another digest.

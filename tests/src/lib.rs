@@ -14,6 +14,7 @@ pub mod gateway;
 pub mod guest;
 pub mod keys;
 pub mod metrics;
+pub mod probe;
 pub mod programs;
 pub mod python;
 pub mod raw;

@@ -65,15 +65,33 @@ fn find(what: &str, variable: &str, places: &[&str], maker: &str) -> PathBuf {
     })
 }
 
+/// A guest of `tests/guests/languages/`: in `SWITCHOVER_LANGUAGES`, or where `make languages` builds it.
+pub fn language(name: &str) -> PathBuf {
+    built(
+        name,
+        "SWITCHOVER_LANGUAGES",
+        "target/guests/languages",
+        "make languages",
+    )
+}
+
 /// A guest of `tests/guests/` that is written in Rust: in `SWITCHOVER_GUESTS`, or where `make test` builds it.
 pub fn guest(name: &str) -> PathBuf {
-    let built = "target/guests/wasm32-unknown-unknown/wasm";
-    let folder = std::env::var_os("SWITCHOVER_GUESTS")
-        .map_or_else(|| root().join(built), |named| root().join(named));
+    built(
+        name,
+        "SWITCHOVER_GUESTS",
+        "target/guests/wasm32-unknown-unknown/wasm",
+        "make guests",
+    )
+}
+
+fn built(name: &str, variable: &str, place: &str, maker: &str) -> PathBuf {
+    let folder =
+        std::env::var_os(variable).map_or_else(|| root().join(place), |named| root().join(named));
     let file = folder.join(format!("{name}.wasm"));
     assert!(
         file.is_file(),
-        "the guest {name} is missing: no {}; run `make guests`, or point SWITCHOVER_GUESTS to its folder",
+        "the guest {name} is missing: no {}; run `{maker}`, or point {variable} to its folder",
         file.display()
     );
     file

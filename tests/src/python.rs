@@ -1,8 +1,11 @@
 //! Runs the clients of `tests/clients/`.
 
+use std::net::SocketAddr;
+use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::process::Command;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
 
 use crate::programs;
 
@@ -39,4 +42,44 @@ pub async fn client(script: &str, arguments: &[&str]) -> String {
         output.status
     );
     stdout
+}
+
+/// A server of `tests/clients/`, which prints its port; it is killed when dropped.
+pub struct Server {
+    address: SocketAddr,
+    _process: Child,
+}
+
+impl Server {
+    /// Starts one and waits until it listens.
+    pub async fn start(script: &str, arguments: &[&str]) -> Self {
+        let mut command = Command::new(programs::python());
+        command
+            .arg(programs::root().join("tests/clients").join(script))
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true);
+        let mut process = command.spawn().unwrap();
+        let output = process.stdout.take().unwrap();
+        let mut line = String::new();
+        let mut output = BufReader::new(output);
+        let reading = output.read_line(&mut line);
+        let read = tokio::time::timeout(CLIENT_LIMIT, reading).await;
+        read.unwrap_or_else(|_| panic!("{script} printed no port"))
+            .unwrap();
+        let port: u16 = line
+            .trim()
+            .parse()
+            .unwrap_or_else(|e| panic!("no port in {line:?}: {e}"));
+        Self {
+            address: SocketAddr::from(([127, 0, 0, 1], port)),
+            _process: process,
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
 }

@@ -1,6 +1,7 @@
 //! Bytes of one's own over a plain socket, for what no client would send.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -27,6 +28,11 @@ impl Raw {
         Self::over(accepted.expect("a connection in time").unwrap().0)
     }
 
+    /// Takes the next connection, however late it comes.
+    pub async fn accept_whenever(listener: &TcpListener) -> Self {
+        Self::over(listener.accept().await.unwrap().0)
+    }
+
     fn over(stream: TcpStream) -> Self {
         Self {
             stream,
@@ -41,37 +47,62 @@ impl Raw {
 
     /// Reads until this text has come, and returns all up to its end.
     pub async fn read_until(&mut self, text: &str) -> String {
-        let reading = async {
-            loop {
-                let found = self
-                    .read
-                    .windows(text.len())
-                    .position(|w| w == text.as_bytes());
-                if let Some(at) = found {
-                    let rest = self.read.split_off(at + text.len());
-                    return std::mem::replace(&mut self.read, rest);
-                }
-                let read = self.stream.read_buf(&mut self.read).await.unwrap_or(0);
-                assert!(
-                    read > 0,
-                    "closed before {text:?}: {:?}",
-                    String::from_utf8_lossy(&self.read)
-                );
+        let read = tokio::time::timeout(PATIENCE, self.try_read_until(text)).await;
+        let read = read.unwrap_or_else(|_| panic!("{text:?} did not come"));
+        read.unwrap_or_else(|| {
+            panic!(
+                "closed before {text:?}: {:?}",
+                String::from_utf8_lossy(&self.read)
+            )
+        })
+    }
+
+    /// Reads until this text has come, however late, and returns all up to its end; `None` where the peer closes first.
+    pub async fn try_read_until(&mut self, text: &str) -> Option<String> {
+        loop {
+            let found = self
+                .read
+                .windows(text.len())
+                .position(|w| w == text.as_bytes());
+            if let Some(at) = found {
+                return Some(self.taken(at + text.len()));
             }
-        };
-        let read = tokio::time::timeout(PATIENCE, reading).await;
-        String::from_utf8_lossy(&read.unwrap_or_else(|_| panic!("{text:?} did not come")))
-            .into_owned()
+            if self.stream.read_buf(&mut self.read).await.unwrap_or(0) == 0 {
+                return None;
+            }
+        }
+    }
+
+    /// Reads so many bytes, however late they come; `None` where the peer closes first.
+    pub async fn try_read(&mut self, bytes: usize) -> Option<String> {
+        while self.read.len() < bytes {
+            if self.stream.read_buf(&mut self.read).await.unwrap_or(0) == 0 {
+                return None;
+            }
+        }
+        Some(self.taken(bytes))
+    }
+
+    /// Takes the first bytes of what was read.
+    fn taken(&mut self, bytes: usize) -> String {
+        let rest = self.read.split_off(bytes);
+        let taken = std::mem::replace(&mut self.read, rest);
+        String::from_utf8_lossy(&taken).into_owned()
     }
 
     /// Reads until the peer closes, and returns all of it.
     pub async fn read_to_end(&mut self) -> String {
+        let (read, closed) = self.read_for(PATIENCE).await;
+        assert!(closed, "not closed after {read:?}");
+        read
+    }
+
+    /// Reads until the peer closes or the time is over; returns what came, and whether the peer has closed.
+    pub async fn read_for(&mut self, time: Duration) -> (String, bool) {
         let reading =
             async { while self.stream.read_buf(&mut self.read).await.unwrap_or(0) > 0 {} };
-        let closed = tokio::time::timeout(PATIENCE, reading).await;
-        let read = String::from_utf8_lossy(&self.read).into_owned();
-        assert!(closed.is_ok(), "not closed after {read:?}");
-        read
+        let closed = tokio::time::timeout(time, reading).await.is_ok();
+        (String::from_utf8_lossy(&self.read).into_owned(), closed)
     }
 }
 

@@ -91,11 +91,21 @@ impl Upstream {
         F: Fn(Seen) -> R + Send + Sync + 'static,
         R: Future<Output = Response<Body>> + Send + 'static,
     {
-        // The connections of the one before linger.
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.set_reuseaddr(true).unwrap();
-        socket.bind(address).unwrap();
-        let listener = socket.listen(1024).unwrap();
+        let bound = || {
+            // The connections of the one before linger, and so may its listener.
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.set_reuseaddr(true).unwrap();
+            socket.bind(address).and_then(|()| socket.listen(1024))
+        };
+        let mut listener = bound();
+        crate::assert_eventually!(
+            listener.is_ok() || {
+                listener = bound();
+                false
+            },
+            "{address} is still taken"
+        );
+        let listener = listener.unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             wire,

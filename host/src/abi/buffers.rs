@@ -7,6 +7,7 @@ use super::import::family;
 use super::lint::{Rule, lint};
 use super::memory::{Span, give, give_bytes, split};
 use super::{Failure, Outcome, Reach, Status};
+use crate::vm::grpc::Received;
 use crate::vm::state::State;
 
 /// A buffer, by the ABI's number.
@@ -63,6 +64,12 @@ fn with_bytes<T>(state: &State, buffer: Buffer, look: impl FnOnce(&[u8]) -> T) -
             Some(look(&stream.response_body))
         }
         Buffer::CalloutBody => Some(look(&state.callout.as_ref()?.body)),
+        Buffer::GrpcMessage if matches!(state.grpc.received(), Some(Received::Message(_))) => {
+            match state.grpc.received() {
+                Some(Received::Message(message)) => Some(look(message)),
+                _ => None,
+            }
+        }
         Buffer::VmConfiguration => Some(look(&state.vm.configuration)),
         Buffer::PluginConfiguration if state.configuring => {
             Some(look(&state.effective_plugin()?.configuration))

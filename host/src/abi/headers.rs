@@ -2,6 +2,7 @@
 
 use std::cell::RefMut;
 
+use http::HeaderMap;
 use wasmtime::Caller;
 
 use super::import::family;
@@ -11,6 +12,7 @@ use super::{Failure, Outcome, Reach, Status, Version, pairs};
 use crate::stream::Stream;
 use crate::stream::head::{Fields, FieldsMut, InvalidField};
 use crate::stream::intern::Interner;
+use crate::vm::grpc::Received;
 use crate::vm::state::State;
 
 /// A header map, by the ABI's number.
@@ -113,6 +115,18 @@ fn with_fields<T>(state: &State, map: Map, look: impl FnOnce(&Fields<'_>) -> T) 
 
 /// The same for the maps of a callout's answer.
 fn with_answer<T>(state: &State, map: Map, look: impl FnOnce(&Fields<'_>) -> T) -> Option<T> {
+    match map {
+        Map::GrpcInitial => match state.grpc.received()? {
+            Received::Initial(Some(head)) => return Some(look(&Fields::Response(head))),
+            Received::Initial(None) => return Some(look(&Fields::Plain(&HeaderMap::new()))),
+            _ => return None,
+        },
+        Map::GrpcTrailing => match state.grpc.received()? {
+            Received::Trailing(trailers) => return Some(look(&Fields::Plain(trailers))),
+            _ => return None,
+        },
+        _ => {}
+    }
     let answer = state.callout.as_ref()?;
     match map {
         Map::CalloutHeaders => Some(look(&Fields::Response(&answer.head))),

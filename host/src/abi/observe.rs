@@ -11,6 +11,7 @@ use wasmtime::{AsContextMut, Caller, Store};
 use super::import::{Answer, ImportInfo};
 use super::lint;
 use super::memory::{Peek, peek};
+use crate::stream::StreamCell;
 use crate::vm::state::State;
 
 /// Is told what passes between a guest and the host. Hostcalls that a guest makes while it serves another (from its
@@ -45,6 +46,8 @@ pub struct Guest<'a> {
     pub root: u32,
     /// The plugin's name.
     pub plugin: &'a str,
+    /// The stream of the context, where it is a stream's.
+    pub stream: Option<&'a StreamCell>,
     /// Its memory.
     pub memory: Peek<'a>,
 }
@@ -240,6 +243,7 @@ fn tell(
             context: state.effective_context(),
             root: state.effective_root(),
             plugin: state.plugin_name(),
+            stream: state.effective_stream(),
             memory,
         };
         say(observer.as_mut(), &guest);

@@ -6,7 +6,7 @@ use crate::stream::head::Fields;
 use crate::vm::state::State;
 
 /// Names and values as they lie in a guest's memory.
-pub(super) type Pairs<'a> = Vec<(&'a [u8], &'a [u8])>;
+pub(crate) type Pairs<'a> = Vec<(&'a [u8], &'a [u8])>;
 
 /// No map of more fields is read. Source: Envoy's limit.
 const MAX_FIELDS: usize = 1024;
@@ -101,8 +101,8 @@ pub(super) fn read<'a>(state: &State, bytes: &'a [u8]) -> Pairs<'a> {
     })
 }
 
-/// `None` where it is too long, its lengths leave it, or bytes are left over.
-fn parse(bytes: &[u8]) -> Option<Pairs<'_>> {
+/// The same for who only looks: `None` where it is too long, its lengths leave it, or bytes are left over.
+pub(crate) fn parse(bytes: &[u8]) -> Option<Pairs<'_>> {
     if bytes.len() > MAX_BYTES {
         return None;
     }

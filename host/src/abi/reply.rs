@@ -1,4 +1,4 @@
-//! What a guest answers by itself, as a reply to this request: to gRPC clients in gRPC's form.
+//! What a guest answers by itself, as a reply.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,6 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::lint::{Rule, lint};
 use crate::stream::LocalReply;
-use crate::stream::head::RequestHead;
 use crate::vm::state::State;
 
 /// What `proxy_send_local_response` was given.
@@ -25,9 +24,6 @@ pub(super) struct Answer<'a> {
 /// The highest status number of gRPC.
 const MOST_GRPC: u32 = 16;
 
-static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-static GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
-
 impl Answer<'_> {
     /// Looks for what other hosts take otherwise.
     pub(super) fn lint(&self, state: &State) {
@@ -39,33 +35,9 @@ impl Answer<'_> {
         }
     }
 
-    /// The reply to `request`.
-    pub(super) fn to(self, request: &RequestHead) -> LocalReply {
-        let details = details(self.details);
-        let status = status(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    /// The reply; the gateway puts it into gRPC's form where the request is gRPC's.
+    pub(super) fn to_reply(self) -> LocalReply {
         let mut headers = self.headers;
-        if is_grpc(request) {
-            let code = match self.grpc_status {
-                code @ 0..=MOST_GRPC => code,
-                _ => grpc_code(status),
-            };
-            headers.retain(|(name, _)| *name != header::CONTENT_TYPE);
-            let grpc = HeaderValue::from_static("application/grpc");
-            headers.push((header::CONTENT_TYPE, grpc));
-            headers.push((GRPC_STATUS.clone(), HeaderValue::from(code)));
-            if !self.body.is_empty()
-                && let Ok(message) = HeaderValue::from_str(&percent_encoded(&self.body))
-            {
-                headers.push((GRPC_MESSAGE.clone(), message));
-            }
-            return LocalReply {
-                status: StatusCode::OK,
-                headers,
-                body: Bytes::new(),
-                details,
-                of_filter: true,
-            };
-        }
         if !self.body.is_empty()
             && !headers
                 .iter()
@@ -75,11 +47,12 @@ impl Answer<'_> {
             headers.push((header::CONTENT_TYPE, plain));
         }
         LocalReply {
-            status,
+            status: status(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             headers,
             body: self.body,
-            details,
+            details: details(self.details),
             of_filter: true,
+            grpc_status: Some(self.grpc_status).filter(|code| *code <= MOST_GRPC),
         }
     }
 }
@@ -94,99 +67,31 @@ fn details(bytes: &[u8]) -> Cow<'static, str> {
     Cow::Owned(text.replace(|c: char| c.is_ascii_whitespace(), "_"))
 }
 
-/// Whether the client speaks gRPC. Source: Envoy.
-fn is_grpc(request: &RequestHead) -> bool {
-    let kind = request.headers.get(header::CONTENT_TYPE);
-    let rest = kind.and_then(|kind| kind.as_bytes().strip_prefix(b"application/grpc"));
-    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+')))
-}
-
-/// What an HTTP status is to gRPC. Source: gRPC, HTTP to gRPC status code mapping.
-pub(super) fn grpc_code(status: StatusCode) -> u32 {
-    match status.as_u16() {
-        400 => 13,
-        401 => 16,
-        403 => 7,
-        404 => 12,
-        429 | 502..=504 => 14,
-        _ => 2,
-    }
-}
-
-/// Source: gRPC over HTTP/2, `Status-Message`.
-fn percent_encoded(message: &[u8]) -> String {
-    let mut out = String::with_capacity(message.len());
-    for byte in message {
-        match byte {
-            b' '..=b'~' if *byte != b'%' => out.push(char::from(*byte)),
-            _ => {
-                out.push('%');
-                for digit in [byte >> 4, byte & 15] {
-                    out.extend(
-                        char::from_digit(u32::from(digit), 16).map(|c| c.to_ascii_uppercase()),
-                    );
-                }
-            }
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, Method};
-
     use super::*;
-    use crate::stream::head::Target;
 
-    fn answered(content_type: &'static str, status: u32, grpc_status: u32) -> LocalReply {
+    fn answered(status: u32, grpc_status: u32) -> LocalReply {
         let answer = Answer {
             status,
             details: b"some  details\n x",
-            body: Bytes::from_static(b"50% \n"),
+            body: Bytes::from_static(b"body"),
             headers: Vec::new(),
             grpc_status,
         };
-        let mut headers = HeaderMap::new();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-        answer.to(&RequestHead {
-            method: Method::POST,
-            path: Target::from_bytes(b"/"),
-            scheme: HeaderValue::from_static("http"),
-            headers,
-        })
-    }
-
-    fn field<'a>(reply: &'a LocalReply, name: &str) -> Option<&'a str> {
-        let found = reply.headers.iter().find(|(own, _)| own == name);
-        found.and_then(|(_, value)| value.to_str().ok())
+        answer.to_reply()
     }
 
     #[test]
-    fn a_grpc_client_gets_grpc() {
-        for kind in ["application/grpc", "application/grpc+proto"] {
-            let reply = answered(kind, 403, 5);
-            assert_eq!(reply.status, StatusCode::OK);
-            assert_eq!(field(&reply, "content-type"), Some("application/grpc"));
-            assert_eq!(field(&reply, "grpc-status"), Some("5"));
-            assert_eq!(field(&reply, "grpc-message"), Some("50%25 %0A"));
-            assert!(reply.body.is_empty());
+    fn what_a_guest_sends_is_what_is_sent() {
+        let reply = answered(403, 5);
+        assert_eq!((reply.status.as_u16(), reply.grpc_status), (403, Some(5)));
+        assert_eq!(reply.details, "some__details__x");
+        assert_eq!(reply.headers.len(), 1, "its type");
+        for none in [17, u32::MAX] {
+            assert_eq!(answered(703, none).grpc_status, None);
         }
-        let reply = answered("application/grpc", 403, u32::MAX);
-        assert_eq!(field(&reply, "grpc-status"), Some("7"));
-    }
-
-    #[test]
-    fn others_get_what_was_sent() {
-        for kind in ["text/html", "application/grpc-web"] {
-            let reply = answered(kind, 403, 5);
-            assert_eq!(reply.status, StatusCode::FORBIDDEN);
-            assert_eq!(field(&reply, "grpc-status"), None);
-            assert_eq!(field(&reply, "content-type"), Some("text/plain"));
-            assert_eq!(reply.details, "some__details__x");
-        }
-        let wrong = answered("text/html", 3, u32::MAX);
-        assert_eq!(wrong.status, StatusCode::INTERNAL_SERVER_ERROR);
-        assert_eq!(answered("text/html", 703, u32::MAX).status.as_u16(), 703);
+        assert_eq!(answered(703, 0).status.as_u16(), 703);
+        assert_eq!(answered(3, 0).status, StatusCode::INTERNAL_SERVER_ERROR);
     }
 }

@@ -153,7 +153,7 @@ fn local_response(
         lint(state, Rule::LateReply);
     }
     let mut stream = stream.borrow_mut();
-    stream.local_reply = Some(answer.to(&stream.request));
+    stream.local_reply = Some(answer.to_reply());
     stream.wake();
     drop(stream);
     state.stopped = true;

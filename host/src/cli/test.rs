@@ -42,8 +42,9 @@ pub(super) struct TestArgs {
     /// Print JSON.
     #[arg(long)]
     json: bool,
-    #[command(flatten)]
-    abi: super::abi::AbiArgs,
+    /// Say, once for each filter, what would break elsewhere or is answered otherwise (host/ABI.md lists the rules)
+    #[arg(long)]
+    lint: bool,
     /// Show every scenario, and all that happened in it.
     #[arg(long, short)]
     verbose: bool,
@@ -82,7 +83,7 @@ pub(super) fn run(args: &TestArgs) -> Result<ExitCode> {
     let options = Options {
         jobs: jobs(args.jobs),
         tell: args.verbose,
-        abi: args.abi.options(),
+        lint: super::abi::lint(args.lint),
     };
     let began = Instant::now();
     let outcomes = suite.run(&options, |_| progress.inc(1))?;
@@ -103,7 +104,7 @@ pub(super) fn run(args: &TestArgs) -> Result<ExitCode> {
         }
         writeln!(out, "{}", report::summary(&outcomes, took))?;
     }
-    super::abi::report(&options.abi)?;
+    super::abi::report(options.lint.as_deref())?;
     Ok(match outcomes.iter().all(|outcome| outcome.passed()) {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,

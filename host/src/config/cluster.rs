@@ -161,6 +161,8 @@ pub struct HealthCheck {
     pub path: String,
     /// `http_health_check.host`; the cluster's name by default.
     pub host: Option<String>,
+    /// `http_health_check.codec_client_type` is `HTTP2`, whatever the cluster speaks; HTTP/1.1 by default.
+    pub http2: bool,
 }
 
 // === impl Protocol ===

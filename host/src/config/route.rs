@@ -243,6 +243,9 @@ pub struct RetryOn {
     pub refused_stream: bool,
     /// `retriable-status-codes`.
     pub status_codes: bool,
+    /// `cancelled`, `deadline-exceeded`, `internal`, `resource-exhausted`, `unavailable`: the bit of gRPC's number for each.
+    /// They count where the status is in the response's head, as in Envoy.
+    pub grpc: u32,
 }
 
 /// `direct_response`.

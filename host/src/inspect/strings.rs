@@ -19,6 +19,19 @@ pub(super) fn has_wide(data: &[u8], text: &str) -> bool {
     memchr::memmem::find(data, &wide).is_some()
 }
 
+/// The first ASCII text of ten letters or more that is kept as UTF-16.
+pub(super) fn wide_text(data: &[u8]) -> Option<String> {
+    let is_wide =
+        |pair: &[u8]| matches!(pair, [byte, 0] if byte.is_ascii_graphic() || *byte == b' ');
+    [0, 1].into_iter().find_map(|odd| {
+        let pairs: Vec<&[u8]> = data.get(odd..)?.chunks_exact(2).collect();
+        let mut runs = pairs.split(|pair| !is_wide(pair));
+        let run = runs.find(|run| run.len() >= 10)?;
+        let letters = run.iter().filter_map(|pair| pair.first());
+        Some(letters.take(40).map(|byte| char::from(*byte)).collect())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -29,6 +42,13 @@ mod tests {
         let found: Vec<_> = printable(data, 8).collect();
         assert_eq!(found, ["a longer text", "tail of it"]);
         assert!(has(data, "longer") && !has(data, "none"));
+        let wide: Vec<u8> = b"x"
+            .iter()
+            .copied()
+            .chain(b"hello there".iter().flat_map(|b| [*b, 0]))
+            .collect();
+        assert_eq!(wide_text(&wide).as_deref(), Some("hello there"));
+        assert_eq!(wide_text(data), None);
         assert!(has_wide(b"xa\0b\0c\0", "abc") && !has_wide(b"abc", "abc"));
     }
 }

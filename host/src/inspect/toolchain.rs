@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::Module;
-use super::strings::{has, has_wide, printable};
+use super::strings::{has, has_wide, printable, wide_text};
 
 /// A guess, with what speaks for it.
 #[derive(Debug, Default, Serialize)]
@@ -219,6 +219,10 @@ fn data(module: &Module, evidence: &mut Vec<Evidence>) {
             "data holds \"~lib/rt/\" as UTF-16",
         );
     }
+    if let Some(text) = wide_text(data) {
+        let found = format!("data holds text as UTF-16: {text:?}");
+        note(evidence, "AssemblyScript", 1, found);
+    }
     for section in &module.custom {
         if section.name == "go:buildid" || section.name == "go.buildid" {
             note(
@@ -342,8 +346,9 @@ fn versions(module: &Module) -> Vec<String> {
                 ));
             }
         }
-        if run.starts_with("go1.") && run.len() < 24 {
-            found.push(run.to_owned());
+        if run.starts_with("go1.") {
+            let is_version = |c: &char| c.is_ascii_alphanumeric() || *c == '.';
+            found.push(run.chars().take_while(is_version).take(16).collect());
         }
     }
     found.extend(packages(&module.data));

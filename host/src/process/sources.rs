@@ -223,6 +223,20 @@ impl GuestLog {
         }
     }
 
+    /// Keeps what the host says of a guest that trapped; in a gateway it is in the process's log anyway.
+    pub fn trap(&self, at: u64, plugin: &str, text: &str) {
+        if let Self::Kept(lines) = self {
+            let line = LogLine {
+                at,
+                plugin: plugin.to_owned(),
+                level: LogLevel::Critical,
+                text: text.to_owned(),
+            };
+            let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+            lines.push(line);
+        }
+    }
+
     /// How many lines were kept.
     #[must_use]
     pub fn len(&self) -> usize {

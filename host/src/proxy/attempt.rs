@@ -20,6 +20,7 @@ use super::worker::WorkerCluster;
 use crate::config::cluster::Protocol;
 use crate::stream::head::{RequestHead, Target};
 use crate::stream::{LocalReply, ResponseHead, StreamCell};
+use crate::vm::grpc::Outbox;
 
 /// A response whose head has come and passed the upstream filters; the head is in the stream.
 pub struct Attempt {
@@ -55,6 +56,8 @@ pub enum Outgoing<'a> {
     Source(&'a Rc<RefCell<RequestSource>>),
     /// This body.
     Whole(Bytes),
+    /// These messages.
+    Messages(Rc<Outbox>),
 }
 
 impl Attempt {
@@ -77,7 +80,7 @@ impl Outgoing<'_> {
     fn source(&self) -> Option<Rc<RefCell<RequestSource>>> {
         match self {
             Self::Source(source) => Some(Rc::clone(source)),
-            Self::Whole(_) => None,
+            Self::Whole(_) | Self::Messages(_) => None,
         }
     }
 
@@ -85,6 +88,7 @@ impl Outgoing<'_> {
         match self {
             Self::Source(source) => source.borrow().is_empty(),
             Self::Whole(body) => body.is_empty(),
+            Self::Messages(_) => false,
         }
     }
 }
@@ -161,6 +165,7 @@ async fn exchange(
         Outgoing::Source(source) => UpstreamRequestBody::replay(source),
         Outgoing::Whole(bytes) if bytes.is_empty() => UpstreamRequestBody::Empty,
         Outgoing::Whole(bytes) => UpstreamRequestBody::Full(Some(bytes)),
+        Outgoing::Messages(outbox) => UpstreamRequestBody::Messages(outbox),
     };
     let protocol = &choice.leaf.shared.config.protocol;
     let request =
@@ -209,7 +214,11 @@ fn outgoing_request(
 }
 
 /// The target that HTTP/2 writes as `:scheme`, `:authority` and `:path`.
-fn absolute(scheme: &HeaderValue, host: &HeaderValue, path: PathAndQuery) -> Option<Uri> {
+pub(super) fn absolute(
+    scheme: &HeaderValue,
+    host: &HeaderValue,
+    path: PathAndQuery,
+) -> Option<Uri> {
     let mut parts = http::uri::Parts::default();
     parts.scheme = Some(Scheme::try_from(scheme.as_bytes()).unwrap_or(Scheme::HTTP));
     parts.authority = Some(Authority::try_from(host.as_bytes()).ok()?);

@@ -14,6 +14,7 @@ use super::deadline::Received;
 use super::filters::{Active, Direction, Step};
 use super::pump::{Pump, Stop};
 use crate::stream::StreamCell;
+use crate::vm::grpc::Outbox;
 
 /// Why a body broke off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -59,6 +60,8 @@ pub enum UpstreamRequestBody {
     Full(Option<Bytes>),
     /// From the client, from the start.
     Replay(Replay),
+    /// Messages of a guest's.
+    Messages(Rc<Outbox>),
 }
 
 /// One reading of a [`RequestSource`].
@@ -366,6 +369,7 @@ impl Body for UpstreamRequestBody {
             Self::Empty => Poll::Ready(None),
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Replay(replay) => replay.poll(cx),
+            Self::Messages(outbox) => outbox.poll(cx).map(|next| next.map(|m| Ok(Frame::data(m)))),
         }
     }
 
@@ -373,7 +377,7 @@ impl Body for UpstreamRequestBody {
         match self {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_none(),
-            Self::Replay(_) => false,
+            Self::Replay(_) | Self::Messages(_) => false,
         }
     }
 
@@ -381,7 +385,7 @@ impl Body for UpstreamRequestBody {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
-            Self::Replay(_) => SizeHint::default(),
+            Self::Replay(_) | Self::Messages(_) => SizeHint::default(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::attempt::AttemptFailure;
+use super::grpc;
 use super::upstream::connection::AttemptError;
 use crate::config::route::{RateLimited, ResetFormat, ResetHeader, RetryPolicy};
 use crate::stream::ResponseHead;
@@ -26,7 +27,15 @@ pub enum Pause {
 /// As in Envoy, a response with `x-envoy-ratelimited` is never retried.
 #[must_use]
 pub fn on_response(policy: &RetryPolicy, head: &ResponseHead) -> bool {
-    on_status(policy, head.status) && !head.headers.contains_key(&RATE_LIMITED)
+    (on_status(policy, head.status) || on_grpc(policy, &head.headers))
+        && !head.headers.contains_key(&RATE_LIMITED)
+}
+
+fn on_grpc(policy: &RetryPolicy, headers: &HeaderMap) -> bool {
+    policy.on.grpc != 0
+        && grpc::status(headers)
+            .and_then(|status| 1_u32.checked_shl(status))
+            .is_some_and(|bit| policy.on.grpc & bit != 0)
 }
 
 fn on_status(policy: &RetryPolicy, status: StatusCode) -> bool {
@@ -176,10 +185,23 @@ mod tests {
             &[("x-envoy-ratelimited", "true")]
         ));
         assert!(!retried(StatusCode::SERVICE_UNAVAILABLE, &[]));
+        assert!(!retried(StatusCode::OK, &[("grpc-status", "14")]));
         let retried = |error| on_failure(&policy(), &AttemptFailure::Error(error));
         assert!(retried(AttemptError::Connect));
         assert!(!retried(AttemptError::Reset));
         assert!(!retried(AttemptError::RequestBody));
+    }
+
+    #[test]
+    fn statuses_of_grpc_are_retried_where_they_are_in_the_head() {
+        let mut policy = policy();
+        policy.on.grpc = 1 << 14 | 1 << 1;
+        let retried = |headers: &[_]| on_response(&policy, &head(StatusCode::OK, headers));
+        assert!(retried(&[("grpc-status", "14")]) && retried(&[("grpc-status", "1")]));
+        for other in ["0", "4", "16", "40", "-1", "x"] {
+            assert!(!retried(&[("grpc-status", other)]), "{other}");
+        }
+        assert!(!retried(&[]));
     }
 
     #[test]

@@ -250,3 +250,68 @@ impl<T: Copy> Amount<T> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::read;
+    use super::*;
+    use crate::scenario::model::Short;
+
+    fn condition(yaml: &str) -> Match {
+        let read = read::read::<Short<Match>>(std::path::Path::new("test.yaml"), yaml);
+        read.map(|(condition, _)| condition.0)
+            .unwrap_or_else(|problems| {
+                panic!("{yaml}: {problems:?}");
+            })
+    }
+
+    fn holds(yaml: &str, values: &[&str]) -> bool {
+        let values: Vec<_> = values.iter().map(|value| Cow::Borrowed(*value)).collect();
+        condition(yaml).check(&values).is_ok()
+    }
+
+    #[test]
+    fn conditions() {
+        for (yaml, values, expected) in [
+            ("a", &["a"][..], true),
+            ("a", &["b"], false),
+            ("a", &[], false),
+            // Several values are not one of them.
+            ("a", &["a", "b"], false),
+            ("\"a, b\"", &["a", "b"], true),
+            ("5", &["5"], true),
+            ("true", &["true"], true),
+            ("[a, b]", &["a", "b"], true),
+            ("[a, b]", &["b", "a"], false),
+            ("[]", &[], true),
+            ("null", &[], true),
+            ("null", &[""], false),
+            ("{absent: false}", &[""], true),
+            ("{absent: false}", &[], false),
+            ("{contains: [a, b]}", &["b or a"], true),
+            ("{contains: [a, c]}", &["b or a"], false),
+            ("{starts_with: a, ends_with: c}", &["abc"], true),
+            ("{starts_with: a, ends_with: b}", &["abc"], false),
+            ("{matches: '^a+$'}", &["aaa"], true),
+            ("{matches: '^a+$'}", &["aab"], false),
+            ("{not: a}", &["b"], true),
+            ("{not: a}", &["a"], false),
+            ("{not: a}", &[], true),
+            ("{json: {a: [1, 2.5]}}", &["{ \"a\": [1, 2.5] }"], true),
+            ("{json: {a: 1}}", &["{\"a\": 1, \"b\": 2}"], false),
+            (
+                "{json_includes: {a: {c: 1}}}",
+                &["{\"a\": {\"b\": 0, \"c\": 1}}"],
+                true,
+            ),
+            (
+                "{json_includes: {a: {c: 2}}}",
+                &["{\"a\": {\"c\": 1}}"],
+                false,
+            ),
+            ("{json_includes: {a: 1}}", &["no JSON"], false),
+        ] {
+            assert_eq!(holds(yaml, values), expected, "{yaml} of {values:?}");
+        }
+    }
+}

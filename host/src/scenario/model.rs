@@ -3,6 +3,7 @@
 
 mod expect;
 mod setup;
+mod short;
 mod step;
 mod value;
 
@@ -10,11 +11,13 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub(super) use expect::{
-    By, Callouts, Expect, Level, LogLines, Received, Responded, Share, Shares,
+    By, Callouts, Expect, GrpcCallouts, GrpcState, Level, LogLines, Received, Responded, Share,
+    Shares,
 };
-pub(super) use setup::{Cluster, Plugin, Policy, Retry, Route, Setup, Vm};
+pub(super) use setup::{Cluster, Mode, Plugin, Policy, Retry, Route, Setup, Vm};
+pub(super) use short::Short;
 pub(super) use step::{Answer, Answered, Asked, Configure, Request, Step, Trap, Workers};
-pub(super) use value::{Amount, Body, Match, Short, Span, Values};
+pub(super) use value::{Amount, Body, Match, Span, Values};
 
 /// A file of scenarios for Proxy-Wasm HTTP filters.
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -8,8 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::model::{self, Cluster, Match, Retry, Setup, Short, Step};
+use super::model::{self, Cluster, Match, Mode, Retry, Setup, Short, Step};
 use super::read::{self, Step as Way, line_of, path_text, problem};
+use crate::abi;
 use crate::config::{Problem, Tree};
 use crate::simulation::RetryOn;
 pub(super) use check::actions;
@@ -52,6 +53,7 @@ pub(super) struct Ready {
     pub(super) start: SystemTime,
     pub(super) deadline: Duration,
     pub(super) patience: Duration,
+    pub(super) mode: abi::Mode,
 }
 
 /// A route whose names are known.
@@ -213,6 +215,10 @@ impl Preparing<'_> {
                 .patience
                 .or(defaults.patience)
                 .map_or(Duration::from_secs(300), |span| span.0),
+            mode: match with.mode.or(defaults.mode) {
+                Some(Mode::Strict) => abi::Mode::Strict,
+                Some(Mode::Envoy) | None => abi::Mode::Envoy,
+            },
         })
     }
 

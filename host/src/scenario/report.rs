@@ -37,14 +37,18 @@ pub fn outcome(out: &mut impl Write, outcome: &Outcome) -> io::Result<()> {
     for line in &outcome.told {
         writeln!(out, "     {DIM}{line}{DIM:#}")?;
     }
+    let mut step = "";
     for failure in &outcome.failures {
+        if failure.step != step {
+            step = &failure.step;
+            writeln!(out, "     {step}")?;
+        }
         self::failure(out, outcome, failure)?;
     }
     Ok(())
 }
 
 fn failure(out: &mut impl Write, outcome: &Outcome, failure: &Failure) -> io::Result<()> {
-    writeln!(out, "     {}", failure.step)?;
     writeln!(
         out,
         "     {DIM}{}:{}:{DIM:#} {}",

@@ -71,7 +71,8 @@ pub(super) fn run(prepared: &Prepared, modules: &Arc<Modules>, options: &Options
         start: ready.start,
         seed: ready.seed,
         deadline: ready.deadline,
-        abi: options.abi.clone(),
+        mode: ready.mode,
+        lint: options.lint.clone(),
     };
     let starts = setup.listener.clone().into_iter().enumerate();
     let starts = starts.map(|(at, plugin)| (Place::Listener(at), plugin));
@@ -136,37 +137,51 @@ impl Runner<'_> {
         }
     }
 
-    /// Runs a step; one for each worker as often as there are workers.
-    fn step(&mut self, step: &Step, place: &[Way]) {
+    /// Runs a step; one for each worker as often as there are workers. Its requests come back.
+    fn step(&mut self, step: &Step, place: &[Way]) -> Vec<Record> {
         let mut world = self.world.borrow_mut();
         for (cluster, answers) in &step.answers {
             world.answers.insert(cluster.clone(), answers.to_vec());
         }
         drop(world);
         if let Some(steps) = &step.steps {
-            let base = [place, &[Way::Key("steps".to_owned())]].concat();
-            for _ in 0..step.times.unwrap_or(1) {
-                for (at, step) in steps.iter().enumerate() {
-                    if self.failures.len() < MAX_FAILURES {
-                        self.step(step, &[&base[..], &[Way::Index(at)]].concat());
-                    }
-                }
-            }
-            self.expected(step, place, &Moment::START, &Done::default(), None);
-            return;
+            return self.group(step, steps, place);
         }
         match step.worker.as_ref().map(|worker| worker.0) {
             Some(Workers::Each) => {
-                for worker in 0..self.simulation.workers() {
-                    self.once(step, place, worker, Some(worker));
-                }
+                let workers = 0..self.simulation.workers();
+                let once = |worker| self.once(step, place, worker, Some(worker));
+                workers.flat_map(once).collect()
             }
             Some(Workers::Number(worker)) => self.once(step, place, worker, None),
             None => self.once(step, place, 0, None),
         }
     }
 
-    fn once(&mut self, step: &Step, place: &[Way], worker: usize, told: Option<usize>) {
+    /// Runs several steps, as often as it is said; what is expected of them holds for all of their requests together.
+    fn group(&mut self, step: &Step, steps: &[Step], place: &[Way]) -> Vec<Record> {
+        let before = self.moment();
+        let base = [place, &[Way::Key("steps".to_owned())]].concat();
+        let mut done = Done::default();
+        for _ in 0..step.times.unwrap_or(1) {
+            for (at, step) in steps.iter().enumerate() {
+                if self.failures.len() < MAX_FAILURES {
+                    let records = self.step(step, &[&base[..], &[Way::Index(at)]].concat());
+                    done.records.extend(records);
+                }
+            }
+        }
+        self.expected(step, place, &before, &done, None);
+        done.records
+    }
+
+    fn once(
+        &mut self,
+        step: &Step,
+        place: &[Way],
+        worker: usize,
+        told: Option<usize>,
+    ) -> Vec<Record> {
         let before = match actions(step).is_empty() {
             true => Moment::START,
             false => self.moment(),
@@ -192,6 +207,7 @@ impl Runner<'_> {
         }
         self.traps(step, place, self.simulation.traps() - traps);
         self.expected(step, place, &before, &done, told);
+        done.records
     }
 
     /// Unless something else is expected, guests trap only where that was ordered.
@@ -259,16 +275,22 @@ impl Runner<'_> {
                 1 => title.clone(),
                 all => format!("{title}, request {} of {all}", number + 1),
             };
-            for found in found {
-                self.fail(&base, &title, found.with(self.log_since(before.logs)));
-            }
+            self.fail_all(&base, &title, found, before);
             // The others would most often fail in the same way.
             break;
         }
         let vm_id = &self.prepared.ready.under_test.plugin.vm.vm_id;
         let found = check::world(expect, &self.simulation, before, &done.records, vm_id);
-        for found in found {
-            self.fail(&base, &title, found.with(self.log_since(before.logs)));
+        self.fail_all(&base, &title, found, before);
+    }
+
+    /// Several failures of one step, the log behind the last of them.
+    fn fail_all(&mut self, base: &[Way], title: &str, found: Vec<Found>, before: &Moment) {
+        let log = self.log_since(before.logs);
+        let last = found.len().saturating_sub(1);
+        for (at, found) in found.into_iter().enumerate() {
+            let log = if at == last { log.clone() } else { Vec::new() };
+            self.fail(base, title, found.with(log));
         }
     }
 
@@ -288,6 +310,7 @@ impl Runner<'_> {
         Moment {
             logs: self.simulation.log_len(),
             callouts: self.simulation.callouts().len(),
+            grpc: self.simulation.grpc_calls().len(),
             elapsed: self.simulation.elapsed(),
         }
     }

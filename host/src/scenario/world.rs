@@ -11,8 +11,13 @@ use super::matching;
 use super::model::{Answer, Asked, Body, Match, Short, Values};
 use super::prepare::{Ready, Routed, Target};
 use crate::abi::CalloutResponse;
-use crate::simulation::{self, Outcome, Outgoing, Reply, Response, Route, Sent, World};
+use crate::simulation::{
+    self, GrpcAnswer, GrpcCall, GrpcEvent, Outcome, Outgoing, Reply, Response, Route, Sent, World,
+};
 use crate::stream::{RequestHead, ResponseHead, UpstreamHost};
+
+/// gRPC's status where nobody listens.
+const UNAVAILABLE: u32 = 14;
 
 /// Routes, hosts and what they answer now.
 pub(super) struct Scripted {
@@ -152,9 +157,75 @@ impl World for Scripted {
         };
         given.after(after(&answer))
     }
+
+    /// A call is answered; a stream gets what is said of its start.
+    fn grpc(&mut self, call: &GrpcCall) -> GrpcAnswer {
+        let message = call.start.message.clone();
+        let single = message.is_some();
+        self.grpc_answer(call, &message.unwrap_or_default(), single)
+    }
+
+    fn grpc_sent(&mut self, call: &GrpcCall, message: &Bytes) -> GrpcAnswer {
+        self.grpc_answer(call, message, false)
+    }
 }
 
 impl Scripted {
+    fn grpc_answer(&self, call: &GrpcCall, message: &[u8], single: bool) -> GrpcAnswer {
+        let question = Question {
+            method: "POST",
+            path: call.start.path.as_bytes(),
+            headers: &call.start.metadata,
+            body: message,
+            attempt: None,
+        };
+        let found = self.find(&call.start.cluster, &question);
+        // A stream on which nothing is told to come back says nothing.
+        let answer = match (found, single) {
+            (Some(answer), _) => answer.clone(),
+            (None, true) => Answer::default(),
+            (None, false) => return GrpcAnswer::never(),
+        };
+        if answer.never {
+            return GrpcAnswer::never();
+        }
+        let mut after = after(&answer);
+        if answer.reset {
+            let close = GrpcEvent::Close(UNAVAILABLE, Bytes::from_static(b"connection refused"));
+            return GrpcAnswer::never().then(after, close);
+        }
+        let grpc = answer.grpc.unwrap_or_default();
+        let close = |status| {
+            let message = Bytes::copy_from_slice(grpc.message.as_bytes());
+            GrpcEvent::Close(status, message)
+        };
+        let mut messages = grpc
+            .messages
+            .iter()
+            .map(|body| Bytes::from(parts(body, &self.folder).concat()));
+        if single {
+            let event = match grpc.status.unwrap_or(0) {
+                0 => GrpcEvent::Message(messages.next().unwrap_or_default()),
+                status => close(status),
+            };
+            return GrpcAnswer::never().then(after, event);
+        }
+        let mut events = Vec::new();
+        if !grpc.metadata.is_empty() {
+            events.push(GrpcEvent::Initial(Some(header_map(&grpc.metadata))));
+        }
+        events.extend(messages.map(GrpcEvent::Message));
+        if let Some(status) = grpc.status {
+            events.push(GrpcEvent::Trailing(header_map(&grpc.trailers)));
+            events.push(close(status));
+        }
+        events
+            .into_iter()
+            .fold(GrpcAnswer::never(), |answer, event| {
+                answer.then(std::mem::take(&mut after), event)
+            })
+    }
+
     /// A callout's answer; `None` is a failure.
     pub(super) fn callout_response(&self, answer: &Answer) -> Option<CalloutResponse> {
         if answer.reset {
@@ -232,11 +303,18 @@ pub(super) fn header_map(values: &Values) -> HeaderMap {
     map
 }
 
+/// What filters see of a body at a time, in bytes, unless its parts are given: what Envoy reads at a time.
+const PART: usize = 16 * 1024;
+
 /// A body's parts; its file has been checked.
 pub(super) fn parts(body: &Body, folder: &std::path::Path) -> Vec<Bytes> {
-    let whole = |bytes: Vec<u8>| match bytes.is_empty() {
-        true => Vec::new(),
-        false => vec![Bytes::from(bytes)],
+    let whole = |bytes: Vec<u8>| {
+        let mut rest = Bytes::from(bytes);
+        let mut parts = Vec::new();
+        while !rest.is_empty() {
+            parts.push(rest.split_to(PART.min(rest.len())));
+        }
+        parts
     };
     match body {
         Body::Text(text) => whole(text.clone().into_bytes()),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::callouts::{self, Outgoing};
+use super::grpc::{GrpcCall, GrpcEvent};
 use super::world::World;
 use crate::abi::CalloutResponse;
 use crate::process::VirtualClock;
@@ -24,6 +25,7 @@ pub(super) struct Agenda {
     last: u64,
     world: Rc<RefCell<dyn World>>,
     pub(super) made: Vec<Rc<Outgoing>>,
+    pub(super) grpc: Vec<Rc<GrpcCall>>,
 }
 
 /// Something that is to happen.
@@ -34,7 +36,7 @@ pub(super) struct Entry {
     what: What,
 }
 
-enum What {
+pub(super) enum What {
     /// The end of a root context that lingers, and until then its VM.
     Delete { root: u32, vm: Rc<VmCell> },
     /// An exchange waits for this moment.
@@ -49,6 +51,10 @@ enum What {
         callout: Rc<Outgoing>,
         response: Option<Box<CalloutResponse>>,
     },
+    Grpc {
+        call: Rc<GrpcCall>,
+        event: GrpcEvent,
+    },
 }
 
 // === impl Agenda ===
@@ -61,12 +67,23 @@ impl Agenda {
             last: 0,
             world,
             made: Vec::new(),
+            grpc: Vec::new(),
         }
     }
 
     /// The monotonic clock.
     pub(super) fn now(&self) -> Duration {
         self.clock.elapsed()
+    }
+
+    /// The wall clock, in nanoseconds since 1970.
+    pub(super) fn wall(&self) -> u64 {
+        self.clock.wall()
+    }
+
+    /// The rest of the world.
+    pub(super) fn world(&self) -> Rc<RefCell<dyn World>> {
+        self.world.clone()
     }
 
     /// Makes the clock stop at that moment.
@@ -94,6 +111,7 @@ impl Agenda {
             }
             // The VM carries it out itself.
             Effect::Delete { .. } => {}
+            Effect::Grpc(effect) => self.grpc(worker, &vm, *effect),
             Effect::Call(callout) => {
                 let callout = Rc::new(Outgoing {
                     worker,
@@ -117,7 +135,7 @@ impl Agenda {
         }
     }
 
-    fn put(&mut self, at: Duration, what: What) {
+    pub(super) fn put(&mut self, at: Duration, what: What) {
         self.last += 1;
         let order = self.last;
         self.entries.push(Entry { at, order, what });
@@ -198,6 +216,10 @@ impl Entry {
                 response,
             } => {
                 callouts::deliver(&vm.upgrade()?, &callout, response.map(|response| *response));
+                None
+            }
+            What::Grpc { call, event } => {
+                call.deliver(event);
                 None
             }
         }

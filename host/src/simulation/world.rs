@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 
 use super::callouts::{Answer, Outgoing};
+use super::grpc::{GrpcAnswer, GrpcCall};
 use crate::config::cluster::Endpoint;
 use crate::stream::{RequestHead, UpstreamHost};
 
@@ -24,6 +25,16 @@ pub trait World {
     /// What becomes of a callout. [`Answer::never`] lets it wait for its time-out, or for
     /// [`super::Simulation::answer`].
     fn callout(&mut self, callout: &Outgoing) -> Answer;
+
+    /// What becomes of a gRPC callout; nothing, until it times out or [`super::Simulation::grpc_answer`] says more.
+    fn grpc(&mut self, _call: &GrpcCall) -> GrpcAnswer {
+        GrpcAnswer::never()
+    }
+
+    /// What follows on a stream where a guest has sent a message.
+    fn grpc_sent(&mut self, _call: &GrpcCall, _message: &Bytes) -> GrpcAnswer {
+        GrpcAnswer::never()
+    }
 }
 
 /// A route.

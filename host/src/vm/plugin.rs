@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::engine::Compiled;
+use super::grpc::Outbox;
 use super::state::Effect;
 use super::{Interests, Vm, VmError};
 use crate::abi::queues::{Mailbox, Ready};
@@ -40,6 +41,18 @@ pub struct VmCell {
     effects: EffectSink,
     /// Tick tasks by root.
     pub ticks: RefCell<HashMap<u32, tokio::task::AbortHandle>>,
+    /// gRPC callouts under way, by number.
+    pub calls: RefCell<HashMap<u32, CallTask>>,
+}
+
+/// The task that carries a gRPC callout out; ends with this.
+pub struct CallTask {
+    /// The root that gets the answers.
+    pub root: u32,
+    /// Where messages go.
+    pub outbox: Rc<Outbox>,
+    /// The task itself.
+    pub task: tokio::task::AbortHandle,
 }
 
 /// A plugin of a filter chain on one worker.
@@ -111,6 +124,7 @@ impl Vms {
             serial,
             effects: self.effects.clone(),
             ticks: RefCell::default(),
+            calls: RefCell::default(),
         });
         shared.retain(|_, vm| vm.strong_count() > 0);
         shared.insert(key, Rc::downgrade(&vm));
@@ -161,6 +175,14 @@ impl Drop for VmCell {
         for (_, tick) in self.ticks.borrow_mut().drain() {
             tick.abort();
         }
+    }
+}
+
+// === impl CallTask ===
+
+impl Drop for CallTask {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 
@@ -288,5 +310,7 @@ impl Drop for Root {
         if let Some(tick) = self.vm.ticks.borrow_mut().remove(&self.id) {
             tick.abort();
         }
+        let of_others = |_: &u32, call: &mut CallTask| call.root != self.id;
+        self.vm.calls.borrow_mut().retain(of_others);
     }
 }

@@ -1,6 +1,5 @@
 //! What the host keeps for one VM, in wasmtime's store: its contexts, and what its hostcalls need.
 
-use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,10 +8,11 @@ use std::time::Duration;
 use wasmtime::ResourceLimiter;
 
 use super::contexts::{Context, Contexts};
+use super::grpc::Calls;
 use crate::abi::memory::GuestMemory;
 use crate::abi::observe::Observer;
 use crate::abi::queues::Mailbox;
-use crate::abi::{Callout, CalloutResponse, Mode, Reach, Restriction, Version};
+use crate::abi::{Callout, CalloutResponse, GrpcEffect, Mode, Reach, Restriction, Version};
 use crate::config::WasmPlugin;
 use crate::config::plugin::VmConfig;
 use crate::process::Process;
@@ -38,10 +38,10 @@ pub struct State {
     pub switched: Option<wasmtime::Global>,
     /// The answer whose callback runs now.
     pub callout: Option<CalloutResponse>,
-    /// What `proxy_get_status` tells: the last failure's number, and its message while its callback runs.
-    pub callout_status: (u32, Cow<'static, str>),
     /// Whether the plugin's configuration can be read now.
     pub configuring: bool,
+    /// gRPC callouts.
+    pub grpc: Calls,
     /// Hostcalls so far.
     pub hostcalls: u64,
     /// Callbacks so far.
@@ -96,6 +96,8 @@ struct Effective {
 pub enum Effect {
     /// Send a request.
     Call(Box<Callout>),
+    /// Begin or go on with a gRPC callout.
+    Grpc(Box<GrpcEffect>),
     /// Call `proxy_on_tick` of that root every `period`; zero stops it.
     Tick {
         /// The root context.
@@ -159,8 +161,8 @@ impl State {
             effects: Vec::new(),
             switched: None,
             callout: None,
-            callout_status: (0, Cow::Borrowed("")),
             configuring: false,
+            grpc: Calls::default(),
             hostcalls: 0,
             callbacks: 0,
             declared: Vec::new(),
@@ -197,6 +199,8 @@ impl State {
     /// Forgets a context.
     pub fn remove(&mut self, id: u32) {
         self.contexts.remove(id);
+        // The calls of a root end with it.
+        self.grpc.forget_root(id);
         if self.effective.root == id {
             self.effective = Effective::default();
         }

@@ -65,9 +65,7 @@ pub(super) fn text(measured: &[Measured], is_chain: bool) -> io::Result<()> {
     let mut table = table::new([
         "filter",
         "ns a request",
-        "95 %",
-        "p10",
-        "p90",
+        "p10–p90",
         compared,
         "callbacks",
         "hostcalls",
@@ -84,10 +82,8 @@ pub(super) fn text(measured: &[Measured], is_chain: bool) -> io::Result<()> {
         before = ns.median.value;
         table.add_row([
             one.name.clone(),
-            format!("{:.0}", ns.median.value),
-            format!("{:.0}–{:.0}", ns.median.low, ns.median.high),
-            format!("{:.0}", ns.p10),
-            format!("{:.0}", ns.p90),
+            format!("{:.0} ± {:.0}", ns.median.value, half(ns.median)),
+            format!("{:.0}–{:.0}", ns.p10, ns.p90),
             compared,
             format!("{:.0}", one.callbacks),
             count(one.hostcalls),
@@ -217,8 +213,12 @@ fn colour(colour: AnsiColor) -> Style {
 }
 
 fn proportion(relative: Confidence) -> String {
-    let half = (relative.high - relative.low) / 2.0;
-    format!("{:.2} ± {half:.2}", relative.value)
+    format!("{:.2} ± {:.2}", relative.value, half(relative))
+}
+
+/// Half of a 95 % interval.
+fn half(of: Confidence) -> f64 {
+    (of.high - of.low) / 2.0
 }
 
 /// A count a request: whole where it is.

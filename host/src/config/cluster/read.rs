@@ -343,6 +343,8 @@ fn health_check(field: &Field<'_>) -> Option<HealthCheck> {
                 field.error("must be the path of a URL, as in /health");
             }
             let host = o.get("host").and_then(|f| f.name()).map(str::to_owned);
+            let codecs = [("HTTP1", false), ("HTTP2", true)];
+            let http2 = o.get("codec_client_type").and_then(|f| f.choice(&codecs));
             Some(HealthCheck {
                 timeout: timeout?,
                 interval: interval?,
@@ -350,6 +352,7 @@ fn health_check(field: &Field<'_>) -> Option<HealthCheck> {
                 healthy_threshold: healthy?,
                 path,
                 host,
+                http2: http2.unwrap_or(false),
             })
         })?
     })?

@@ -23,7 +23,7 @@ const LEAST_INTERVAL: Duration = Duration::from_millis(1);
 type Set = fn(&mut RetryOn);
 
 /// The conditions of `retry_on`, each with the flag that it sets.
-const CONDITIONS: [(&str, Set); 8] = [
+const CONDITIONS: [(&str, Set); 13] = [
     ("5xx", |on| on.server_error = true),
     ("gateway-error", |on| on.gateway_error = true),
     ("reset", |on| on.reset = true),
@@ -32,6 +32,11 @@ const CONDITIONS: [(&str, Set); 8] = [
     ("retriable-4xx", |on| on.retriable_4xx = true),
     ("refused-stream", |on| on.refused_stream = true),
     ("retriable-status-codes", |on| on.status_codes = true),
+    ("cancelled", |on| on.grpc |= 1 << 1),
+    ("deadline-exceeded", |on| on.grpc |= 1 << 4),
+    ("resource-exhausted", |on| on.grpc |= 1 << 8),
+    ("internal", |on| on.grpc |= 1 << 13),
+    ("unavailable", |on| on.grpc |= 1 << 14),
 ];
 
 /// Reads a `RetryPolicy`.

@@ -345,9 +345,9 @@ fn retries() {
     };
     // Envoy ignores conditions that it does not know.
     route(
-        &retry("retry_on: \"5xx,cancelled\""),
+        &retry("retry_on: \"5xx,http3-post-connect-failure\""),
         &[
-            "11: ROUTE.route.retry_policy.retry_on: \"cancelled\" is not supported here; supported: 5xx, gateway-error, reset, reset-before-request, connect-failure, retriable-4xx, refused-stream, retriable-status-codes",
+            "11: ROUTE.route.retry_policy.retry_on: \"http3-post-connect-failure\" is not supported here; supported: 5xx, gateway-error, reset, reset-before-request, connect-failure, retriable-4xx, refused-stream, retriable-status-codes, cancelled, deadline-exceeded, resource-exhausted, internal, unavailable",
         ],
     );
     route(

@@ -9,6 +9,7 @@ use super::{End, Exchange};
 use crate::proxy::Reset;
 use crate::proxy::attempt::{self, Attempt};
 use crate::proxy::filters::{Direction, Step};
+use crate::proxy::grpc;
 use crate::proxy::pump::Pump;
 use crate::proxy::reply::{GatewayError, gateway};
 use crate::proxy::response::{DownstreamBody, ResponseStream};
@@ -39,6 +40,7 @@ impl Exchange {
         match self.response_filters(end).await {
             Ok(()) => {}
             Err(End::Reply(reply)) => {
+                let reply = self.shaped(reply);
                 self.set_reply(reply.clone());
                 let head = self.finish_head();
                 return Ok(head.map(|()| DownstreamBody::full(reply.body, self)));
@@ -63,11 +65,13 @@ impl Exchange {
         mut self: Box<Self>,
         reply: LocalReply,
     ) -> Result<Response<DownstreamBody>, Reset> {
+        let reply = self.shaped(reply);
         let mut body = reply.body.clone();
         self.set_reply(reply);
         match self.response_filters(body.is_empty()).await {
             Ok(()) => {}
             Err(End::Reply(second)) => {
+                let second = self.shaped(second);
                 body = second.body.clone();
                 self.set_reply(second);
             }
@@ -86,10 +90,16 @@ impl Exchange {
         reply
             .headers
             .push((header::CONNECTION, HeaderValue::from_static("close")));
+        let reply = self.shaped(reply);
         let body = reply.body.clone();
         self.set_reply(reply);
         let head = self.finish_head();
         Ok(head.map(|()| DownstreamBody::full(body, self)))
+    }
+
+    /// An answer as the client's protocol has it.
+    fn shaped(&self, reply: LocalReply) -> LocalReply {
+        grpc::local_reply(&self.cell.borrow().request, reply)
     }
 
     fn set_reply(&mut self, reply: LocalReply) {

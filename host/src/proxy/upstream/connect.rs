@@ -1,6 +1,5 @@
 //! From a host to a socket: TCP, then TLS where the cluster has it, both within `connect_timeout`.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
@@ -46,12 +45,22 @@ impl UpstreamSecurity {
     async fn handshake(
         &self,
         stream: TcpStream,
-        endpoint: &str,
-        address: SocketAddr,
+        host: &UpstreamHost,
+        alpn: Option<&[u8]>,
     ) -> Result<Socket, AttemptError> {
-        let name = self.config.server_name(endpoint, address.ip());
+        let address = host.address;
+        let name = self.config.server_name(&host.endpoint.host, address.ip());
         let connector = TlsConnector::from(self.connector.current());
-        match connector.connect(name, stream).await {
+        let connected = match alpn {
+            None => connector.connect(name, stream).await,
+            Some(only) => {
+                connector
+                    .with_alpn(vec![only.to_vec()])
+                    .connect(name, stream)
+                    .await
+            }
+        };
+        match connected {
             Ok(stream) => {
                 self.stats.established(stream.get_ref().1);
                 Ok(Socket::Tls(Box::new(TlsStream::Client(stream))))
@@ -67,13 +76,14 @@ impl UpstreamSecurity {
     }
 }
 
-/// Connects to a host of the cluster's and counts it.
+/// Connects to a host of the cluster's and counts it; TLS offers `alpn` instead of what the cluster does, if it is given.
 ///
 /// # Errors
 /// [`AttemptError::Connect`], [`AttemptError::ConnectTimeout`], or what TLS says.
 pub(super) async fn connect(
     cluster: &SharedCluster,
     host: &UpstreamHost,
+    alpn: Option<&[u8]>,
 ) -> Result<Socket, AttemptError> {
     cluster.stats.cx_total.increment();
     let connected = async {
@@ -84,10 +94,7 @@ pub(super) async fn connect(
         let _ = stream.set_nodelay(true);
         match &cluster.tls {
             None => Ok(Socket::Plain(stream)),
-            Some(tls) => {
-                tls.handshake(stream, &host.endpoint.host, host.address)
-                    .await
-            }
+            Some(tls) => tls.handshake(stream, host, alpn).await,
         }
     };
     let connected = tokio::time::timeout(cluster.config.connect_timeout, connected)

@@ -7,15 +7,16 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
-use http::{Request, StatusCode, header};
+use http::{HeaderValue, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::sync::oneshot;
 
 use super::SharedCluster;
 use super::connect::connect;
 use crate::config::cluster::HealthCheck;
+use crate::proxy::attempt;
 use crate::stream::UpstreamHost;
 
 /// What a check found.
@@ -109,15 +110,27 @@ async fn ask(
     check: &HealthCheck,
     host: &UpstreamHost,
 ) -> Result<StatusCode, Failure> {
-    let request = Request::get(&check.path)
+    let mut request = Request::get(&check.path)
         .header(header::HOST, check.host.as_deref().unwrap_or(&cluster.name))
         .header(header::USER_AGENT, "Envoy/HC")
         .body(Empty::<Bytes>::new())?;
-    let socket = connect(cluster, host).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await?;
-    // Ends when this function does: it has nobody to send for then.
-    tokio::spawn(connection);
-    let mut response = sender.send_request(request).await?;
+    let alpn: &[u8] = if check.http2 { b"h2" } else { b"http/1.1" };
+    let io = TokioIo::new(connect(cluster, host, Some(alpn)).await?);
+    // The connections end when this function does: they have nobody to send for then.
+    let mut response = if check.http2 {
+        let authority = request.headers_mut().remove(header::HOST);
+        let authority = authority.unwrap_or(HeaderValue::from_static(""));
+        let path = check.path.parse()?;
+        let uri = attempt::absolute(&HeaderValue::from_static("http"), &authority, path);
+        *request.uri_mut() = uri.ok_or("host is no authority")?;
+        let (mut sender, connection) = http2::handshake(TokioExecutor::new(), io).await?;
+        tokio::spawn(connection);
+        sender.send_request(request).await?
+    } else {
+        let (mut sender, connection) = http1::handshake(io).await?;
+        tokio::spawn(connection);
+        sender.send_request(request).await?
+    };
     while let Some(frame) = response.body_mut().frame().await {
         frame?;
     }
@@ -163,6 +176,7 @@ mod tests {
             healthy_threshold: 2,
             path: "/".to_owned(),
             host: None,
+            http2: false,
         };
         let mut record = Record::default();
         findings

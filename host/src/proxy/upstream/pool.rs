@@ -72,7 +72,7 @@ impl Leaf {
             Protocol::Http1 => match self.take_idle(host.address) {
                 Some(connection) => Ok(Connection::Http1(connection)),
                 None => {
-                    let socket = connect(&self.shared, host).await?;
+                    let socket = connect(&self.shared, host, None).await?;
                     let connection = Http1::open(socket, host.address).await?;
                     Ok(Connection::Http1(connection))
                 }
@@ -83,7 +83,7 @@ impl Leaf {
                     self.share(host.address, &connection);
                     connection.take()
                 });
-                let connect = async || connect(&self.shared, host).await;
+                let connect = async || connect(&self.shared, host, None).await;
                 stream.opened(options, connect).await?;
                 Ok(Connection::Http2(stream))
             }
@@ -103,7 +103,7 @@ impl Leaf {
         if let Some(connection) = self.take_idle(host.address) {
             return Ok(Connection::Http1(connection));
         }
-        let socket = connect(&self.shared, host).await?;
+        let socket = connect(&self.shared, host, None).await?;
         if socket.alpn() != Some(b"h2") {
             let connection = Http1::open(socket, host.address).await?;
             return Ok(Connection::Http1(connection));

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 
-use super::value::{Amount, Match, Short, Shorten, Span};
+use super::short::{Short, Shorten};
+use super::value::{Amount, Match, Span};
 
 /// What is expected after a step. Of a request that is sent several times, what is said of it holds for each of them.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -44,6 +45,9 @@ pub(in super::super) struct Expect {
     /// Callouts that guests made in this step; in one without a thing that happens, since the start.
     #[serde(default)]
     pub(in super::super) callouts: Vec<Callouts>,
+    /// gRPC callouts that guests made in this step; in one without a thing that happens, since the start.
+    #[serde(default)]
+    pub(in super::super) grpc: Vec<GrpcCallouts>,
     /// How requests were distributed.
     pub(in super::super) shares: Option<Shares>,
 }
@@ -154,15 +158,46 @@ pub(in super::super) struct Callouts {
     pub(in super::super) count: Option<Short<Amount<u64>>>,
 }
 
+/// gRPC callouts.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in super::super) struct GrpcCallouts {
+    /// The cluster that was asked.
+    pub(in super::super) cluster: Option<Short<Match>>,
+    /// `/SERVICE/METHOD`.
+    pub(in super::super) path: Option<Short<Match>>,
+    /// The metadata ahead of the messages.
+    #[serde(default)]
+    pub(in super::super) headers: BTreeMap<String, Short<Match>>,
+    /// The messages that the guest has sent so far, without gRPC's frames.
+    pub(in super::super) messages: Option<Vec<Short<Match>>>,
+    /// Whether the guest goes on with it.
+    pub(in super::super) state: Option<GrpcState>,
+    /// How many such callouts there are; at least 1 if it is left out.
+    pub(in super::super) count: Option<Short<Amount<u64>>>,
+}
+
+/// Whether a guest goes on with a gRPC callout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in super::super) enum GrpcState {
+    /// More messages may come from it.
+    Open,
+    /// It has sent all.
+    Closed,
+    /// It wants no answer any more.
+    Cancelled,
+}
+
 /// How requests were distributed.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in super::super) struct Shares {
     /// What tells them apart.
     pub(in super::super) by: By,
-    /// How many there are to be of each: a number, or a share such as `95%`. A value that is not named here must not occur.
+    /// How many there are to be of each: a number, a share such as `95%`, or `at_least` and `at_most`. A value that is not named here must not occur.
     pub(in super::super) expect: BTreeMap<String, Short<Share>>,
-    /// How far off each may be: a share of all requests such as `1%`, or a number; 0 if it is left out.
+    /// How far off a share may be: a share of all requests such as `1%`; less than one request if it is left out.
     pub(in super::super) within: Option<Short<Share>>,
 }
 
@@ -182,14 +217,16 @@ pub(in super::super) enum By {
     UpstreamHeader(String),
 }
 
-/// A number, or a share of all.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(in super::super) enum Share {
-    /// So many.
-    Count(u64),
+/// A number of requests; all that is said must hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in super::super) struct Share {
     /// So many of a hundred.
-    Percent(f64),
+    pub(in super::super) percent: Option<f64>,
+    /// No less.
+    pub(in super::super) at_least: Option<u64>,
+    /// No more.
+    pub(in super::super) at_most: Option<u64>,
 }
 
 impl<'de> Deserialize<'de> for Upstream {
@@ -299,7 +336,7 @@ impl Shorten for LogLines {
 }
 
 impl Shorten for Share {
-    const EXPECTED: &'static str = "a number, or a share such as 95%";
+    const EXPECTED: &'static str = "a number, a share such as 95%, or at_least and at_most";
 
     fn short() -> Schema {
         json_schema!({"anyOf": [
@@ -311,12 +348,19 @@ impl Shorten for Share {
     fn from_text(text: &str) -> Option<Result<Self, String>> {
         let percent = text.strip_suffix('%').and_then(|text| text.parse().ok());
         Some(match percent {
-            Some(percent @ 0.0..=100.0) => Ok(Self::Percent(percent)),
+            Some(percent @ 0.0..=100.0) => Ok(Self {
+                percent: Some(percent),
+                ..Self::default()
+            }),
             _ => Err(format!("expected {}, found {text:?}", Self::EXPECTED)),
         })
     }
 
     fn from_number(number: u64) -> Option<Result<Self, String>> {
-        Some(Ok(Self::Count(number)))
+        Some(Ok(Self {
+            percent: None,
+            at_least: Some(number),
+            at_most: Some(number),
+        }))
     }
 }

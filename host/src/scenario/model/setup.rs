@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema, json_schema};
 use serde::Deserialize;
 
+use super::short::{Several, Short, Shorten};
 use super::step::Answer;
-use super::value::{Match, Several, Short, Shorten, Span, Wall};
+use super::value::{Match, Span, Wall};
 
 /// What a scenario starts from.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -35,6 +36,8 @@ pub(in super::super) struct Setup {
     pub(in super::super) seed: Option<u64>,
     /// What the clock shows at the start; `2026-01-01T00:00:00Z` if it is left out.
     pub(in super::super) start: Option<Wall>,
+    /// Whom the host follows where Envoy and the specification differ; `envoy` if it is left out.
+    pub(in super::super) mode: Option<Mode>,
     /// How long one callback may run, by the real clock, until the guest is cut off; 10s if it is left out.
     pub(in super::super) deadline: Option<Span>,
     /// How long a request may be under way, by the virtual clock, until it is told to hang; 5m if it is left out, Envoy's
@@ -92,6 +95,16 @@ pub(in super::super) enum Policy {
     Open,
     /// A 503, and the VM is built again for the next request.
     Reload,
+}
+
+/// Whom the host follows where Envoy and the specification differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in super::super) enum Mode {
+    /// What Envoy does.
+    Envoy,
+    /// What the specification of ABI 0.2.1 says.
+    Strict,
 }
 
 /// A cluster of one host.
@@ -161,6 +174,7 @@ impl Shorten for Plugin {
 
 impl Shorten for Retry {
     const EXPECTED: &'static str = "5xx, reset, or a status";
+    const LONG: bool = false;
 
     fn short() -> Schema {
         json_schema!({"anyOf": [{"enum": ["5xx", "reset"]}, {"type": "integer", "minimum": 200, "maximum": 599}]})

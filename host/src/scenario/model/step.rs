@@ -6,7 +6,8 @@ use schemars::{JsonSchema, Schema, json_schema};
 use serde::Deserialize;
 
 use super::expect::Expect;
-use super::value::{Body, Match, Several, Short, Shorten, Span, Values, Wall};
+use super::short::{Several, Short, Shorten};
+use super::value::{Body, Match, Span, Values, Wall};
 
 /// One step: at most one thing that happens, and what is expected then.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -93,6 +94,8 @@ pub(in super::super) struct Answer {
     pub(in super::super) trailers: Option<Values>,
     /// How long it takes, by the virtual clock; `0s` if it is left out.
     pub(in super::super) after: Option<Span>,
+    /// Instead of an HTTP answer, to a gRPC callout: what comes of a call, or of a message on a stream.
+    pub(in super::super) grpc: Option<Grpc>,
     /// Instead of an answer: the connection breaks, or nobody listens. With a `status`: it breaks behind the body's last part.
     #[serde(default)]
     pub(in super::super) reset: bool,
@@ -103,6 +106,26 @@ pub(in super::super) struct Answer {
     /// turns out to be invalid (400), too slow (408) or too long (413).
     #[schemars(range(min = 400, max = 599))]
     pub(in super::super) given_up: Option<u16>,
+}
+
+/// What comes back of a gRPC callout.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in super::super) struct Grpc {
+    /// The metadata ahead of a stream's messages; a call's is not shown to guests.
+    #[serde(default)]
+    pub(in super::super) metadata: Values,
+    /// The messages, of which a call has one.
+    #[serde(default)]
+    pub(in super::super) messages: Vec<Short<Body>>,
+    /// The end, by gRPC's number. A call that is told nothing ends with 0; a stream goes on.
+    pub(in super::super) status: Option<u32>,
+    /// The end in words.
+    #[serde(default)]
+    pub(in super::super) message: String,
+    /// The metadata behind a stream's messages.
+    #[serde(default)]
+    pub(in super::super) trailers: Values,
 }
 
 /// Conditions on a request or a callout.
@@ -245,6 +268,7 @@ impl Shorten for Trap {
 
 impl Shorten for Workers {
     const EXPECTED: &'static str = "a worker's number, or each";
+    const LONG: bool = false;
 
     fn short() -> Schema {
         json_schema!({"anyOf": [{"const": "each"}, {"type": "integer", "minimum": 0}]})

@@ -210,14 +210,20 @@ impl Preparing<'_> {
             answer.never,
             answer.given_up.is_some(),
             answer.status.is_some() || answer.reset,
+            answer.grpc.is_some(),
         ];
         if instead.iter().filter(|set| **set).count() > 1 {
             self.report(
                 place,
-                "only one of never, given_up, or status with reset may be set",
+                "only one of never, given_up, grpc, or status with reset may be set",
             );
         }
         self.headers(&answer.headers, place);
+        if let Some(grpc) = &answer.grpc {
+            self.headers(&grpc.metadata, place);
+            self.headers(&grpc.trailers, place);
+            grpc.messages.iter().for_each(|body| self.body(body, place));
+        }
         answer
             .trailers
             .iter()
@@ -290,11 +296,23 @@ impl Preparing<'_> {
             ("response", expect.response.is_some()),
             ("reset", expect.reset.is_some()),
             ("paused", expect.paused.is_some()),
-            ("shares", expect.shares.is_some()),
         ];
         let request = step.request.is_some() || step.finish.is_some() || step.leave.is_some();
         for (key, _) in of_request.into_iter().filter(|(_, set)| *set && !request) {
             self.report(&under(key), "goes with request, finish or leave only");
+        }
+        if expect.shares.is_some() && !request && step.steps.is_none() {
+            self.report(&under("shares"), "goes with request or steps only");
+        }
+        let within = expect
+            .shares
+            .iter()
+            .filter_map(|shares| shares.within.as_ref());
+        if within.into_iter().any(|within| within.percent.is_none()) {
+            self.report(
+                &[&under("shares")[..], &[Way::Key("within".to_owned())]].concat(),
+                "expected a share of all requests such as 1%",
+            );
         }
         if expect.refused && step.configure.is_none() {
             self.report(&under("refused"), "goes with configure only");

@@ -1,0 +1,6 @@
+;; It begins with a table of four thousand million entries.
+(module
+  (table 4294967295 funcref)
+  (memory (export "memory") 1)
+  (func (export "proxy_abi_version_0_2_1"))
+  (func (export "malloc") (param i32) (result i32) (i32.const 4096)))

@@ -1,0 +1,3 @@
+module switchover.test/guest
+
+go 1.24
