@@ -361,6 +361,7 @@ impl<'a> Rig<'a> {
                         });
                     }
                 }
+                // Its VM goes with the chain; the rest is the VM's own, or asked for.
                 Effect::Tick { .. } | Effect::Linger { .. } | Effect::Delete { .. } => {}
             }
         }

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::abi::lint::Lint;
+use crate::abi;
 use crate::config::Problem;
 use crate::simulation::Modules;
 use crate::vm::VmError;
@@ -48,8 +48,8 @@ pub struct Options {
     pub jobs: usize,
     /// Keep all that happened.
     pub tell: bool,
-    /// Takes down what would break elsewhere.
-    pub lint: Option<Arc<Lint>>,
+    /// How the ABI is carried out, and who watches.
+    pub abi: abi::Options,
 }
 
 /// What has become of a scenario.

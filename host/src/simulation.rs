@@ -27,7 +27,6 @@ use std::rc::{Rc, Weak};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use crate::abi::lint::Lint;
 use crate::abi::queues::{Mailbox, Ready};
 use crate::abi::{self, CalloutResponse, SharedData};
 use crate::config::{Node, WasmPlugin};
@@ -68,10 +67,8 @@ pub struct Setup {
     pub seed: u64,
     /// How long a callback may run, by the real clock.
     pub deadline: Duration,
-    /// Whom the host follows where Envoy and the specification differ.
-    pub mode: abi::Mode,
-    /// Takes down what would break elsewhere.
-    pub lint: Option<Arc<Lint>>,
+    /// How the ABI is carried out, and who watches.
+    pub abi: abi::Options,
 }
 
 /// A filter's place.
@@ -153,11 +150,7 @@ impl Simulation {
             shared_data: SharedData::default(),
             queues: abi::Queues::default(),
             clusters: setup.clusters,
-            abi: abi::Options {
-                mode: setup.mode,
-                lint: setup.lint,
-                observers: None,
-            },
+            abi: setup.abi,
             limits,
             clock: Clock::Virtual(clock.clone()),
             random: Random::seeded(setup.seed),

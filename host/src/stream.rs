@@ -129,7 +129,7 @@ pub struct LocalReply {
     /// A filter answers, not the router: the route's edits are not for it.
     pub of_filter: bool,
     /// gRPC's status, for a request that is gRPC's; `None` where the HTTP status says enough.
-    pub grpc_status: Option<u32>,
+    pub grpc_status: Option<u8>,
 }
 
 // === impl Stream ===

@@ -6,7 +6,7 @@
 pub mod cache;
 mod contexts;
 pub mod engine;
-mod entry;
+pub(crate) mod entry;
 pub mod grpc;
 pub mod plugin;
 pub mod state;
@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use wasmtime::{Instance, Store, TypedFunc, UpdateDeadline, Val, WasmParams, WasmResults};
 
 use crate::abi::lint::{self, Rule, lint};
@@ -27,6 +28,7 @@ use crate::config::plugin::VmConfig;
 use crate::process::Process;
 use crate::stream::StreamCell;
 use engine::Compiled;
+use entry::{Joined, Left};
 use state::State;
 
 /// A guest instance.
@@ -207,18 +209,6 @@ impl Exports {
     }
 }
 
-// === impl Action ===
-
-impl Action {
-    /// What a guest's number means; Envoy takes any other than 0 for a pause.
-    fn from_code(code: u32) -> Self {
-        match code {
-            0 => Self::Continue,
-            _ => Self::Pause,
-        }
-    }
-}
-
 // === impl Vm ===
 
 impl Vm {
@@ -250,7 +240,7 @@ impl Vm {
         if store.data().process.abi.lint.is_some() {
             store.data_mut().uncalled = lint::has_uncalled(compiled.pre.module());
         }
-        store.data_mut().switched = instance.get_global(&mut store, entry::SWITCHED);
+        store.data_mut().stage = instance.get_global(&mut store, entry::STAGE);
         store.data_mut().restrict(Restriction::Start);
         run_starters(&mut store, &instance).map_err(trapped)?;
         store.data_mut().restrict(Restriction::None);
@@ -325,17 +315,31 @@ impl Vm {
         }
     }
 
-    /// Whether callbacks that follow one another may share an entry: observers and the lint see each by itself, and by
-    /// the specification other callbacks follow one another.
-    fn joined(&self, offered: bool) -> bool {
+    /// Whether callbacks that follow one another may share an entry. Observers and the lint see each by itself,
+    /// and by the specification other callbacks follow one another.
+    fn joins(&self) -> bool {
         let state = self.store.data();
-        offered && !state.attended && !state.strict()
+        self.exports.end.function.is_some() && !state.watched() && !state.strict()
+    }
+
+    /// Runs an entry that several callbacks share.
+    fn call_joined<P: WasmParams + Words>(
+        &mut self,
+        id: u32,
+        entry: impl FnOnce(&Exports) -> &Export<P, u32>,
+        parameters: P,
+        joined: Joined,
+    ) -> Result<u32, Failed> {
+        self.store.data_mut().join(joined);
+        let result = self.call(id, entry, parameters, 0);
+        self.store.data_mut().join(Joined::No);
+        result
     }
 
     /// Creates a stream context of `root` and gives it the request's head: its number, and what it wants.
     ///
     /// # Errors
-    /// Where the guest traps or has; the context is gone then if it trapped while it was created.
+    /// Where the guest has trapped before, or traps while it creates the context by itself.
     pub fn begin(
         &mut self,
         root: u32,
@@ -343,48 +347,52 @@ impl Vm {
         fields: usize,
         end_of_stream: bool,
     ) -> Result<(u32, Result<Action, Failed>), Failed> {
-        if !self.joined(self.exports.begin.function.is_some()) {
+        if !self.joins() {
             let id = self.add_stream(root, cell)?;
             return Ok((id, self.request_headers(id, fields, end_of_stream)));
         }
         let id = self.store.data_mut().add_stream(root, cell);
         let parameters = (id, root, narrow(fields), u32::from(end_of_stream));
-        let sees = Sees(Reach::REQUEST_HEADERS, Some(end_of_stream));
-        match self.call_seeing(id, |e| &e.begin, parameters, 0, sees) {
-            Ok(entry::UNFINISHED) => Ok((id, self.request_headers(id, fields, end_of_stream))),
+        let joined = Joined::Begin(end_of_stream);
+        let action = match self.call_joined(id, |e| &e.begin, parameters, joined) {
+            Ok(entry::UNFINISHED) => self.request_headers(id, fields, end_of_stream),
             Ok(action) => {
-                self.store.data_mut().callbacks += 1;
-                Ok((id, Ok(self.decided(id, action, sees))))
+                let sees = Sees(Reach::REQUEST_HEADERS, Some(end_of_stream));
+                let state = self.store.data_mut();
+                state.callbacks += 1;
+                state.see(sees.0, sees.1);
+                Ok(self.acted(id, action, sees))
             }
-            Err(failed) => Ok((id, Err(failed))),
-        }
+            Err(failed) => Err(failed),
+        };
+        Ok((id, action))
     }
 
-    /// Ends a stream context: log, done, delete.
-    pub fn end_stream(&mut self, id: u32, log: bool) {
-        if !self.joined(self.exports.end.function.is_some()) {
-            return self.end(id, log);
-        }
-        let sees = Sees(if log { Reach::LOG } else { Reach::NONE }, None);
+    /// The same where log, done and delete share an entry.
+    fn end_joined(&mut self, id: u32, log: bool) {
         // A guest that fails here is failed for the next call; there is nobody to tell.
-        let left = self
-            .call_seeing(id, |e| &e.end, (id, u32::from(log)), 0, sees)
-            .unwrap_or_default();
-        self.store.data_mut().let_go(id, sees.0);
-        if left == 2 {
-            let _ = self.call(id, |e| &e.done, id, 1);
+        let left = self.call_joined(id, |e| &e.end, (id, u32::from(log)), Joined::End);
+        let left = Left::from_code(left.unwrap_or_default());
+        self.store.data_mut().callbacks += u64::from(log) + u64::from(left == Left::Nothing);
+        match left {
+            Left::Nothing => return self.store.data_mut().remove(id),
+            Left::Delete => {}
+            Left::BusyDelete => lint(self.store.data(), Rule::DoneLater),
+            Left::DoneDelete => {
+                if self.call(id, |e| &e.done, id, 1) == Ok(0) {
+                    lint(self.store.data(), Rule::DoneLater);
+                }
+            }
         }
-        if left > 0 {
-            return self.remove(id);
-        }
-        let state = self.store.data_mut();
-        state.callbacks += 1 + u64::from(log);
-        state.remove(id);
+        self.remove(id);
     }
 
     /// Ends a stream's context: log, done, delete, in Envoy's order; by the specification log comes after done, and a
     /// context that is still busy stays until it says that it has finished.
     pub fn end(&mut self, id: u32, log: bool) {
+        if self.joins() {
+            return self.end_joined(id, log);
+        }
         let strict = self.store.data().strict();
         if log && !strict {
             self.log(id);
@@ -582,7 +590,7 @@ impl Vm {
         if response.is_none() {
             state
                 .grpc
-                .end(BROKEN_CONNECTION, bytes::Bytes::from_static(b"reset"));
+                .end(BROKEN_CONNECTION, Bytes::from_static(b"reset"));
         }
         state.callout = response;
         let result = self.call(
@@ -593,7 +601,7 @@ impl Vm {
         );
         let state = self.store.data_mut();
         state.callout = None;
-        state.grpc.over();
+        state.grpc.forget_message();
         result
     }
 
@@ -652,16 +660,18 @@ impl Vm {
         sees: Sees,
     ) -> Result<Action, Failed> {
         let action = self.call_seeing(id, callback, parameters, 0, sees)?;
-        Ok(self.decided(id, action, sees))
+        Ok(self.acted(id, action, sees))
     }
 
-    /// What a guest's answer means; where the stream goes on, the context reaches what it saw no more.
-    fn decided(&mut self, id: u32, action: u32, Sees(seen, _): Sees) -> Action {
-        let action = Action::from_code(action);
-        if action == Action::Continue {
-            self.store.data_mut().let_go(id, seen);
+    /// What a guest's number means: Envoy takes any other than 0 for a pause.
+    fn acted(&mut self, id: u32, action: u32, sees: Sees) -> Action {
+        match action {
+            0 => {
+                self.store.data_mut().let_go(id, sees.0);
+                Action::Continue
+            }
+            _ => Action::Pause,
         }
-        action
     }
 
     /// Calls a callback on a context; `absent` is the answer of a guest without it.

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use serde_json::json;
-use switchover_host::abi::Mode;
 use switchover_host::config::plugin::Code;
 use switchover_host::process::Clusters;
 use switchover_host::simulation::{
@@ -55,8 +54,7 @@ fn simulation(guest: Code, outcome: Outcome) -> Simulation {
         start: story::start(),
         seed: 1,
         deadline: simulation::DEADLINE,
-        mode: Mode::Envoy,
-        lint: None,
+        abi: Default::default(),
     };
     Simulation::start(setup, Rc::new(RefCell::new(Single(outcome)))).unwrap()
 }
@@ -90,8 +88,8 @@ fn contexts_of_a_served_request_end_in_order() {
         "upstream saw done",
         "upstream saw delete",
         "listener saw response",
-        "listener saw log",
         "listener saw done",
+        "listener saw log",
         "listener saw delete",
     ];
     assert_eq!(words(&simulation, before), expected);
@@ -107,8 +105,8 @@ fn a_client_that_leaves_ends_the_listeners_context_first() {
     let expected = [
         "listener saw request",
         "upstream saw request",
-        "listener saw log",
         "listener saw done",
+        "listener saw log",
         "listener saw delete",
         "upstream saw done",
         "upstream saw delete",

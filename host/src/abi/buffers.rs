@@ -54,6 +54,11 @@ family! {
 
 /// Runs `look` on a buffer; `None` where it is not available.
 fn with_bytes<T>(state: &State, buffer: Buffer, look: impl FnOnce(&[u8]) -> T) -> Option<T> {
+    if buffer == Buffer::GrpcMessage
+        && let Some(Received::Message(message)) = state.grpc.received()
+    {
+        return Some(look(message));
+    }
     match buffer {
         Buffer::RequestBody if state.reach().has(Reach::REQUEST_BODY) => {
             let stream = state.effective_stream()?.borrow();
@@ -64,12 +69,6 @@ fn with_bytes<T>(state: &State, buffer: Buffer, look: impl FnOnce(&[u8]) -> T) -
             Some(look(&stream.response_body))
         }
         Buffer::CalloutBody => Some(look(&state.callout.as_ref()?.body)),
-        Buffer::GrpcMessage if matches!(state.grpc.received(), Some(Received::Message(_))) => {
-            match state.grpc.received() {
-                Some(Received::Message(message)) => Some(look(message)),
-                _ => None,
-            }
-        }
         Buffer::VmConfiguration => Some(look(&state.vm.configuration)),
         Buffer::PluginConfiguration if state.configuring => {
             Some(look(&state.effective_plugin()?.configuration))

@@ -116,24 +116,21 @@ fn with_fields<T>(state: &State, map: Map, look: impl FnOnce(&Fields<'_>) -> T) 
 /// The same for the maps of a callout's answer.
 fn with_answer<T>(state: &State, map: Map, look: impl FnOnce(&Fields<'_>) -> T) -> Option<T> {
     match map {
+        Map::CalloutHeaders => Some(look(&Fields::Response(&state.callout.as_ref()?.head))),
+        // An answer without trailers has no map of them.
+        Map::CalloutTrailers => {
+            let trailers = &state.callout.as_ref()?.trailers;
+            (!trailers.is_empty()).then(|| look(&Fields::Plain(trailers)))
+        }
         Map::GrpcInitial => match state.grpc.received()? {
-            Received::Initial(Some(head)) => return Some(look(&Fields::Response(head))),
-            Received::Initial(None) => return Some(look(&Fields::Plain(&HeaderMap::new()))),
-            _ => return None,
+            Received::Initial(Some(head)) => Some(look(&Fields::Response(head))),
+            Received::Initial(None) => Some(look(&Fields::Plain(&HeaderMap::new()))),
+            _ => None,
         },
         Map::GrpcTrailing => match state.grpc.received()? {
-            Received::Trailing(trailers) => return Some(look(&Fields::Plain(trailers))),
-            _ => return None,
+            Received::Trailing(trailers) => Some(look(&Fields::Plain(trailers))),
+            _ => None,
         },
-        _ => {}
-    }
-    let answer = state.callout.as_ref()?;
-    match map {
-        Map::CalloutHeaders => Some(look(&Fields::Response(&answer.head))),
-        // An answer without trailers has no map of them.
-        Map::CalloutTrailers if !answer.trailers.is_empty() => {
-            Some(look(&Fields::Plain(&answer.trailers)))
-        }
         _ => None,
     }
 }
@@ -163,10 +160,9 @@ fn get_value(caller: &mut Caller<'_, State>, map: u32, key: Span, out: Span) -> 
         let found = if key.first() == Some(&b':') {
             with_fields(state, map, |fields| fields.pseudo(key))
         } else {
-            // standard names and those that are known are copied without an allocation
-            match state.editing().1.name(key).cloned() {
-                Ok(name) => with_fields(state, map, |fields| fields.get_named(&name)),
-                Err(_) => with_fields(state, map, |_| None),
+            match state.known_name(key) {
+                Some(name) => with_fields(state, map, |fields| fields.get_named(&name)),
+                None => with_fields(state, map, |_| None),
             }
         };
         match found {

@@ -101,7 +101,7 @@ pub(super) fn read<'a>(state: &State, bytes: &'a [u8]) -> Pairs<'a> {
     })
 }
 
-/// The same for who only looks: `None` where it is too long, its lengths leave it, or bytes are left over.
+/// Header maps as bytes; `None` where it is too long, its lengths leave it, or bytes are left over.
 pub(crate) fn parse(bytes: &[u8]) -> Option<Pairs<'_>> {
     if bytes.len() > MAX_BYTES {
         return None;

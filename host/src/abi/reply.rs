@@ -1,4 +1,4 @@
-//! What a guest answers by itself, as a reply.
+//! What a guest answers by itself.
 
 use std::borrow::Cow;
 
@@ -35,8 +35,10 @@ impl Answer<'_> {
         }
     }
 
-    /// The reply; the gateway puts it into gRPC's form where the request is gRPC's.
-    pub(super) fn to_reply(self) -> LocalReply {
+    /// The reply; to a client of gRPC the gateway says it in gRPC's way.
+    pub(super) fn reply(self) -> LocalReply {
+        let details = details(self.details);
+        let status = status(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut headers = self.headers;
         if !self.body.is_empty()
             && !headers
@@ -47,12 +49,15 @@ impl Answer<'_> {
             headers.push((header::CONTENT_TYPE, plain));
         }
         LocalReply {
-            status: status(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            status,
             headers,
             body: self.body,
-            details: details(self.details),
+            details,
             of_filter: true,
-            grpc_status: Some(self.grpc_status).filter(|code| *code <= MOST_GRPC),
+            // other numbers, such as the usual -1, mean that the HTTP status says enough
+            grpc_status: u8::try_from(self.grpc_status)
+                .ok()
+                .filter(|code| u32::from(*code) <= MOST_GRPC),
         }
     }
 }
@@ -75,23 +80,24 @@ mod tests {
         let answer = Answer {
             status,
             details: b"some  details\n x",
-            body: Bytes::from_static(b"body"),
+            body: Bytes::from_static(b"50% \n"),
             headers: Vec::new(),
             grpc_status,
         };
-        answer.to_reply()
+        answer.reply()
     }
 
     #[test]
-    fn what_a_guest_sends_is_what_is_sent() {
+    fn a_reply_is_what_was_sent() {
         let reply = answered(403, 5);
-        assert_eq!((reply.status.as_u16(), reply.grpc_status), (403, Some(5)));
+        assert_eq!(reply.status, StatusCode::FORBIDDEN);
+        assert_eq!(reply.grpc_status, Some(5));
+        assert_eq!(reply.headers[0].0, header::CONTENT_TYPE);
+        assert_eq!(reply.headers[0].1, "text/plain");
         assert_eq!(reply.details, "some__details__x");
-        assert_eq!(reply.headers.len(), 1, "its type");
-        for none in [17, u32::MAX] {
-            assert_eq!(answered(703, none).grpc_status, None);
-        }
-        assert_eq!(answered(703, 0).status.as_u16(), 703);
-        assert_eq!(answered(3, 0).status, StatusCode::INTERNAL_SERVER_ERROR);
+        let wrong = answered(3, u32::MAX);
+        assert_eq!(wrong.status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(wrong.grpc_status, None);
+        assert_eq!(answered(703, 17).status.as_u16(), 703);
     }
 }

@@ -9,7 +9,8 @@ use super::import::family;
 use super::lint::{Rule, lint};
 use super::memory::{Span, split};
 use super::reply::Answer;
-use super::{Failure, Outcome, Reach, Status, pairs};
+use super::{Outcome, Reach, Status, pairs};
+use crate::vm::entry;
 use crate::vm::state::{Effect, State};
 
 family! {
@@ -99,11 +100,7 @@ fn set_effective(caller: &mut Caller<'_, State>, id: u32) -> Outcome {
         caller.data_mut().set_effective_back();
         return Ok(());
     }
-    if let Some(switched) = caller.data().switched {
-        switched
-            .set(&mut *caller, wasmtime::Val::I32(1))
-            .map_err(Failure::Trap)?;
-    }
+    entry::leave(caller)?;
     match caller.data_mut().set_effective(id) {
         true => Ok(()),
         false => Err(Status::BadArgument.into()),
@@ -153,7 +150,7 @@ fn local_response(
         lint(state, Rule::LateReply);
     }
     let mut stream = stream.borrow_mut();
-    stream.local_reply = Some(answer.to_reply());
+    stream.local_reply = Some(answer.reply());
     stream.wake();
     drop(stream);
     state.stopped = true;

@@ -24,20 +24,15 @@ impl AbiArgs {
     pub(super) fn options(&self) -> Options {
         Options {
             mode: self.abi,
-            lint: lint(self.lint),
+            lint: self.lint.then(|| Arc::new(Lint::default())),
             observers: None,
         }
     }
 }
 
-/// A lint, where one is wanted.
-pub(super) fn lint(wanted: bool) -> Option<Arc<Lint>> {
-    wanted.then(|| Arc::new(Lint::default()))
-}
-
 /// Writes what the lint has found to standard error.
-pub(super) fn report(lint: Option<&Lint>) -> Result<()> {
-    let Some(lint) = lint else {
+pub(super) fn report(options: &Options) -> Result<()> {
+    let Some(lint) = &options.lint else {
         return Ok(());
     };
     let mut err = anstream::stderr().lock();

@@ -42,9 +42,8 @@ pub(super) struct TestArgs {
     /// Print JSON.
     #[arg(long)]
     json: bool,
-    /// Say, once for each filter, what would break elsewhere or is answered otherwise (host/ABI.md lists the rules)
-    #[arg(long)]
-    lint: bool,
+    #[command(flatten)]
+    abi: super::abi::AbiArgs,
     /// Show every scenario, and all that happened in it.
     #[arg(long, short)]
     verbose: bool,
@@ -83,7 +82,7 @@ pub(super) fn run(args: &TestArgs) -> Result<ExitCode> {
     let options = Options {
         jobs: jobs(args.jobs),
         tell: args.verbose,
-        lint: super::abi::lint(args.lint),
+        abi: args.abi.options(),
     };
     let began = Instant::now();
     let outcomes = suite.run(&options, |_| progress.inc(1))?;
@@ -104,7 +103,7 @@ pub(super) fn run(args: &TestArgs) -> Result<ExitCode> {
         }
         writeln!(out, "{}", report::summary(&outcomes, took))?;
     }
-    super::abi::report(options.lint.as_deref())?;
+    super::abi::report(&options.abi)?;
     Ok(match outcomes.iter().all(|outcome| outcome.passed()) {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,

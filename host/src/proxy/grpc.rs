@@ -72,7 +72,9 @@ pub(crate) fn local_reply(request: &RequestHead, reply: LocalReply) -> LocalRepl
     if !is_request(&request.headers) {
         return reply;
     }
-    let status = reply.grpc_status.unwrap_or_else(|| of_http(reply.status));
+    let status = reply
+        .grpc_status
+        .map_or_else(|| of_http(reply.status), u32::from);
     let mut headers = reply.headers;
     let replaced = [&header::CONTENT_TYPE, &header::CONTENT_LENGTH, &STATUS];
     headers.retain(|(name, _)| !replaced.contains(&name));

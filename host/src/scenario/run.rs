@@ -19,6 +19,7 @@ use super::read::{Step as Way, line_of, path_text};
 use super::report::transcript;
 use super::world::Scripted;
 use super::{Failure, Options, Outcome};
+use crate::abi;
 use crate::config::WasmPlugin;
 use crate::process::LogLine;
 use crate::simulation::{Exchange, Modules, Place, Record, Setup, Simulation};
@@ -71,8 +72,10 @@ pub(super) fn run(prepared: &Prepared, modules: &Arc<Modules>, options: &Options
         start: ready.start,
         seed: ready.seed,
         deadline: ready.deadline,
-        mode: ready.mode,
-        lint: options.lint.clone(),
+        abi: abi::Options {
+            mode: ready.mode.unwrap_or(options.abi.mode),
+            ..options.abi.clone()
+        },
     };
     let starts = setup.listener.clone().into_iter().enumerate();
     let starts = starts.map(|(at, plugin)| (Place::Listener(at), plugin));

@@ -20,7 +20,7 @@ pub(super) enum Context {
         root: u32,
         /// What it filters.
         cell: StreamCell,
-        /// What it reaches while another context is the effective one.
+        /// What it reaches of that, while it is not the effective context.
         reach: Reach,
     },
 }
@@ -97,7 +97,7 @@ impl Contexts {
         }
     }
 
-    /// The same, to change.
+    /// The same, to be changed.
     pub(super) fn get_mut(&mut self, id: u32) -> Option<&mut Context> {
         let at = self.slot(id);
         match self.slots.get_mut(at) {

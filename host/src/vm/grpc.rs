@@ -173,8 +173,8 @@ impl Calls {
         self.status = CallStatus { code, message };
     }
 
-    /// The callback is over that could ask for the message.
-    pub fn over(&mut self) {
+    /// The callback is over: only the number is known from now on.
+    pub(super) fn forget_message(&mut self) {
         self.status.message = Bytes::new();
     }
 }
@@ -234,7 +234,7 @@ impl Vm {
         self.store.data_mut().grpc.end(code, message);
         let result = self.call(root, |e| &e.grpc_close, (root, token, code), ());
         let calls = &mut self.store.data_mut().grpc;
-        calls.status.message = Bytes::new();
+        calls.forget_message();
         calls.forget(token);
         result
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use wasmtime::ResourceLimiter;
 
 use super::contexts::{Context, Contexts};
+use super::entry::Joined;
 use super::grpc::Calls;
 use crate::abi::memory::GuestMemory;
 use crate::abi::observe::Observer;
@@ -34,13 +35,15 @@ pub struct State {
     pub metrics: Vec<Metric>,
     /// What the guest asked for that happens when the callback has returned.
     pub effects: Vec<Effect>,
-    /// Set once another context was made the effective one, for a guest with several callbacks in one entry.
-    pub switched: Option<wasmtime::Global>,
+    /// Which callbacks share the entry into the guest that runs now.
+    pub(super) joined: Joined,
+    /// Which of them runs, for a guest that has it.
+    pub(super) stage: Option<wasmtime::Global>,
     /// The answer whose callback runs now.
     pub callout: Option<CalloutResponse>,
     /// Whether the plugin's configuration can be read now.
     pub configuring: bool,
-    /// gRPC callouts.
+    /// gRPC callouts, and how the last callout of any kind ended.
     pub grpc: Calls,
     /// Hostcalls so far.
     pub hostcalls: u64,
@@ -56,7 +59,7 @@ pub struct State {
     pub mailbox: Mailbox,
     /// What the guest may call now.
     pub restriction: Restriction,
-    /// Whether hostcalls go the long way: somebody watches, or not all are allowed.
+    /// Whether hostcalls go the long way: somebody watches, not all are allowed, or which callback makes them is to be found out.
     pub attended: bool,
     /// For the lint: the guest has callbacks that are never called.
     pub uncalled: bool,
@@ -159,7 +162,8 @@ impl State {
             version,
             metrics: Vec::new(),
             effects: Vec::new(),
-            switched: None,
+            joined: Joined::No,
+            stage: None,
             callout: None,
             configuring: false,
             grpc: Calls::default(),
@@ -307,6 +311,11 @@ impl State {
         };
     }
 
+    /// Takes `seen` from what the effective context reaches.
+    pub(super) fn lose(&mut self, seen: Reach) {
+        self.effective.reach = self.effective.reach.without(seen);
+    }
+
     /// A context let its stream go on: it reaches `seen` no more, unless it has answered the stream itself.
     #[inline]
     pub(super) fn let_go(&mut self, id: u32, seen: Reach) {
@@ -334,6 +343,12 @@ impl State {
     /// The stream of the effective context, and what its headers are made with.
     pub fn editing(&mut self) -> (Option<&StreamCell>, &mut Interner) {
         (self.effective.stream.as_ref(), &mut self.known)
+    }
+
+    /// The header name that `bytes` spell, if they are one.
+    #[must_use]
+    pub fn known_name(&mut self, bytes: &[u8]) -> Option<http::HeaderName> {
+        self.known.name(bytes).ok().cloned()
     }
 
     /// The plugin of the effective context.
@@ -378,9 +393,25 @@ impl State {
     /// Says what the guest may call from now on.
     pub fn restrict(&mut self, restriction: Restriction) {
         self.restriction = restriction;
-        self.attended = restriction != Restriction::None
+        self.attend();
+    }
+
+    /// Whether an observer or the lint watches, or not all may be called.
+    #[must_use]
+    pub fn watched(&self) -> bool {
+        self.restriction != Restriction::None
             || self.observer.is_some()
-            || self.process.abi.lint.is_some();
+            || self.process.abi.lint.is_some()
+    }
+
+    /// Says which callbacks share the entry that begins.
+    pub(super) fn join(&mut self, joined: Joined) {
+        self.joined = joined;
+        self.attend();
+    }
+
+    fn attend(&mut self) {
+        self.attended = self.joined != Joined::No || self.watched();
     }
 
     /// The root of the effective context; 0 where there is none.

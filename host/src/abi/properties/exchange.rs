@@ -8,7 +8,7 @@ use http::HeaderMap;
 use super::{NO_PAIRS, Status, Value, nanoseconds, number, step, string};
 use crate::abi::lint::{Rule, lint};
 use crate::abi::{Reach, pairs};
-use crate::proxy::grpc;
+use crate::proxy::grpc::of_http;
 use crate::stream::Stream;
 use crate::stream::head::{Fields, Target};
 use crate::vm::state::State;
@@ -115,7 +115,7 @@ pub(super) fn response(state: &State, stream: &Stream, path: &[u8]) -> Value {
                 let value = fields.get(b"grpc-status")?;
                 std::str::from_utf8(&value).ok()?.parse().ok()
             })
-            .or_else(|| head.map(|head| u64::from(grpc::of_http(head.status))))
+            .or_else(|| head.map(|head| u64::from(of_http(head.status))))
             .map(number),
         b"size" => Some(number(info.response_bytes)),
         b"total_size" => Some(number(info.response_bytes + size(fields) + size(trailers))),

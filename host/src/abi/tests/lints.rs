@@ -92,10 +92,12 @@ fn met(callback: &str, body: &str) -> Vec<Rule> {
     };
     let mut guest = Source::new(IMPORTS, &text).start(options).unwrap();
     let cell = stream();
-    let headers = &mut cell.borrow_mut().request.headers;
-    headers.append("x-many", HeaderValue::from_static("1"));
-    headers.append("x-many", HeaderValue::from_static("2"));
-    headers.append("x-bytes", HeaderValue::from_bytes(b"\xff").unwrap());
+    {
+        let headers = &mut cell.borrow_mut().request.headers;
+        headers.append("x-many", HeaderValue::from_static("1"));
+        headers.append("x-many", HeaderValue::from_static("2"));
+        headers.append("x-bytes", HeaderValue::from_bytes(b"\xff").unwrap());
+    }
     let id = guest.vm.add_stream(guest.root, cell.clone()).unwrap();
     guest.vm.request_headers(id, 3, false).unwrap();
     cell.borrow_mut().request_body = BytesMut::from(&b"body"[..]);
