@@ -88,8 +88,8 @@ fn contexts_of_a_served_request_end_in_order() {
         "upstream saw done",
         "upstream saw delete",
         "listener saw response",
-        "listener saw done",
         "listener saw log",
+        "listener saw done",
         "listener saw delete",
     ];
     assert_eq!(words(&simulation, before), expected);
@@ -105,8 +105,8 @@ fn a_client_that_leaves_ends_the_listeners_context_first() {
     let expected = [
         "listener saw request",
         "upstream saw request",
-        "listener saw done",
         "listener saw log",
+        "listener saw done",
         "listener saw delete",
         "upstream saw done",
         "upstream saw delete",

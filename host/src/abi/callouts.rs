@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, HeaderValue, Method};
 use wasmtime::Caller;
 
 use super::import::family;
 use super::memory::{Span, split};
 use super::{Outcome, Status, pairs};
+use crate::stream::LocalReply;
 use crate::stream::head::{FieldsMut, RequestHead, ResponseHead, Target};
 use crate::stream::intern::Interner;
 use crate::vm::state::{Effect, State};
@@ -39,6 +41,22 @@ pub struct CalloutResponse {
     pub body: Bytes,
     /// Trailers.
     pub trailers: HeaderMap,
+}
+
+/// What a client would get in the place of an answer: Envoy's guests get that too.
+impl From<LocalReply> for CalloutResponse {
+    fn from(reply: LocalReply) -> Self {
+        let mut headers: HeaderMap = reply.headers.into_iter().collect();
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(reply.body.len()));
+        Self {
+            head: ResponseHead {
+                status: reply.status,
+                headers,
+            },
+            body: reply.body,
+            trailers: HeaderMap::new(),
+        }
+    }
 }
 
 family! {
@@ -90,7 +108,7 @@ fn request_head(fields: &[(&[u8], &[u8])]) -> Result<RequestHead, Status> {
     let mut head = RequestHead {
         method: Method::GET,
         path: Target::from_bytes(b"/"),
-        scheme: http::HeaderValue::from_static("http"),
+        scheme: HeaderValue::from_static("http"),
         headers: HeaderMap::new(),
     };
     FieldsMut::Request(&mut head)

@@ -9,11 +9,12 @@ use bytes::Bytes;
 
 use super::attempt::{self, AttemptBody, Outgoing};
 use super::grpc;
+use super::reply::{self, GatewayError, gateway};
 use super::upstream::balancer::History;
 use super::worker::{Worker, WorkerCluster};
 use crate::abi::{Callout, CalloutResponse};
 use crate::stream::head::RequestHead;
-use crate::stream::{Stream, StreamCell, StreamInfo};
+use crate::stream::{LocalReply, Stream, StreamCell, StreamInfo};
 use crate::vm::plugin::VmCell;
 use crate::vm::state::Effect;
 
@@ -71,18 +72,21 @@ fn set_tick(vm: &Rc<VmCell>, root: u32, period: Duration) {
     vm.ticks.borrow_mut().insert(root, task.abort_handle());
 }
 
-/// The answer to a callout; `None` where there is none in time.
+/// The answer to a callout. Where none comes it is what a client would get, as in Envoy; `None` where it breaks off.
 async fn call(worker: &Rc<Worker>, callout: Callout) -> Option<CalloutResponse> {
     let cluster = worker.cluster(&callout.cluster)?;
     let cell = detached(worker, callout.head);
     let exchange = async {
-        let attempt = send(&cluster, &cell, callout.body).await?;
-        read(&cell, attempt).await
+        match try_send(&cluster, &cell, callout.body).await {
+            Ok(attempt) => read(&cell, attempt).await,
+            Err(reply) => Some(reply.into()),
+        }
     };
     if callout.timeout.is_zero() {
         return exchange.await;
     }
-    tokio::time::timeout(callout.timeout, exchange).await.ok()?
+    let answer = tokio::time::timeout(callout.timeout, exchange).await;
+    answer.unwrap_or_else(|_| Some(gateway(GatewayError::Timeout).into()))
 }
 
 /// A stream that belongs to no client.
@@ -98,7 +102,17 @@ pub(super) async fn send(
     cell: &StreamCell,
     body: Bytes,
 ) -> Option<AttemptBody> {
-    let choice = cluster.upstream.next(&mut History::default(), None)?;
+    try_send(cluster, cell, body).await.ok()
+}
+
+/// The same, or what a client would get.
+async fn try_send(
+    cluster: &Rc<WorkerCluster>,
+    cell: &StreamCell,
+    body: Bytes,
+) -> Result<AttemptBody, LocalReply> {
+    let choice = cluster.upstream.next(&mut History::default(), None);
+    let choice = choice.ok_or_else(|| gateway(GatewayError::NoHost))?;
     cell.borrow_mut().info.cluster = Some(cluster.upstream.shared.name.clone());
     if !body.is_empty() {
         let length = http::HeaderValue::from(body.len());
@@ -109,7 +123,7 @@ pub(super) async fn send(
     }
     attempt::run(cluster, choice, cell, Outgoing::Whole(body), None)
         .await
-        .ok()
+        .map_err(|failure| reply::attempt(&failure, false))
 }
 
 /// Reads the whole answer.

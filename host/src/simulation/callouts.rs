@@ -7,6 +7,8 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
 use crate::abi::{Callout, CalloutResponse};
+use crate::proxy::reply::{self, GatewayError, gateway};
+use crate::proxy::upstream::connection::AttemptError;
 use crate::stream::ResponseHead;
 use crate::vm::plugin::VmCell;
 
@@ -74,7 +76,7 @@ impl Answer {
     pub fn failure() -> Self {
         Self {
             after: Duration::ZERO,
-            response: None,
+            response: Some(reply::attempt(&AttemptError::Connect.into(), false).into()),
         }
     }
 
@@ -104,7 +106,9 @@ impl Answer {
 /// When a callout is over and what it gives: what was decided, or its time-out if that comes first. Zero is none.
 pub(super) fn outcome(answer: Answer, callout: &Outgoing) -> (Duration, Option<CalloutResponse>) {
     match callout.callout.timeout {
-        timeout if !timeout.is_zero() && timeout < answer.after => (timeout, None),
+        timeout if !timeout.is_zero() && timeout < answer.after => {
+            (timeout, Some(gateway(GatewayError::Timeout).into()))
+        }
         _ => (answer.after, answer.response),
     }
 }
