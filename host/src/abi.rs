@@ -15,11 +15,14 @@
 )]
 
 mod buffers;
+pub mod callbacks;
 mod callouts;
 mod clock;
+pub mod foreign;
 mod grpc;
 mod headers;
 mod import;
+pub mod lint;
 mod log;
 pub mod memory;
 mod metrics;
@@ -27,23 +30,29 @@ pub mod observe;
 mod options;
 mod pairs;
 mod properties;
+pub mod queues;
+mod reach;
+mod reply;
 mod restriction;
 mod shared;
 mod status;
 mod streams;
 #[cfg(test)]
 mod tests;
-mod unsupported;
+mod version;
 mod wasi;
 
 pub use callouts::{Callout, CalloutResponse};
 pub use grpc::{GrpcAction, GrpcEffect, GrpcStart, MAX_MESSAGE};
 pub use import::{ImportInfo, Kind, Parameter, Returns};
 pub use options::{Mode, Options};
-pub(crate) use pairs::read as read_pairs;
+pub(crate) use pairs::parse as read_pairs;
+pub use queues::Queues;
+pub use reach::Reach;
 pub use restriction::Restriction;
 pub use shared::SharedData;
 pub use status::Status;
+pub use version::{Version, check};
 
 use wasmtime::Linker;
 
@@ -70,7 +79,7 @@ impl From<Status> for Failure {
 }
 
 /// All that the host offers.
-static FAMILIES: [&Family; 16] = [
+static FAMILIES: [&Family; 17] = [
     &log::FAMILY,
     &clock::FAMILY,
     &headers::FAMILY,
@@ -79,9 +88,10 @@ static FAMILIES: [&Family; 16] = [
     &properties::FAMILY,
     &metrics::FAMILY,
     &shared::FAMILY,
+    &queues::FAMILY,
     &callouts::FAMILY,
+    &foreign::FAMILY,
     &grpc::FAMILY,
-    &unsupported::FAMILY,
     &wasi::FAMILY,
     &wasi::FILES,
     &wasi::EXIT,

@@ -11,6 +11,7 @@ mod growth;
 mod lane;
 mod spread;
 
+use crate::abi;
 use crate::config::WasmPlugin;
 use crate::rig::Exchange;
 use crate::vm::VmError;
@@ -38,6 +39,8 @@ pub struct Workload {
     pub exchange: Exchange,
     /// Requests that are counted for each; a tenth as many run before.
     pub requests: u64,
+    /// How the ABI is carried out. A lint looks at what runs before.
+    pub abi: abi::Options,
 }
 
 /// Something that is measured: a filter, or a chain of them.
@@ -87,7 +90,7 @@ pub fn run(workload: &Workload, mut progress: impl FnMut(u64)) -> Result<Vec<Mea
     let engine = Engine::new()?;
     let mut lanes = Vec::new();
     for subject in &workload.subjects {
-        lanes.push(Lane::start(&engine, subject, &workload.exchange)?);
+        lanes.push(Lane::start(&engine, subject, workload)?);
     }
     let mut done = 0;
     let mut advance = |requests| {

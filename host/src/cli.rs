@@ -1,5 +1,6 @@
 //! The command line: what it takes, and one file for each verb.
 
+mod abi;
 mod bench;
 mod check;
 mod compile;

@@ -34,6 +34,8 @@ pub struct Options {
     pub access_log: bool,
     /// Where the admin's address is written, as Envoy's `--admin-address-path`.
     pub admin_address_path: Option<PathBuf>,
+    /// How the ABI is carried out, and who watches.
+    pub abi: abi::Options,
     /// What a guest may take.
     pub limits: GuestLimits,
     /// How long requests in progress are waited for when the process is to end.
@@ -176,8 +178,9 @@ impl Gateway {
             node: bootstrap.node.clone(),
             stats,
             shared_data: abi::SharedData::default(),
+            queues: abi::Queues::default(),
             clusters: bootstrap.clusters.keys().cloned().collect(),
-            abi: abi::Options::default(),
+            abi: options.abi.clone(),
             limits: options.limits,
             clock: Clock::default(),
             random: Random::default(),

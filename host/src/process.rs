@@ -5,7 +5,7 @@ mod sources;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::abi::{self, SharedData};
+use crate::abi::{self, Queues, SharedData};
 use crate::config::Node;
 use crate::stats::Registry;
 pub use sources::{Clock, GuestLog, LogLevel, LogLine, NoRandom, Random, VirtualClock};
@@ -19,6 +19,8 @@ pub struct Process {
     pub stats: Registry,
     /// The guests' shared data.
     pub shared_data: SharedData,
+    /// The guests' shared queues.
+    pub queues: Queues,
     /// What callouts may name.
     pub clusters: Clusters,
     /// How the ABI is carried out, and who watches.

@@ -10,7 +10,7 @@ mod deadline;
 pub mod downstream;
 pub mod exchange;
 pub mod filters;
-mod grpc;
+pub(crate) mod grpc;
 mod mirror;
 pub mod pump;
 pub mod reply;

@@ -147,6 +147,7 @@ impl<'a> Rig<'a> {
         let vms = Vms::new(
             process,
             Rc::new(move |vm, effect| sink.borrow_mut().push_back((vm.clone(), effect))),
+            abi::queues::Mailbox::default(),
         );
         let mut started = Vec::new();
         for plugin in plugins {
@@ -360,7 +361,8 @@ impl<'a> Rig<'a> {
                         });
                     }
                 }
-                Effect::Tick { .. } => {}
+                // Its VM goes with the chain; the rest is the VM's own, or asked for.
+                Effect::Tick { .. } | Effect::Linger { .. } | Effect::Delete { .. } => {}
             }
         }
     }
@@ -373,6 +375,7 @@ pub fn process(abi: abi::Options, guest_log: GuestLog) -> Arc<Process> {
         node: Node::default(),
         stats: Registry::new(Vec::new()),
         shared_data: SharedData::default(),
+        queues: abi::Queues::default(),
         clusters: Clusters::Any,
         abi,
         limits: GuestLimits::default(),
@@ -384,18 +387,8 @@ pub fn process(abi: abi::Options, guest_log: GuestLog) -> Arc<Process> {
 
 fn info(no_name: Arc<str>) -> StreamInfo {
     let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000));
-    StreamInfo {
-        start: SystemTime::UNIX_EPOCH,
-        source: nobody,
-        destination: nobody,
-        connection_id: 1,
-        route_name: no_name.clone(),
-        virtual_host: no_name,
-        cluster: None,
-        upstream: None,
-        attempts: 1,
-        details: "",
-        request_bytes: 0,
-        response_bytes: 0,
-    }
+    let mut info = StreamInfo::new(SystemTime::UNIX_EPOCH, nobody, nobody, no_name);
+    info.connection_id = 1;
+    info.attempts = 1;
+    info
 }

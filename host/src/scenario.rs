@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::abi;
 use crate::config::Problem;
 use crate::simulation::Modules;
 use crate::vm::VmError;
@@ -41,12 +42,14 @@ pub struct Name {
 }
 
 /// How to run them.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// How many run at a time.
     pub jobs: usize,
     /// Keep all that happened.
     pub tell: bool,
+    /// How the ABI is carried out, and who watches.
+    pub abi: abi::Options,
 }
 
 /// What has become of a scenario.
@@ -174,7 +177,7 @@ impl Suite {
     /// Where this machine cannot run wasmtime.
     pub fn run(
         &self,
-        options: Options,
+        options: &Options,
         done: impl Fn(&Outcome) + Sync,
     ) -> Result<Vec<Outcome>, VmError> {
         let modules = Modules::new()?;
@@ -184,7 +187,7 @@ impl Suite {
             while let at = next.fetch_add(1, Ordering::Relaxed)
                 && let Some(scenario) = self.scenarios.get(at)
             {
-                let outcome = run::run(scenario, &modules, options.tell);
+                let outcome = run::run(scenario, &modules, options);
                 done(&outcome);
                 let mut outcomes = outcomes.lock().unwrap_or_else(PoisonError::into_inner);
                 outcomes.push((at, outcome));

@@ -21,11 +21,13 @@ mod modules;
 mod world;
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use crate::abi::queues::{Mailbox, Ready};
 use crate::abi::{self, CalloutResponse, SharedData};
 use crate::config::{Node, WasmPlugin};
 use crate::process::{
@@ -65,8 +67,8 @@ pub struct Setup {
     pub seed: u64,
     /// How long a callback may run, by the real clock.
     pub deadline: Duration,
-    /// Whom the host follows where Envoy and the specification differ.
-    pub mode: abi::Mode,
+    /// How the ABI is carried out, and who watches.
+    pub abi: abi::Options,
 }
 
 /// A filter's place.
@@ -84,11 +86,15 @@ pub struct Simulation {
     modules: Arc<Modules>,
     clock: Arc<VirtualClock>,
     agenda: Rc<RefCell<Agenda>>,
+    inbox: Inbox,
     world: Rc<RefCell<dyn World>>,
     workers: Vec<Rc<Worker>>,
     /// Exchanges that have not ended.
     open: RefCell<Vec<Weak<Running>>>,
 }
+
+/// Word of queues that has not been delivered yet.
+type Inbox = Arc<Mutex<VecDeque<Ready>>>;
 
 /// One worker.
 struct Worker {
@@ -96,6 +102,9 @@ struct Worker {
     listener: Chain,
     upstream: Chain,
 }
+
+/// Guests that wake one another by queues without end do so no more often in one go.
+const MOST_ROUNDS: usize = 1_000;
 
 /// How long a callback may run where nothing else is said: far more than in a gateway, so that a busy machine changes
 /// nothing.
@@ -139,16 +148,15 @@ impl Simulation {
             node: Node::default(),
             stats: Registry::new(Vec::new()),
             shared_data: SharedData::default(),
+            queues: abi::Queues::default(),
             clusters: setup.clusters,
-            abi: abi::Options {
-                mode: setup.mode,
-                observers: None,
-            },
+            abi: setup.abi,
             limits,
             clock: Clock::Virtual(clock.clone()),
             random: Random::seeded(setup.seed),
             guest_log: GuestLog::kept(),
         });
+        let inbox = Inbox::default();
         let agenda = Rc::new(RefCell::new(Agenda::new(clock.clone(), world.clone())));
         let chain = |plugins: &[WasmPlugin]| Chain {
             filters: plugins
@@ -161,8 +169,14 @@ impl Simulation {
                 let agenda = agenda.clone();
                 let sink =
                     Rc::new(move |vm: &Rc<_>, effect| agenda.borrow_mut().take(number, vm, effect));
+                let post = inbox.clone();
+                let mailbox = Mailbox::new(move |word| {
+                    post.lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push_back(word);
+                });
                 Rc::new(Worker {
-                    vms: Vms::new(process.clone(), sink),
+                    vms: Vms::new(process.clone(), sink, mailbox),
                     listener: chain(&setup.listener),
                     upstream: chain(&setup.upstream),
                 })
@@ -173,6 +187,7 @@ impl Simulation {
             modules: setup.modules,
             clock,
             agenda,
+            inbox,
             world,
             workers,
             open: RefCell::default(),
@@ -200,7 +215,7 @@ impl Simulation {
 
     /// Starts a plugin in a VM that serves nothing.
     fn rehearse(&self, plugin: &WasmPlugin, compiled: &Arc<Compiled>) -> Result<(), VmError> {
-        let vms = Vms::new(self.process.clone(), Rc::new(|_, _| ()));
+        let vms = Vms::new(self.process.clone(), Rc::new(|_, _| ()), Mailbox::default());
         Plugin::start(plugin.clone(), compiled.clone(), vms).map(drop)
     }
 
@@ -270,6 +285,7 @@ impl Simulation {
 
     /// Open exchanges go on as far as they can.
     fn settle(&self) {
+        self.tell_of_queues();
         let open = self.open.take();
         let still = open.into_iter().filter(|exchange| {
             exchange.upgrade().is_some_and(|exchange| {
@@ -279,6 +295,20 @@ impl Simulation {
         });
         let still: Vec<_> = still.collect();
         self.open.borrow_mut().extend(still);
+    }
+
+    /// Delivers word of queues; what that has guests add to queues is told too, once each.
+    fn tell_of_queues(&self) {
+        let waiting = || self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rounds = waiting().len() + MOST_ROUNDS;
+        while rounds > 0
+            && let Some(word) = { waiting().pop_front() }
+        {
+            for worker in &self.workers {
+                worker.vms.queue_ready(word);
+            }
+            rounds -= 1;
+        }
     }
 
     /// Sets the wall clock, as an operator or NTP does. Ticks and time-outs go on by the time that passes.

@@ -5,20 +5,23 @@
 
 pub mod head;
 pub mod intern;
+pub mod tls;
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::task::Waker;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::config::cluster::Endpoint;
 pub use head::{RequestHead, ResponseHead};
+use tls::Tls;
 
 /// A stream shared by the data path and the guest contexts.
 pub type StreamCell = Rc<RefCell<Stream>>;
@@ -76,7 +79,23 @@ pub struct StreamInfo {
     /// Attempts begun.
     pub attempts: u32,
     /// Why the response is what it is, in Envoy's words; empty while unknown.
-    pub details: &'static str,
+    pub details: Cow<'static, str>,
+    /// The client's connection, where it is secured.
+    pub tls: Option<Arc<Tls>>,
+    /// The current attempt's connection, where it is secured.
+    pub upstream_tls: Option<Arc<Tls>>,
+    /// The gateway's own end of the current attempt's connection.
+    pub upstream_local: Option<SocketAddr>,
+    /// Why the current attempt's connection failed, in Envoy's words; empty where it has not.
+    pub transport_failure: Cow<'static, str>,
+    /// How long the current attempt waited for its connection.
+    pub connected_after: Option<Duration>,
+    /// From the first byte sent to the upstream to the last one that came from it.
+    pub backend_latency: Option<Duration>,
+    /// Endpoints of the chosen cluster.
+    pub endpoints: Option<u64>,
+    /// Envoy's response flags, each a bit.
+    pub flags: u64,
     /// Body bytes received from the client.
     pub request_bytes: u64,
     /// Body bytes sent to the client.
@@ -105,10 +124,12 @@ pub struct LocalReply {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The body.
     pub body: Bytes,
-    /// Response code details, in Envoy's words.
-    pub details: &'static str,
+    /// Response code details: a filter's own, or in Envoy's words.
+    pub details: Cow<'static, str>,
+    /// A filter answers, not the router: the route's edits are not for it.
+    pub of_filter: bool,
     /// gRPC's status, for a request that is gRPC's; `None` where the HTTP status says enough.
-    pub grpc_status: Option<u32>,
+    pub grpc_status: Option<u8>,
 }
 
 // === impl Stream ===
@@ -160,6 +181,48 @@ impl Stream {
     }
 }
 
+// === impl StreamInfo ===
+
+impl StreamInfo {
+    /// Of an exchange of which nothing more is known; `unnamed` stands for the names to come.
+    #[must_use]
+    pub fn new(
+        start: SystemTime,
+        source: SocketAddr,
+        destination: SocketAddr,
+        unnamed: Arc<str>,
+    ) -> Self {
+        Self {
+            start,
+            source,
+            destination,
+            connection_id: 0,
+            route_name: unnamed.clone(),
+            virtual_host: unnamed,
+            cluster: None,
+            upstream: None,
+            attempts: 0,
+            details: Cow::Borrowed(""),
+            tls: None,
+            upstream_tls: None,
+            upstream_local: None,
+            transport_failure: Cow::Borrowed(""),
+            connected_after: None,
+            backend_latency: None,
+            endpoints: None,
+            flags: 0,
+            request_bytes: 0,
+            response_bytes: 0,
+        }
+    }
+
+    /// The protocol as Envoy writes it.
+    #[must_use]
+    pub fn protocol_name(&self) -> &'static str {
+        "HTTP/1.1"
+    }
+}
+
 // === impl LocalReply ===
 
 impl LocalReply {
@@ -178,7 +241,8 @@ impl LocalReply {
             status,
             headers,
             body: Bytes::from_static(body.as_bytes()),
-            details,
+            details: Cow::Borrowed(details),
+            of_filter: false,
             grpc_status: None,
         }
     }

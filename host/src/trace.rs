@@ -137,6 +137,7 @@ pub fn run(tracing: &Tracing) -> Result<Trace, VmError> {
     let recorded = log.clone();
     let options = abi::Options {
         mode: tracing.mode,
+        lint: None,
         observers: Some(Observers::new(move || {
             Box::new(Recorder::new(recorded.clone()))
         })),

@@ -6,7 +6,7 @@
 pub mod cache;
 mod contexts;
 pub mod engine;
-mod entry;
+pub(crate) mod entry;
 pub mod grpc;
 pub mod plugin;
 pub mod state;
@@ -15,16 +15,20 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use wasmtime::{Instance, Store, TypedFunc, UpdateDeadline, Val, WasmParams, WasmResults};
 
+use crate::abi::lint::{self, Rule, lint};
 use crate::abi::memory::GuestMemory;
 use crate::abi::observe::{self, Words};
-use crate::abi::{CalloutResponse, Restriction};
+use crate::abi::queues::Mailbox;
+use crate::abi::{CalloutResponse, Reach, Restriction};
 use crate::config::WasmPlugin;
 use crate::config::plugin::VmConfig;
 use crate::process::Process;
 use crate::stream::StreamCell;
 use engine::Compiled;
+use entry::{Joined, Left};
 use state::State;
 
 /// A guest instance.
@@ -80,12 +84,15 @@ pub enum VmError {
     Compile(String),
     /// No or an unknown ABI marker.
     #[error(
-        "the module's Proxy-Wasm ABI marker is {0}; it must export proxy_abi_version_0_2_0 or proxy_abi_version_0_2_1"
+        "the module's Proxy-Wasm ABI marker is {0}; it must export proxy_abi_version_0_2_1, proxy_abi_version_0_2_0 or proxy_abi_version_0_1_0"
     )]
     Abi(String),
     /// Imports that the host does not have.
     #[error("the module imports what the host does not offer: {0}")]
     Imports(String),
+    /// Exports that are missing or of another shape.
+    #[error("the module exports {0}")]
+    Exports(String),
     /// It trapped while it started.
     #[error("the filter trapped while it started: {0}")]
     Trap(String),
@@ -100,6 +107,9 @@ pub enum VmError {
     Refused(&'static str),
 }
 
+/// The status of a callout that failed, as Envoy tells it: `BrokenConnection` of its host library.
+const BROKEN_CONNECTION: u32 = 11;
+
 /// Root, token, and the sizes of headers, body and trailers.
 type CalloutParams = (u32, u32, u32, u32, u32);
 
@@ -109,16 +119,23 @@ struct Export<P, R> {
     function: Option<TypedFunc<P, R>>,
 }
 
+/// What a callback is about, and whether that is the end of its direction, where that can be said.
+#[derive(Clone, Copy)]
+struct Sees(Reach, Option<bool>);
+
 /// The callbacks a guest exports; absent ones are passed over.
 struct Exports {
     context_create: Export<(u32, u32), ()>,
     vm_start: Export<(u32, u32), u32>,
     configure: Export<(u32, u32), u32>,
     tick: Export<u32, ()>,
+    queue_ready: Export<(u32, u32), ()>,
     request_headers: Export<(u32, u32, u32), u32>,
+    request_headers_0_1: Export<(u32, u32), u32>,
     request_body: Export<(u32, u32, u32), u32>,
     request_trailers: Export<(u32, u32), u32>,
     response_headers: Export<(u32, u32, u32), u32>,
+    response_headers_0_1: Export<(u32, u32), u32>,
     response_body: Export<(u32, u32, u32), u32>,
     response_trailers: Export<(u32, u32), u32>,
     http_call_response: Export<CalloutParams, ()>,
@@ -169,10 +186,13 @@ impl Exports {
             vm_start: get(store, instance, "proxy_on_vm_start"),
             configure: get(store, instance, "proxy_on_configure"),
             tick: get(store, instance, "proxy_on_tick"),
+            queue_ready: get(store, instance, "proxy_on_queue_ready"),
             request_headers: get(store, instance, "proxy_on_request_headers"),
+            request_headers_0_1: get(store, instance, "proxy_on_request_headers"),
             request_body: get(store, instance, "proxy_on_request_body"),
             request_trailers: get(store, instance, "proxy_on_request_trailers"),
             response_headers: get(store, instance, "proxy_on_response_headers"),
+            response_headers_0_1: get(store, instance, "proxy_on_response_headers"),
             response_body: get(store, instance, "proxy_on_response_body"),
             response_trailers: get(store, instance, "proxy_on_response_trailers"),
             http_call_response: get(store, instance, "proxy_on_http_call_response"),
@@ -185,18 +205,6 @@ impl Exports {
             done: get(store, instance, "proxy_on_done"),
             log: get(store, instance, "proxy_on_log"),
             delete: get(store, instance, "proxy_on_delete"),
-        }
-    }
-}
-
-// === impl Action ===
-
-impl Action {
-    /// What a guest's number means; Envoy takes any other than 0 for a pause.
-    fn from_code(code: u32) -> Self {
-        match code {
-            0 => Self::Continue,
-            _ => Self::Pause,
         }
     }
 }
@@ -214,7 +222,10 @@ impl Vm {
         process: Arc<Process>,
     ) -> Result<Self, VmError> {
         let trapped = |error: wasmtime::Error| VmError::Trap(format!("{error:?}"));
-        let mut store = Store::new(compiled.pre.module().engine(), State::new(process, vm));
+        let mut store = Store::new(
+            compiled.pre.module().engine(),
+            State::new(process, vm, compiled.version),
+        );
         store.limiter(State::limiter);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|mut context| {
@@ -226,7 +237,10 @@ impl Vm {
         });
         let instance = compiled.pre.instantiate(&mut store).map_err(trapped)?;
         store.data_mut().memory = GuestMemory::find(&mut store, &instance);
-        store.data_mut().switched = instance.get_global(&mut store, entry::SWITCHED);
+        if store.data().process.abi.lint.is_some() {
+            store.data_mut().uncalled = lint::has_uncalled(compiled.pre.module());
+        }
+        store.data_mut().stage = instance.get_global(&mut store, entry::STAGE);
         store.data_mut().restrict(Restriction::Start);
         run_starters(&mut store, &instance).map_err(trapped)?;
         store.data_mut().restrict(Restriction::None);
@@ -246,6 +260,10 @@ impl Vm {
         let vm_size = u32::try_from(self.store.data().vm.configuration.len()).unwrap_or(u32::MAX);
         let plugin_size = u32::try_from(plugin.configuration.len()).unwrap_or(u32::MAX);
         let root = self.store.data_mut().add_root(plugin);
+        if self.store.data().uncalled {
+            self.store.data_mut().set_effective(root);
+            lint(self.store.data(), Rule::NeverCalled);
+        }
         let result = self.configure(root, vm_size, plugin_size);
         if result.is_err() && !self.failed {
             self.remove(root);
@@ -255,8 +273,10 @@ impl Vm {
 
     fn configure(&mut self, root: u32, vm_size: u32, plugin_size: u32) -> Result<(), VmError> {
         let trapped = |_: Failed| VmError::Trap("see the log".to_owned());
-        self.call(root, |e| &e.context_create, (root, 0), ())
-            .map_err(trapped)?;
+        self.store.data_mut().configuring = true;
+        let created = self.call(root, |e| &e.context_create, (root, 0), ());
+        self.store.data_mut().configuring = false;
+        created.map_err(trapped)?;
         if self
             .call(root, |e| &e.vm_start, (root, vm_size), 1)
             .map_err(trapped)?
@@ -264,14 +284,20 @@ impl Vm {
         {
             return Err(VmError::Refused("proxy_on_vm_start"));
         }
-        if self
+        self.store.data_mut().configuring = true;
+        let accepted = self.accept(root, plugin_size);
+        self.store.data_mut().configuring = false;
+        accepted
+    }
+
+    fn accept(&mut self, root: u32, plugin_size: u32) -> Result<(), VmError> {
+        let accepted = self
             .call(root, |e| &e.configure, (root, plugin_size), 1)
-            .map_err(trapped)?
-            == 0
-        {
-            return Err(VmError::Refused("proxy_on_configure"));
+            .map_err(|Failed| VmError::Trap("see the log".to_owned()))?;
+        match accepted {
+            0 => Err(VmError::Refused("proxy_on_configure")),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Creates a stream context of `root`.
@@ -289,15 +315,31 @@ impl Vm {
         }
     }
 
-    /// Whether callbacks that follow one another may share an entry: an observer sees each by itself.
-    fn joined(&self, offered: bool) -> bool {
-        offered && self.store.data().observer.is_none()
+    /// Whether callbacks that follow one another may share an entry. Observers and the lint see each by itself,
+    /// and by the specification other callbacks follow one another.
+    fn joins(&self) -> bool {
+        let state = self.store.data();
+        self.exports.end.function.is_some() && !state.watched() && !state.strict()
+    }
+
+    /// Runs an entry that several callbacks share.
+    fn call_joined<P: WasmParams + Words>(
+        &mut self,
+        id: u32,
+        entry: impl FnOnce(&Exports) -> &Export<P, u32>,
+        parameters: P,
+        joined: Joined,
+    ) -> Result<u32, Failed> {
+        self.store.data_mut().join(joined);
+        let result = self.call(id, entry, parameters, 0);
+        self.store.data_mut().join(Joined::No);
+        result
     }
 
     /// Creates a stream context of `root` and gives it the request's head: its number, and what it wants.
     ///
     /// # Errors
-    /// Where the guest traps or has; the context is gone then if it trapped while it was created.
+    /// Where the guest has trapped before, or traps while it creates the context by itself.
     pub fn begin(
         &mut self,
         root: u32,
@@ -305,49 +347,92 @@ impl Vm {
         fields: usize,
         end_of_stream: bool,
     ) -> Result<(u32, Result<Action, Failed>), Failed> {
-        if !self.joined(self.exports.begin.function.is_some()) {
+        if !self.joins() {
             let id = self.add_stream(root, cell)?;
             return Ok((id, self.request_headers(id, fields, end_of_stream)));
         }
         let id = self.store.data_mut().add_stream(root, cell);
         let parameters = (id, root, narrow(fields), u32::from(end_of_stream));
-        match self.call(id, |e| &e.begin, parameters, 0) {
-            Ok(entry::UNFINISHED) => Ok((id, self.request_headers(id, fields, end_of_stream))),
+        let joined = Joined::Begin(end_of_stream);
+        let action = match self.call_joined(id, |e| &e.begin, parameters, joined) {
+            Ok(entry::UNFINISHED) => self.request_headers(id, fields, end_of_stream),
             Ok(action) => {
-                self.store.data_mut().callbacks += 1;
-                Ok((id, Ok(Action::from_code(action))))
+                let sees = Sees(Reach::REQUEST_HEADERS, Some(end_of_stream));
+                let state = self.store.data_mut();
+                state.callbacks += 1;
+                state.see(sees.0, sees.1);
+                Ok(self.acted(id, action, sees))
             }
-            Err(failed) => Ok((id, Err(failed))),
-        }
+            Err(failed) => Err(failed),
+        };
+        Ok((id, action))
     }
 
-    /// Ends a stream context: done, log, delete.
-    pub fn end_stream(&mut self, id: u32, log: bool) {
-        if !self.joined(self.exports.end.function.is_some()) {
-            return self.end(id, log);
-        }
+    /// The same where log, done and delete share an entry.
+    fn end_joined(&mut self, id: u32, log: bool) {
         // A guest that fails here is failed for the next call; there is nobody to tell.
-        let left = self
-            .call(id, |e| &e.end, (id, u32::from(log)), 0)
-            .unwrap_or_default();
-        if left == 2 && log {
-            let _ = self.call(id, |e| &e.log, id, ());
+        let left = self.call_joined(id, |e| &e.end, (id, u32::from(log)), Joined::End);
+        let left = Left::from_code(left.unwrap_or_default());
+        self.store.data_mut().callbacks += u64::from(log) + u64::from(left == Left::Nothing);
+        match left {
+            Left::Nothing => return self.store.data_mut().remove(id),
+            Left::Delete => {}
+            Left::BusyDelete => lint(self.store.data(), Rule::DoneLater),
+            Left::DoneDelete => {
+                if self.call(id, |e| &e.done, id, 1) == Ok(0) {
+                    lint(self.store.data(), Rule::DoneLater);
+                }
+            }
         }
-        if left > 0 {
-            return self.remove(id);
-        }
-        let state = self.store.data_mut();
-        state.callbacks += 1 + u64::from(log);
-        state.remove(id);
+        self.remove(id);
     }
 
-    /// Ends a context: done, log (of streams), delete.
+    /// Ends a stream's context: log, done, delete, in Envoy's order; by the specification log comes after done, and a
+    /// context that is still busy stays until it says that it has finished.
     pub fn end(&mut self, id: u32, log: bool) {
-        // A guest that fails here is failed for the next call; there is nobody to tell.
-        let _ = self.call(id, |e| &e.done, id, 1);
-        if log {
-            let _ = self.call(id, |e| &e.log, id, ());
+        if self.joins() {
+            return self.end_joined(id, log);
         }
+        let strict = self.store.data().strict();
+        if log && !strict {
+            self.log(id);
+        }
+        // A guest that fails here is failed for the next call; there is nobody to tell.
+        let done = self.call(id, |e| &e.done, id, 1).unwrap_or(1) != 0;
+        if !done {
+            lint(self.store.data(), Rule::DoneLater);
+        }
+        if strict && !done {
+            return self.store.data_mut().put_off(id);
+        }
+        if log && strict {
+            self.log(id);
+        }
+        self.remove(id);
+    }
+
+    fn log(&mut self, id: u32) {
+        let _ = self.call_seeing(id, |e| &e.log, id, (), Sees(Reach::LOG, None));
+        self.store.data_mut().let_go(id, Reach::LOG);
+    }
+
+    /// Ends a root context: done and delete; false where it is still busy, and stays.
+    pub fn end_root(&mut self, id: u32) -> bool {
+        let done = self.call(id, |e| &e.done, id, 1).unwrap_or(1) != 0;
+        if done {
+            self.remove(id);
+        } else {
+            self.store.data_mut().put_off(id);
+        }
+        done
+    }
+
+    /// Deletes a context that was put off; by the specification its log comes first, where it is a stream's.
+    pub fn delete(&mut self, id: u32) {
+        if self.store.data().strict() && self.store.data().is_stream(id) {
+            self.log(id);
+        }
+        self.store.data_mut().finish(id);
         self.remove(id);
     }
 
@@ -366,11 +451,12 @@ impl Vm {
         fields: usize,
         end_of_stream: bool,
     ) -> Result<Action, Failed> {
-        self.act(
-            id,
-            |e| &e.request_headers,
-            (id, narrow(fields), u32::from(end_of_stream)),
-        )
+        let (fields, end) = (narrow(fields), u32::from(end_of_stream));
+        let sees = Sees(Reach::REQUEST_HEADERS, Some(end_of_stream));
+        if self.exports.request_headers.function.is_none() {
+            return self.act(id, |e| &e.request_headers_0_1, (id, fields), sees);
+        }
+        self.act(id, |e| &e.request_headers, (id, fields, end), sees)
     }
 
     /// `proxy_on_request_body`; `size` is what the buffer holds.
@@ -387,6 +473,7 @@ impl Vm {
             id,
             |e| &e.request_body,
             (id, narrow(size), u32::from(end_of_stream)),
+            Sees(Reach::REQUEST_BODY, Some(end_of_stream)),
         )
     }
 
@@ -395,7 +482,12 @@ impl Vm {
     /// # Errors
     /// As [`Self::request_headers`].
     pub fn request_trailers(&mut self, id: u32, fields: usize) -> Result<Action, Failed> {
-        self.act(id, |e| &e.request_trailers, (id, narrow(fields)))
+        self.act(
+            id,
+            |e| &e.request_trailers,
+            (id, narrow(fields)),
+            Sees(Reach::REQUEST_TRAILERS, None),
+        )
     }
 
     /// `proxy_on_response_headers`.
@@ -408,11 +500,12 @@ impl Vm {
         fields: usize,
         end_of_stream: bool,
     ) -> Result<Action, Failed> {
-        self.act(
-            id,
-            |e| &e.response_headers,
-            (id, narrow(fields), u32::from(end_of_stream)),
-        )
+        let (fields, end) = (narrow(fields), u32::from(end_of_stream));
+        let sees = Sees(Reach::RESPONSE_HEADERS, Some(end_of_stream));
+        if self.exports.response_headers.function.is_none() {
+            return self.act(id, |e| &e.response_headers_0_1, (id, fields), sees);
+        }
+        self.act(id, |e| &e.response_headers, (id, fields, end), sees)
     }
 
     /// `proxy_on_response_body`.
@@ -429,6 +522,7 @@ impl Vm {
             id,
             |e| &e.response_body,
             (id, narrow(size), u32::from(end_of_stream)),
+            Sees(Reach::RESPONSE_BODY, Some(end_of_stream)),
         )
     }
 
@@ -437,7 +531,12 @@ impl Vm {
     /// # Errors
     /// As [`Self::request_headers`].
     pub fn response_trailers(&mut self, id: u32, fields: usize) -> Result<Action, Failed> {
-        self.act(id, |e| &e.response_trailers, (id, narrow(fields)))
+        self.act(
+            id,
+            |e| &e.response_trailers,
+            (id, narrow(fields)),
+            Sees(Reach::RESPONSE_TRAILERS, None),
+        )
     }
 
     /// `proxy_on_tick`.
@@ -446,6 +545,24 @@ impl Vm {
     /// As [`Self::request_headers`].
     pub fn tick(&mut self, root: u32) -> Result<(), Failed> {
         self.call(root, |e| &e.tick, root, ())
+    }
+
+    /// `proxy_on_queue_ready`. A root that has ended meanwhile gets none.
+    ///
+    /// # Errors
+    /// As [`Self::request_headers`].
+    pub fn queue_ready(&mut self, root: u32, queue: u32) -> Result<(), Failed> {
+        if !self.has(root) {
+            return Ok(());
+        }
+        self.call(root, |e| &e.queue_ready, (root, queue), ())
+    }
+
+    /// Has word of queues sent to `mailbox`, and gives the number by which that names the VM.
+    pub fn receive_by(&mut self, mailbox: Mailbox) -> u64 {
+        let state = self.store.data_mut();
+        state.mailbox = mailbox;
+        state.serial
     }
 
     /// `proxy_on_http_call_response`; `None` is a failed callout, which guests see as an answer of nothing.
@@ -469,14 +586,22 @@ impl Vm {
                 narrow(r.trailers.len()),
             )
         });
-        self.store.data_mut().callout = response;
+        let state = self.store.data_mut();
+        if response.is_none() {
+            state
+                .grpc
+                .end(BROKEN_CONNECTION, Bytes::from_static(b"reset"));
+        }
+        state.callout = response;
         let result = self.call(
             root,
             |e| &e.http_call_response,
             (root, token, sizes.0, sizes.1, sizes.2),
             (),
         );
-        self.store.data_mut().callout = None;
+        let state = self.store.data_mut();
+        state.callout = None;
+        state.grpc.forget_message();
         result
     }
 
@@ -532,9 +657,21 @@ impl Vm {
         id: u32,
         callback: impl FnOnce(&Exports) -> &Export<P, u32>,
         parameters: P,
+        sees: Sees,
     ) -> Result<Action, Failed> {
-        self.call(id, callback, parameters, 0)
-            .map(Action::from_code)
+        let action = self.call_seeing(id, callback, parameters, 0, sees)?;
+        Ok(self.acted(id, action, sees))
+    }
+
+    /// What a guest's number means: Envoy takes any other than 0 for a pause.
+    fn acted(&mut self, id: u32, action: u32, sees: Sees) -> Action {
+        match action {
+            0 => {
+                self.store.data_mut().let_go(id, sees.0);
+                Action::Continue
+            }
+            _ => Action::Pause,
+        }
     }
 
     /// Calls a callback on a context; `absent` is the answer of a guest without it.
@@ -545,6 +682,18 @@ impl Vm {
         parameters: P,
         absent: R,
     ) -> Result<R, Failed> {
+        self.call_seeing(id, callback, parameters, absent, Sees(Reach::NONE, None))
+    }
+
+    /// The same, with maps and buffers of the stream that the callback is about.
+    fn call_seeing<P: WasmParams + Words, R: WasmResults + Words>(
+        &mut self,
+        id: u32,
+        callback: impl FnOnce(&Exports) -> &Export<P, R>,
+        parameters: P,
+        absent: R,
+        Sees(sees, end): Sees,
+    ) -> Result<R, Failed> {
         if self.failed {
             return Err(Failed);
         }
@@ -554,6 +703,7 @@ impl Vm {
         };
         let state = self.store.data_mut();
         state.enter(id);
+        state.see(sees, end);
         let result = if state.observer.is_some() {
             observe::callback(&mut self.store, export.name, parameters, |store, p| {
                 function.call(store, p)

@@ -23,6 +23,7 @@ mod inspect;
 mod languages;
 mod operate;
 mod overrides;
+mod recovery;
 mod reload;
 mod rollouts;
 mod scenarios;

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use http::StatusCode;
 use serde_json::{Value, json};
 use switchover_tests::upstream::text;
-use switchover_tests::{Engine, Gateway, Setup, Upstream, assert_eventually, cases, programs};
+use switchover_tests::{
+    Engine, Gateway, Load, Setup, Upstream, assert_eventually, cases, programs,
+};
 use tokio::process::Command;
 
 /// Connections under load.
@@ -78,37 +80,6 @@ async fn start(engine: Engine, document: Value, [blue, green]: &[Upstream; 2]) -
         .document(document)
         .start(engine)
         .await
-}
-
-/// Clients that send one request after the other, each on a connection of its own.
-struct Load {
-    stop: Arc<AtomicBool>,
-    clients: tokio::task::JoinSet<u64>,
-}
-
-impl Load {
-    fn start(gateway: &Gateway) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let mut clients = tokio::task::JoinSet::new();
-        for _ in 0..CONNECTIONS {
-            let (mut client, stop) = (gateway.client(), Arc::clone(&stop));
-            clients.spawn(async move {
-                let mut count = 0;
-                while !stop.load(Ordering::SeqCst) {
-                    assert_eq!(client.get("/").send().await.status, 200);
-                    count += 1;
-                }
-                count
-            });
-        }
-        Self { stop, clients }
-    }
-
-    /// Ends it: the number of requests, of which none has failed.
-    async fn end(self) -> u64 {
-        self.stop.store(true, Ordering::SeqCst);
-        self.clients.join_all().await.into_iter().sum()
-    }
 }
 
 cases! {
@@ -244,7 +215,7 @@ async fn a_rollback_takes_a_moment(engine: Engine) {
         .workers(2)
         .start(engine)
         .await;
-    let load = Load::start(&gateway);
+    let load = Load::start(&gateway, CONNECTIONS);
     let mut taken = Vec::new();
     for _ in 0..RUNS {
         let before = green.count();

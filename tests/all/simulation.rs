@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use serde_json::json;
-use switchover_host::abi::Mode;
 use switchover_host::config::plugin::Code;
 use switchover_host::process::Clusters;
 use switchover_host::simulation::{
@@ -55,7 +54,7 @@ fn simulation(guest: Code, outcome: Outcome) -> Simulation {
         start: story::start(),
         seed: 1,
         deadline: simulation::DEADLINE,
-        mode: Mode::Envoy,
+        abi: Default::default(),
     };
     Simulation::start(setup, Rc::new(RefCell::new(Single(outcome)))).unwrap()
 }

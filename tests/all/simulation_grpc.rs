@@ -7,7 +7,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
 use serde_json::json;
-use switchover_host::abi::Mode;
 use switchover_host::config::plugin::Code;
 use switchover_host::simulation::{
     Answer, DEADLINE, GrpcAnswer, GrpcCall, GrpcEvent, Modules, Outgoing, Reply, Request, Route,
@@ -67,7 +66,7 @@ fn simulation() -> Simulation {
         start: start(),
         seed: 1,
         deadline: DEADLINE,
-        mode: Mode::default(),
+        abi: Default::default(),
     };
     Simulation::start(setup, Rc::new(RefCell::new(Echo))).unwrap()
 }

@@ -11,6 +11,8 @@ REWRITE = [
     {"remove": "api-key"},
 ]
 # The variants that run our filter.
+# Guests of tests/guests, by themselves.
+GUESTS = ("empty", "rename")
 SWITCHOVER = ("route", "operated", "attempts", "operated-attempts")
 
 
@@ -52,8 +54,8 @@ def filters(variant, modules):
     if variant == "lua":
         return [{"name": "lua", "typed_config": typed(
             "filters.http.lua.v3.Lua", default_source_code={"inline_string": workload.LUA})}]
-    if variant == "empty":
-        return [wasm(modules["empty"], "empty", "")]
+    if variant in GUESTS:
+        return [wasm(modules[variant], variant, "")]
     if variant in SWITCHOVER:
         text = json.dumps(workload.document(attempts="attempts" in variant, operated="operated" in variant))
         return [wasm(modules["switchover"], "switchover.route", text)]

@@ -124,6 +124,8 @@ def check_rewriting(row, port):
     client = {"authorization": "", "api-key": workload.key(0), "mode": ""}
     if row.variant in ("none", "empty"):
         expected = [client]
+    elif row.variant == "rename":
+        expected = [{"authorization": workload.key(0), "api-key": "", "mode": "blue"}]
     elif row.variant in configs.SWITCHOVER:
         expected = [{"authorization": f"Bearer {credential}", "api-key": "", "mode": mode}
                     for mode, credential in workload.CREDENTIALS.items()]

@@ -37,7 +37,7 @@ PACKAGES = {"haproxy": "haproxy", "nginx": "nginx-light", "wrk": "wrk"}
 class Row:
     """One line of the tables."""
     engine: str   # envoy, host, haproxy, nginx
-    variant: str  # none, native, lua, empty, rewriting, or one of configs.SWITCHOVER
+    variant: str  # none, native, lua, rewriting, or one of configs.GUESTS or configs.SWITCHOVER
     direct: bool  # answered by the proxy itself, without the service
 
     @property
@@ -49,8 +49,8 @@ class Row:
 def all_rows():
     """Every row, in the order of the tables."""
     variants = {
-        "envoy": ["none", "native", "lua", "empty", *configs.SWITCHOVER],
-        "host": ["none", "empty", *configs.SWITCHOVER],
+        "envoy": ["none", "native", "lua", *configs.GUESTS, *configs.SWITCHOVER],
+        "host": ["none", *configs.GUESTS, *configs.SWITCHOVER],
         "haproxy": ["rewriting"],
         "nginx": ["rewriting"],
     }
@@ -103,10 +103,12 @@ def find_modules(rows, in_process):
     guests = os.environ.get("SWITCHOVER_GUESTS", ROOT / "target/guests/wasm32-unknown-unknown/wasm")
     modules = {
         "switchover": os.environ.get("SWITCHOVER_WASM", str(ROOT / "dist/switchover.wasm")),
-        "empty": str(pathlib.Path(guests) / "empty.wasm"),
+        **{name: str(pathlib.Path(guests) / f"{name}.wasm") for name in configs.GUESTS},
     }
     variants = {row.variant for row in rows}
-    for name, needed in [("switchover", in_process or variants & set(configs.SWITCHOVER)), ("empty", "empty" in variants)]:
+    needs = {name: in_process or name in variants for name in configs.GUESTS}
+    needs["switchover"] = in_process or variants & set(configs.SWITCHOVER)
+    for name, needed in needs.items():
         if needed and not pathlib.Path(modules[name]).exists():
             sys.exit(f"{modules[name]} is missing: make build guests")
     return modules

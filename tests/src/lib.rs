@@ -13,6 +13,7 @@ pub mod engine;
 pub mod gateway;
 pub mod guest;
 pub mod keys;
+pub mod load;
 pub mod metrics;
 pub mod probe;
 pub mod programs;
@@ -29,6 +30,7 @@ use std::time::Duration;
 pub use client::{Client, Reply};
 pub use engine::Engine;
 pub use gateway::Gateway;
+pub use load::Load;
 pub use setup::Setup;
 pub use upstream::Upstream;
 

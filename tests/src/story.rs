@@ -11,7 +11,6 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
-use switchover_host::abi::Mode;
 use switchover_host::config::WasmPlugin;
 use switchover_host::config::plugin::{Code, FailurePolicy, VmConfig};
 use switchover_host::process::Clusters;
@@ -94,7 +93,7 @@ impl Story {
             start: start(),
             seed: 1,
             deadline: simulation::DEADLINE,
-            mode: Mode::Envoy,
+            abi: Default::default(),
         };
         let world = Rc::new(RefCell::new(Environments));
         Self(Simulation::start(setup, world).unwrap_or_else(|e| panic!("{document:#}: {e}")))

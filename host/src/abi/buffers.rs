@@ -4,20 +4,25 @@ use bytes::BytesMut;
 use wasmtime::Caller;
 
 use super::import::family;
-use super::memory::{Span, give, split};
-use super::{Failure, Outcome, Status};
+use super::lint::{Rule, lint};
+use super::memory::{Span, give, give_bytes, split};
+use super::{Failure, Outcome, Reach, Status};
 use crate::vm::grpc::Received;
 use crate::vm::state::State;
 
-/// The ABI's numbers of buffers that the host has.
+/// A buffer, by the ABI's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Buffer {
     RequestBody,
     ResponseBody,
+    /// Of a connection, downstream or upstream: nothing an HTTP filter has.
+    Data,
     CalloutBody,
     GrpcMessage,
     VmConfiguration,
     PluginConfiguration,
+    /// What a foreign function is called with.
+    CallData,
 }
 
 impl TryFrom<u32> for Buffer {
@@ -27,11 +32,13 @@ impl TryFrom<u32> for Buffer {
         match number {
             0 => Ok(Self::RequestBody),
             1 => Ok(Self::ResponseBody),
+            2 | 3 => Ok(Self::Data),
             4 => Ok(Self::CalloutBody),
             5 => Ok(Self::GrpcMessage),
             6 => Ok(Self::VmConfiguration),
             7 => Ok(Self::PluginConfiguration),
-            _ => Err(Status::NotFound.into()),
+            8 => Ok(Self::CallData),
+            _ => Err(Status::BadArgument.into()),
         }
     }
 }
@@ -41,24 +48,38 @@ family! {
         proxy_get_buffer_bytes(buffer: Buffer, start: Number, max_size: Number, bytes: OutBytes) => get_bytes,
         proxy_set_buffer_bytes(buffer: Buffer, start: Number, size: Number, bytes: Bytes) => set_bytes,
         proxy_get_buffer_status(buffer: Buffer, size: OutU32, flags: OutU32) => status,
+        proxy_get_configuration(configuration: OutBytes) => configuration,
     }
 }
 
-fn with_bytes<T>(state: &State, buffer: Buffer, use_it: impl FnOnce(&[u8]) -> T) -> Option<T> {
+/// Runs `look` on a buffer; `None` where it is not available.
+fn with_bytes<T>(state: &State, buffer: Buffer, look: impl FnOnce(&[u8]) -> T) -> Option<T> {
+    if buffer == Buffer::GrpcMessage
+        && let Some(Received::Message(message)) = state.grpc.received()
+    {
+        return Some(look(message));
+    }
     match buffer {
-        Buffer::RequestBody => state
-            .effective_stream()
-            .map(|s| use_it(&s.borrow().request_body)),
-        Buffer::ResponseBody => state
-            .effective_stream()
-            .map(|s| use_it(&s.borrow().response_body)),
-        Buffer::CalloutBody => state.callout.as_ref().map(|c| use_it(&c.body)),
-        Buffer::GrpcMessage => match state.grpc.received() {
-            Some(Received::Message(message)) => Some(use_it(message)),
-            _ => None,
-        },
-        Buffer::VmConfiguration => Some(use_it(&state.vm.configuration)),
-        Buffer::PluginConfiguration => state.effective_plugin().map(|p| use_it(&p.configuration)),
+        Buffer::RequestBody if state.reach().has(Reach::REQUEST_BODY) => {
+            let stream = state.effective_stream()?.borrow();
+            Some(look(&stream.request_body))
+        }
+        Buffer::ResponseBody if state.reach().has(Reach::RESPONSE_BODY) => {
+            let stream = state.effective_stream()?.borrow();
+            Some(look(&stream.response_body))
+        }
+        Buffer::CalloutBody => Some(look(&state.callout.as_ref()?.body)),
+        Buffer::VmConfiguration => Some(look(&state.vm.configuration)),
+        Buffer::PluginConfiguration if state.configuring => {
+            Some(look(&state.effective_plugin()?.configuration))
+        }
+        Buffer::PluginConfiguration => None,
+        // Envoy has an empty buffer in the place of one that is not there.
+        _ if state.strict() => None,
+        _ => {
+            lint(state, Rule::UnavailableBuffer);
+            Some(look(&[]))
+        }
     }
 }
 
@@ -76,14 +97,33 @@ fn get_bytes(
     out: Span,
 ) -> Outcome {
     let buffer = Buffer::try_from(buffer)?;
-    let len = with_bytes(caller.data(), buffer, |bytes| part(bytes, start, max).len())
-        .ok_or(Status::NotFound)?;
+    let state = caller.data();
+    let (len, all) = with_bytes(state, buffer, |bytes| {
+        (part(bytes, start, max).len(), bytes.len())
+    })
+    .ok_or(Status::NotFound)?;
+    if start as usize > all {
+        if state.strict() {
+            return Err(Status::BadArgument.into());
+        }
+        lint(state, Rule::PastTheEnd);
+    }
     give(caller, len, out, |state, to| {
         with_bytes(state, buffer, |bytes| {
             to.copy_from_slice(part(bytes, start, max))
         });
         Ok(())
     })
+}
+
+/// Before 0.2.0: the plugin's configuration where that can be read, else the VM's.
+fn configuration(caller: &mut Caller<'_, State>, out: Span) -> Outcome {
+    let state = caller.data();
+    let configuration = match state.effective_plugin().filter(|_| state.configuring) {
+        Some(plugin) => plugin.configuration.clone(),
+        None => state.vm.configuration.clone(),
+    };
+    give_bytes(caller, &configuration, out)
 }
 
 fn set_bytes(
@@ -96,31 +136,65 @@ fn set_bytes(
     let buffer = Buffer::try_from(buffer)?;
     let (view, state) = split(caller)?;
     let value = view.span(value)?;
-    let mut stream = state
-        .effective_stream()
-        .ok_or(Status::BadArgument)?
-        .borrow_mut();
-    match buffer {
-        Buffer::RequestBody => splice(&mut stream.request_body, start, size, value),
-        Buffer::ResponseBody => splice(&mut stream.response_body, start, size, value),
-        _ => Err(Status::BadArgument.into()),
+    let (needed, request) = match buffer {
+        Buffer::RequestBody => (Reach::REQUEST_BODY, true),
+        Buffer::ResponseBody => (Reach::RESPONSE_BODY, false),
+        // What is there otherwise is not to be changed.
+        Buffer::CalloutBody if state.callout.is_none() => return Err(Status::NotFound.into()),
+        Buffer::PluginConfiguration if !state.configuring => return Err(Status::NotFound.into()),
+        Buffer::Data | Buffer::GrpcMessage | Buffer::CallData if state.strict() => {
+            return Err(Status::NotFound.into());
+        }
+        _ => return Err(Status::BadArgument.into()),
+    };
+    if !state.reach().has(needed) {
+        let status = if state.strict() {
+            Status::NotFound
+        } else {
+            lint(state, Rule::UnavailableBuffer);
+            Status::BadArgument
+        };
+        return Err(status.into());
     }
+    let strict = state.strict();
+    let spliced = {
+        let mut stream = state
+            .effective_stream()
+            .ok_or(Status::BadArgument)?
+            .borrow_mut();
+        let body = match request {
+            true => &mut stream.request_body,
+            false => &mut stream.response_body,
+        };
+        splice(body, start, size, value, strict)
+    };
+    if spliced.is_err() {
+        lint(state, Rule::PartialReplace);
+    }
+    spliced
 }
 
-/// From 0: drops `size` bytes and puts `value` first. From the end: appends. In between: refused, as in Envoy.
-fn splice(body: &mut BytesMut, start: u32, size: u32, value: &[u8]) -> Outcome {
-    if start == 0 {
-        let rest = body.split_off((size as usize).min(body.len()));
+/// Puts `value` in the place of `size` bytes at `start`; behind the end it appends. Envoy only prepends, appends and
+/// replaces the whole; the specification replaces any part.
+fn splice(body: &mut BytesMut, start: u32, size: u32, value: &[u8], strict: bool) -> Outcome {
+    let (start, size) = (start as usize, size as usize);
+    if start > 0 && start >= body.len() {
+        body.extend_from_slice(value);
+        return Ok(());
+    }
+    if start == 0 && size >= body.len() {
         body.clear();
         body.extend_from_slice(value);
-        body.unsplit(rest);
-        Ok(())
-    } else if start as usize >= body.len() {
-        body.extend_from_slice(value);
-        Ok(())
-    } else {
-        Err(Status::BadArgument.into())
+        return Ok(());
     }
+    if !strict && (start > 0 || size > 0) {
+        return Err(Status::BadArgument.into());
+    }
+    let mut rest = body.split_off(start);
+    let rest = rest.split_off(size.min(rest.len()));
+    body.extend_from_slice(value);
+    body.unsplit(rest);
+    Ok(())
 }
 
 fn status(caller: &mut Caller<'_, State>, buffer: u32, out_len: u32, out_flags: u32) -> Outcome {
@@ -138,15 +212,33 @@ mod tests {
 
     #[test]
     fn a_body_is_replaced_prepended_and_appended() {
-        let mut body = BytesMut::from(&b"hello"[..]);
-        splice(&mut body, 0, u32::MAX, b"new").unwrap();
-        assert_eq!(&body[..], b"new");
-        splice(&mut body, 0, 0, b"a ").unwrap();
-        assert_eq!(&body[..], b"a new");
-        splice(&mut body, 5, 0, b"!").unwrap();
+        for strict in [false, true] {
+            let mut body = BytesMut::from(&b"hello"[..]);
+            splice(&mut body, 0, u32::MAX, b"new", strict).unwrap();
+            assert_eq!(&body[..], b"new");
+            splice(&mut body, 0, 0, b"a ", strict).unwrap();
+            assert_eq!(&body[..], b"a new");
+            splice(&mut body, 5, 0, b"!", strict).unwrap();
+            assert_eq!(&body[..], b"a new!");
+            splice(&mut body, u32::MAX, u32::MAX, b"", strict).unwrap();
+            assert_eq!(&body[..], b"a new!");
+            assert_eq!(part(&body, 4, 10), b"w!");
+            assert_eq!(part(&body, 40, 10), b"");
+        }
+    }
+
+    #[test]
+    fn a_part_is_replaced_by_the_specification_only() {
+        let mut body = BytesMut::from(&b"a new!"[..]);
+        for (start, size) in [(0, 1), (2, 1), (2, 0)] {
+            assert!(splice(&mut body, start, size, b"x", false).is_err());
+        }
         assert_eq!(&body[..], b"a new!");
-        assert!(splice(&mut body, 2, 1, b"x").is_err());
-        assert_eq!(part(&body, 4, 10), b"w!");
-        assert_eq!(part(&body, 40, 10), b"");
+        splice(&mut body, 2, 3, b"old", true).unwrap();
+        assert_eq!(&body[..], b"a old!");
+        splice(&mut body, 0, 1, b"an", true).unwrap();
+        assert_eq!(&body[..], b"an old!");
+        splice(&mut body, 6, u32::MAX, b"?", true).unwrap();
+        assert_eq!(&body[..], b"an old?");
     }
 }

@@ -64,7 +64,7 @@ fn http_call(
     if !state.process.clusters.contains(&cluster) {
         return Err(Status::BadArgument.into());
     }
-    let head = request_head(&pairs::read(view.span(headers)?)?)?;
+    let head = request_head(&pairs::read(state, view.span(headers)?))?;
     let body = Bytes::copy_from_slice(view.span(body)?);
     let token = state.next_token();
     view.write_u32(out, token)?;

@@ -152,7 +152,7 @@ fn start(
     for (name, value) in &service.metadata {
         append(&mut headers, name, value);
     }
-    for (name, value) in pairs::read(view.span(metadata)?)? {
+    for (name, value) in pairs::read(state, view.span(metadata)?) {
         append(&mut headers, name, value);
     }
     Ok(GrpcStart {

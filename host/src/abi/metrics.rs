@@ -3,6 +3,7 @@
 use wasmtime::Caller;
 
 use super::import::family;
+use super::lint::{Rule, lint};
 use super::memory::{Span, split};
 use super::{Failure, Outcome, Status};
 use crate::stats::{GUEST_PREFIX, Kind, Metric};
@@ -20,11 +21,15 @@ family! {
     }
 }
 
-fn define(caller: &mut Caller<'_, State>, kind: u32, name: Span, out: u32) -> Outcome {
-    let kind = match kind {
+/// The kind of a metric, which its number holds in the two low bits, as in Envoy: 0 is no metric's number.
+const KIND: u32 = 0b11;
+const HISTOGRAM: u32 = 2;
+
+fn define(caller: &mut Caller<'_, State>, code: u32, name: Span, out: u32) -> Outcome {
+    let kind = match code {
         0 => Kind::Counter,
         1 => Kind::Gauge,
-        2 => Kind::Histogram,
+        HISTOGRAM => Kind::Histogram,
         _ => return Err(Status::BadArgument.into()),
     };
     let (mut view, state) = split(caller)?;
@@ -37,21 +42,31 @@ fn define(caller: &mut Caller<'_, State>, kind: u32, name: Span, out: u32) -> Ou
         .stats
         .define(&format!("{GUEST_PREFIX}{name}"), kind)
         .ok_or(Status::BadArgument)?;
-    let id = u32::try_from(state.metrics.len()).map_err(|_| Status::InternalFailure)?;
-    view.write_u32(out, id)?;
     state.metrics.push(metric);
-    Ok(())
+    let place = u32::try_from(state.metrics.len()).map_err(|_| Status::InternalFailure)?;
+    view.write_u32(out, place << 2 | code)
 }
 
 fn metric<'a>(caller: &'a Caller<'_, State>, id: u32) -> Result<&'a Metric, Failure> {
-    caller
-        .data()
-        .metrics
-        .get(id as usize)
-        .ok_or(Failure::Status(Status::NotFound))
+    let place = (id >> 2).checked_sub(1).ok_or(Status::NotFound)?;
+    let metric = caller.data().metrics.get(place as usize);
+    let metric = metric.ok_or(Status::NotFound)?;
+    let code = match metric {
+        Metric::Counter(_) => 0,
+        Metric::Gauge(_) => 1,
+        Metric::Histogram(_) => HISTOGRAM,
+    };
+    match id & KIND == code {
+        true => Ok(metric),
+        false => Err(Status::NotFound.into()),
+    }
 }
 
+/// A counter goes up, a gauge both ways, a histogram neither.
 fn increment(caller: &mut Caller<'_, State>, id: u32, by: i64) -> Outcome {
+    if id & KIND >= HISTOGRAM {
+        return Err(Status::BadArgument.into());
+    }
     match metric(caller, id)? {
         Metric::Counter(counter) if by > 0 => counter.add(by.cast_unsigned()),
         Metric::Gauge(gauge) => gauge.offset(by),
@@ -60,10 +75,18 @@ fn increment(caller: &mut Caller<'_, State>, id: u32, by: i64) -> Outcome {
     Ok(())
 }
 
-/// On a counter it adds, as in Envoy.
+/// On a counter it adds, as in Envoy; by the specification it sets.
 fn record(caller: &mut Caller<'_, State>, id: u32, value: u64) -> Outcome {
     match metric(caller, id)? {
-        Metric::Counter(counter) => counter.add(value),
+        Metric::Counter(counter) => {
+            let state = caller.data();
+            if state.strict() {
+                counter.set(value);
+            } else {
+                counter.add(value);
+                lint(state, Rule::RecordCounter);
+            }
+        }
         Metric::Gauge(gauge) => gauge.set(value),
         Metric::Histogram(histogram) => histogram.record(value),
     }
@@ -71,6 +94,14 @@ fn record(caller: &mut Caller<'_, State>, id: u32, value: u64) -> Outcome {
 }
 
 fn get(caller: &mut Caller<'_, State>, id: u32, out: u32) -> Outcome {
+    if id & KIND >= HISTOGRAM {
+        let state = caller.data();
+        lint(state, Rule::ReadHistogram);
+        return Err(match state.strict() {
+            true => Status::NotFound.into(),
+            false => Status::BadArgument.into(),
+        });
+    }
     let value = match metric(caller, id)? {
         Metric::Counter(value) | Metric::Gauge(value) => value.get(),
         Metric::Histogram(_) => return Err(Status::BadArgument.into()),

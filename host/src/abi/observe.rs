@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 use wasmtime::{AsContextMut, Caller, Store};
 
 use super::import::{Answer, ImportInfo};
+use super::lint;
 use super::memory::{Peek, peek};
 use crate::stream::StreamCell;
+use crate::vm::entry;
 use crate::vm::state::State;
 
 /// Is told what passes between a guest and the host. Hostcalls that a guest makes while it serves another (from its
@@ -165,7 +167,7 @@ impl Words for (u32, u32, u32, u32, u32) {
     }
 }
 
-/// A hostcall of a VM that is observed or restricted.
+/// A hostcall of a VM that is observed or restricted, or whose callback is to be found out.
 #[cold]
 pub(super) fn attended<A: Answer>(
     caller: &mut Caller<'_, State>,
@@ -173,6 +175,10 @@ pub(super) fn attended<A: Answer>(
     arguments: &[u64],
     body: impl FnOnce(&mut Caller<'_, State>) -> A,
 ) -> wasmtime::Result<A::Wasm> {
+    entry::resolve(caller);
+    if !caller.data().watched() {
+        return body(caller).answer();
+    }
     let began = Instant::now();
     let result = match caller.data().restriction.refuses(import.name) {
         Some(phase) => Err(wasmtime::Error::msg(format!(
@@ -182,6 +188,12 @@ pub(super) fn attended<A: Answer>(
         None => body(caller).answer(),
     };
     let took = began.elapsed();
+    if caller.data().process.abi.lint.is_some()
+        && let Ok(answer) = &result
+    {
+        let number = A::number(answer);
+        lint::after(caller, import, arguments, number);
+    }
     tell(caller, |observer, guest| {
         let call = Hostcall {
             import,

@@ -1,5 +1,8 @@
 //! How the ABI is carried out, for all VMs of a process.
 
+use std::sync::Arc;
+
+use super::lint::Lint;
 use super::observe::Observers;
 
 /// How the ABI is carried out, and who watches.
@@ -7,6 +10,8 @@ use super::observe::Observers;
 pub struct Options {
     /// Whom the host follows where Envoy and the specification differ.
     pub mode: Mode,
+    /// Takes down what would break elsewhere.
+    pub lint: Option<Arc<Lint>>,
     /// Makes an observer for each VM; most processes have none.
     pub observers: Option<Observers>,
 }

@@ -1,7 +1,9 @@
 //! Header maps as bytes: u32 count, then the lengths of each name and value, then both with a NUL behind each.
 
 use super::Status;
+use super::lint::{Rule, lint};
 use crate::stream::head::Fields;
+use crate::vm::state::State;
 
 /// Names and values as they lie in a guest's memory.
 pub(crate) type Pairs<'a> = Vec<(&'a [u8], &'a [u8])>;
@@ -30,6 +32,10 @@ pub(super) fn measure(fields: &Fields<'_>) -> Size {
         size.fields += 1;
         size.bytes += 8 + name.len() + 1 + value.len() + 1;
     });
+    if size.fields == 0 {
+        // An empty map is no bytes at all, as in Envoy.
+        size.bytes = 0;
+    }
     size
 }
 
@@ -84,22 +90,27 @@ fn length(n: usize) -> Result<[u8; 4], Status> {
         .map_err(|_| Status::SerializationFailure)
 }
 
-/// Reads what a guest wrote. Bytes left over make the whole map empty, as in Envoy.
-///
-/// # Errors
-/// `ParseFailure` where it is too long or its lengths leave it.
-pub(crate) fn read(bytes: &[u8]) -> Result<Pairs<'_>, Status> {
+/// Reads what a guest wrote. What is malformed is an empty map, as in Envoy.
+pub(super) fn read<'a>(state: &State, bytes: &'a [u8]) -> Pairs<'a> {
     if bytes.is_empty() {
-        return Ok(Vec::new());
+        return Vec::new();
     }
+    parse(bytes).unwrap_or_else(|| {
+        lint(state, Rule::MalformedPairs);
+        Vec::new()
+    })
+}
+
+/// Header maps as bytes; `None` where it is too long, its lengths leave it, or bytes are left over.
+pub(crate) fn parse(bytes: &[u8]) -> Option<Pairs<'_>> {
     if bytes.len() > MAX_BYTES {
-        return Err(Status::ParseFailure);
+        return None;
     }
     let (count, mut lengths) = take_u32(bytes)?;
     if count > MAX_FIELDS {
-        return Err(Status::ParseFailure);
+        return None;
     }
-    let mut data = lengths.get(count * 8..).ok_or(Status::ParseFailure)?;
+    let mut data = lengths.get(count * 8..)?;
     let mut fields = Vec::with_capacity(count);
     for _ in 0..count {
         let (name_len, rest) = take_u32(lengths)?;
@@ -109,23 +120,20 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Pairs<'_>, Status> {
         let value = take_bytes(&mut data, value_len)?;
         fields.push((name, value));
     }
-    if !data.is_empty() {
-        return Ok(Vec::new());
-    }
-    Ok(fields)
+    data.is_empty().then_some(fields)
 }
 
-fn take_u32(bytes: &[u8]) -> Result<(usize, &[u8]), Status> {
-    let (head, rest) = bytes.split_first_chunk::<4>().ok_or(Status::ParseFailure)?;
-    Ok((u32::from_le_bytes(*head) as usize, rest))
+fn take_u32(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let (head, rest) = bytes.split_first_chunk::<4>()?;
+    Some((u32::from_le_bytes(*head) as usize, rest))
 }
 
 /// `len` bytes and the NUL behind them.
-fn take_bytes<'a>(data: &mut &'a [u8], len: usize) -> Result<&'a [u8], Status> {
-    let (value, rest) = data.split_at_checked(len).ok_or(Status::ParseFailure)?;
-    let (_, rest) = rest.split_first().ok_or(Status::ParseFailure)?;
+fn take_bytes<'a>(data: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
+    let (value, rest) = data.split_at_checked(len)?;
+    let (nul, rest) = rest.split_first()?;
     *data = rest;
-    Ok(value)
+    (*nul == 0).then_some(value)
 }
 
 #[cfg(test)]
@@ -144,22 +152,28 @@ mod tests {
         let mut bytes = vec![0; size.bytes];
         write(&fields, size, &mut bytes).unwrap();
         assert_eq!(
-            read(&bytes).unwrap(),
+            parse(&bytes).unwrap(),
             [(&b"a"[..], &b"1\xff"[..]), (b"a", b"")]
         );
     }
 
     #[test]
-    fn lengths_that_leave_the_map_are_refused() {
-        assert_eq!(
-            read(&[1, 0, 0, 0, 255, 255, 255, 255, 0, 0, 0, 0]),
-            Err(Status::ParseFailure)
-        );
-        assert_eq!(read(&[255, 255, 255, 255]), Err(Status::ParseFailure));
-        assert_eq!(
-            read(&[0, 0, 0, 0, 9]).unwrap(),
-            [],
-            "left over bytes make it empty"
-        );
+    fn what_is_malformed_is_no_map() {
+        for (why, bytes) in [
+            (
+                "a length leaves it",
+                &[1, 0, 0, 0, 255, 255, 255, 255, 0, 0, 0, 0][..],
+            ),
+            ("too many", &[255, 255, 255, 255]),
+            ("bytes are left over", &[0, 0, 0, 0, 9]),
+            (
+                "no NUL behind the name",
+                &[1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, b'a', b'b', 0],
+            ),
+            ("shorter than its count", &[1, 0, 0]),
+        ] {
+            assert_eq!(parse(bytes), None, "{why}");
+        }
+        assert_eq!(measure(&Fields::Plain(&HeaderMap::new())).bytes, 0);
     }
 }

@@ -1,19 +1,22 @@
 //! Properties: what the host tells of an exchange, in Envoy's encodings, and what filters leave in it.
 //!
-//! Paths are joined by NUL. Strings are raw, numbers 8 bytes little-endian, times nanoseconds as a number,
-//! maps as in [`super::pairs`].
+//! A path's names are joined by NUL. Strings are raw, numbers 8 bytes little-endian, times and durations nanoseconds as a
+//! number, booleans a byte, maps as in [`super::pairs`]. What each path answers when was taken down from Envoy 1.40.
 
-use std::time::{Duration, UNIX_EPOCH};
+mod exchange;
+mod peers;
+mod xds;
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use wasmtime::Caller;
 
 use super::import::family;
+use super::lint::{Rule, lint};
 use super::memory::{Span, give_bytes, split};
-use super::{Outcome, Status, pairs};
-use crate::process::Clock;
-use crate::stream::head::Fields;
-use crate::stream::{Stream, UpstreamHost};
+use super::{Outcome, Status};
+use crate::stream::Stream;
 use crate::vm::state::State;
 
 family! {
@@ -22,6 +25,12 @@ family! {
         proxy_set_property(path: Path, value: Bytes) => set,
     }
 }
+
+/// A property's value: `NotFound` where it has none now, `SerializationFailure` where it is no value but a group.
+type Value = Result<Bytes, Status>;
+
+/// An empty map.
+const NO_PAIRS: &[u8] = &[0; 4];
 
 fn get(caller: &mut Caller<'_, State>, path: Span, out: Span) -> Outcome {
     let value = {
@@ -32,6 +41,7 @@ fn get(caller: &mut Caller<'_, State>, path: Span, out: Span) -> Outcome {
     give_bytes(caller, &value, out)
 }
 
+/// Left under the path as it is; a path of several names cannot be read again, as in Envoy.
 fn set(caller: &mut Caller<'_, State>, path: Span, value: Span) -> Outcome {
     let (view, state) = split(caller)?;
     let path = view.span(path)?;
@@ -40,172 +50,115 @@ fn set(caller: &mut Caller<'_, State>, path: Span, value: Span) -> Outcome {
         .effective_stream()
         .ok_or(Status::NotFound)?
         .borrow_mut();
+    if path.contains(&0) {
+        lint(state, Rule::NestedProperty);
+    }
+    if state.is_read_only(path) && stream.filter_state(path).is_some() {
+        return Err(Status::BadArgument.into());
+    }
     stream.set_filter_state(path, value);
     Ok(())
 }
 
-/// The value at `path`, from filter state first, then from what the host knows.
-fn lookup(state: &State, path: &[u8]) -> Result<Bytes, Status> {
-    if let Some(stream) = state.effective_stream() {
-        let stream = stream.borrow();
-        if let Some(value) = stream.filter_state(path) {
-            return Ok(value.clone());
-        }
-        if let Some(found) = of_stream(&stream, &state.process.clock, path) {
-            return found;
-        }
-    }
-    of_plugin(state, path).ok_or(Status::NotFound)
-}
-
-fn of_plugin(state: &State, path: &[u8]) -> Option<Bytes> {
-    let plugin = state.effective_plugin();
-    match path {
-        b"plugin_name" => Some(Bytes::copy_from_slice(plugin?.name.as_bytes())),
-        b"plugin_root_id" => Some(Bytes::copy_from_slice(plugin?.root_id.as_bytes())),
-        b"plugin_vm_id" => Some(Bytes::copy_from_slice(state.vm.vm_id.as_bytes())),
-        b"xds\0node\0id" | b"node\0id" => {
-            Some(Bytes::copy_from_slice(state.process.node.id.as_bytes()))
-        }
-        b"xds\0node\0cluster" | b"node\0cluster" => Some(Bytes::copy_from_slice(
-            state.process.node.cluster.as_bytes(),
-        )),
-        b"xds\0listener_direction" | b"listener_direction" => Some(number(0)),
-        _ => None,
+/// The first name of a path, and the rest.
+fn step(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().position(|byte| *byte == 0) {
+        Some(at) => path
+            .split_at_checked(at)
+            .map_or((path, &[][..]), |(first, rest)| {
+                (first, rest.split_first().map_or(&[][..], |(_, rest)| rest))
+            }),
+        None => (path, &[]),
     }
 }
 
-/// `None`: not a property of streams. An error: it is one, without a value now.
-fn of_stream(stream: &Stream, clock: &Clock, path: &[u8]) -> Option<Result<Bytes, Status>> {
-    let (first, rest) = match path.iter().position(|byte| *byte == 0) {
-        Some(at) => (path.get(..at)?, path.get(at + 1..)?),
-        None => (path, &b""[..]),
-    };
-    let found = match first {
-        b"request" => request(stream, clock, rest),
-        b"response" => response(stream, rest),
-        b"source" => address(stream.info.source, rest),
-        b"destination" => address(stream.info.destination, rest),
-        b"connection" if rest == b"id" => Some(number(stream.info.connection_id)),
-        b"connection" if rest == b"mtls" => Some(Bytes::from_static(&[0])),
-        b"upstream" if rest == b"request_attempt_count" => {
-            Some(number(u64::from(stream.info.attempts)))
+fn lookup(state: &State, path: &[u8]) -> Value {
+    let (first, rest) = step(path);
+    match first {
+        b"" => Err(Status::SerializationFailure),
+        b"xds" => xds::look_up(state, rest),
+        b"plugin_name" | b"plugin_root_id" | b"plugin_vm_id" => of_plugin(state, first, rest),
+        _ => {
+            let stream = state.effective_stream().ok_or(Status::NotFound)?.borrow();
+            of_stream(state, &stream, first, rest)
         }
-        b"upstream" => stream
-            .info
-            .upstream
-            .as_ref()
-            .and_then(|host| address(host.address, rest)),
-        b"xds" => xds(stream, rest),
-        // removed in Envoy 1.33, still asked for by older filters
-        b"cluster_name" | b"route_name" => xds(stream, first),
-        b"upstream_host_metadata" => xds(stream, path),
-        _ => return None,
-    };
-    if found.is_none() && matches!(first, b"xds") && rest.starts_with(b"node") {
-        return None;
     }
-    Some(found.ok_or(Status::NotFound))
 }
 
-fn request(stream: &Stream, clock: &Clock, name: &[u8]) -> Option<Bytes> {
-    let head = &stream.request;
-    let header = |name: &[u8]| Fields::Request(head).get(name);
-    match name {
-        b"path" => Some(Bytes::copy_from_slice(head.path.as_bytes())),
-        b"url_path" => Some(Bytes::copy_from_slice(head.path.path()?.as_bytes())),
-        b"query" => match &head.path {
-            crate::stream::head::Target::Valid(path) => Some(Bytes::copy_from_slice(
-                path.query().unwrap_or_default().as_bytes(),
-            )),
-            crate::stream::head::Target::Invalid(_) => None,
+fn of_stream(state: &State, stream: &Stream, first: &[u8], rest: &[u8]) -> Value {
+    match first {
+        b"request" => exchange::request(state, stream, rest),
+        b"response" => exchange::response(state, stream, rest),
+        b"connection" => peers::connection(stream, rest),
+        b"connection_id" if rest.is_empty() => Ok(number(stream.info.connection_id)),
+        b"upstream" => peers::upstream(stream, rest),
+        b"source" => peers::address(stream.info.source, rest),
+        b"destination" => peers::address(stream.info.destination, rest),
+        b"metadata" => xds::no_metadata(rest),
+        b"filter_state" => filter_state(stream, rest),
+        b"upstream_filter_state" => match rest {
+            b"" if stream.info.upstream.is_some() => Err(Status::SerializationFailure),
+            _ => Err(Status::NotFound),
         },
-        b"host" => header(b":authority"),
-        b"scheme" => Some(Bytes::copy_from_slice(head.scheme.as_bytes())),
-        b"method" => Some(Bytes::copy_from_slice(head.method.as_str().as_bytes())),
-        b"referer" => header(b"referer"),
-        b"useragent" => header(b"user-agent"),
-        b"id" => header(b"x-request-id"),
-        b"protocol" => Some(Bytes::from_static(b"HTTP/1.1")),
-        b"time" => Some(nanoseconds(began(stream)?)),
-        b"duration" => {
-            let now = Duration::from_nanos(clock.wall());
-            Some(nanoseconds(now.checked_sub(began(stream)?)?))
+        // What a filter has left is a value without parts.
+        _ if rest.is_empty() && stream.filter_state(first).is_some() => left(stream, first),
+        b"cluster_name"
+        | b"route_name"
+        | b"upstream_host_metadata"
+        | b"node"
+        | b"listener_direction" => {
+            lint(state, Rule::BareProperty);
+            let mut path = first.to_vec();
+            if !rest.is_empty() {
+                path.push(0);
+                path.extend_from_slice(rest);
+            }
+            xds::of_stream(state, stream, &path)
         }
-        b"size" => Some(number(stream.info.request_bytes)),
-        b"headers" => Some(map(&Fields::Request(head))),
-        _ => header(name.strip_prefix(b"headers\0")?),
+        _ => Err(Status::NotFound),
     }
 }
 
-/// When the request came, since 1970.
-fn began(stream: &Stream) -> Option<Duration> {
-    stream.info.start.duration_since(UNIX_EPOCH).ok()
-}
-
-fn response(stream: &Stream, name: &[u8]) -> Option<Bytes> {
-    let head = stream.response.as_ref()?;
-    match name {
-        b"code" => Some(number(u64::from(head.status.as_u16()))),
-        b"code_details" if !stream.info.details.is_empty() => {
-            Some(Bytes::from_static(stream.info.details.as_bytes()))
-        }
-        b"size" => Some(number(stream.info.response_bytes)),
-        b"headers" => Some(map(&Fields::Response(head))),
-        _ => Fields::Response(head).get(name.strip_prefix(b"headers\0")?),
+fn of_plugin(state: &State, name: &[u8], rest: &[u8]) -> Value {
+    if !rest.is_empty() {
+        return Err(Status::NotFound);
     }
+    let text = match name {
+        b"plugin_vm_id" => Some(&state.vm.vm_id),
+        b"plugin_name" => state.effective_plugin().map(|plugin| &plugin.name),
+        _ => state.effective_plugin().map(|plugin| &plugin.root_id),
+    };
+    text.map(|text| string(text)).ok_or(Status::NotFound)
 }
 
-fn address(address: std::net::SocketAddr, name: &[u8]) -> Option<Bytes> {
-    match name {
-        b"address" => Some(Bytes::from(address.to_string())),
-        b"port" => Some(number(u64::from(address.port()))),
-        _ => None,
+/// By its whole name there: `wasm.` and the path for what `proxy_set_property` left.
+fn filter_state(stream: &Stream, name: &[u8]) -> Value {
+    match name.strip_prefix(b"wasm.") {
+        _ if name.is_empty() => Err(Status::SerializationFailure),
+        Some(path) => left(stream, path),
+        None => left(stream, &object(name)),
     }
 }
 
-fn xds(stream: &Stream, name: &[u8]) -> Option<Bytes> {
-    let info = &stream.info;
-    match name {
-        b"cluster_name" => Some(Bytes::copy_from_slice(info.cluster.as_ref()?.as_bytes())),
-        b"route_name" => Some(Bytes::copy_from_slice(info.route_name.as_bytes())),
-        b"virtual_host_name" => Some(Bytes::copy_from_slice(info.virtual_host.as_bytes())),
-        _ => host_metadata(
-            info.upstream.as_deref()?,
-            name.strip_prefix(b"upstream_host_metadata\0filter_metadata\0")?,
-        ),
-    }
+/// The key of an object of the filter state that is none of `proxy_set_property`'s.
+pub(super) fn object(name: &[u8]) -> Vec<u8> {
+    [b"\0", name].concat()
 }
 
-/// `NAMESPACE\0KEY…` of the endpoint's metadata; only scalars have a value.
-fn host_metadata(host: &UpstreamHost, path: &[u8]) -> Option<Bytes> {
-    let mut parts = path.split(|byte| *byte == 0);
-    let mut value = host
-        .endpoint
-        .metadata
-        .get(std::str::from_utf8(parts.next()?).ok()?)?;
-    for part in parts {
-        value = value.get(std::str::from_utf8(part).ok()?)?;
-    }
-    match value {
-        serde_json::Value::String(text) => Some(Bytes::copy_from_slice(text.as_bytes())),
-        serde_json::Value::Bool(flag) => Some(Bytes::copy_from_slice(&[u8::from(*flag)])),
-        serde_json::Value::Number(n) => Some(Bytes::copy_from_slice(&n.as_f64()?.to_le_bytes())),
-        _ => None,
-    }
+fn left(stream: &Stream, key: &[u8]) -> Value {
+    stream.filter_state(key).cloned().ok_or(Status::NotFound)
 }
 
-fn map(fields: &Fields<'_>) -> Bytes {
-    let size = pairs::measure(fields);
-    let mut bytes = vec![0; size.bytes];
-    match pairs::write(fields, size, &mut bytes) {
-        Ok(()) => Bytes::from(bytes),
-        Err(_) => Bytes::new(),
-    }
+fn string(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
 }
 
 fn number(n: u64) -> Bytes {
     Bytes::copy_from_slice(&n.to_le_bytes())
+}
+
+fn flag(flag: bool) -> Bytes {
+    Bytes::copy_from_slice(&[u8::from(flag)])
 }
 
 fn nanoseconds(duration: Duration) -> Bytes {

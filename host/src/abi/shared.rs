@@ -7,6 +7,7 @@ use bytes::Bytes;
 use wasmtime::Caller;
 
 use super::import::family;
+use super::lint::{Rule, lint};
 use super::memory::{Span, give_bytes, split};
 use super::{Outcome, Status};
 use crate::vm::state::State;
@@ -78,10 +79,14 @@ fn set(caller: &mut Caller<'_, State>, key: Span, value: Span, cas: u32) -> Outc
     let (view, state) = split(caller)?;
     let key = view.span(key)?;
     let value = view.span(value)?;
-    Ok(state
-        .process
-        .shared_data
-        .set(&state.vm.vm_id, key, value, cas)?)
+    let data = &state.process.shared_data;
+    if cas != 0 && data.get(&state.vm.vm_id, key).is_none() {
+        lint(state, Rule::CasOnMissing);
+        if state.strict() {
+            return Err(Status::CasMismatch.into());
+        }
+    }
+    Ok(data.set(&state.vm.vm_id, key, value, cas)?)
 }
 
 #[cfg(test)]

@@ -17,8 +17,12 @@ pub enum Status {
     InvalidMemoryAccess,
     /// A compare-and-swap found another version.
     CasMismatch,
+    /// A queue has nothing in it.
+    Empty,
     /// The host could not do it.
     InternalFailure,
+    /// Nobody does it.
+    Unimplemented,
 }
 
 impl Status {
@@ -32,8 +36,10 @@ impl Status {
             Self::SerializationFailure => 3,
             Self::ParseFailure => 4,
             Self::InvalidMemoryAccess => 6,
+            Self::Empty => 7,
             Self::CasMismatch => 8,
             Self::InternalFailure => 10,
+            Self::Unimplemented => 12,
         }
     }
 }

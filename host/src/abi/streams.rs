@@ -2,108 +2,157 @@
 //! the lifecycle calls `proxy_done` and `proxy_set_effective_context`.
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue};
 use wasmtime::Caller;
 
 use super::import::family;
+use super::lint::{Rule, lint};
 use super::memory::{Span, split};
-use super::{Failure, Outcome, Status, pairs};
-use crate::stream::LocalReply;
-use crate::vm::state::State;
+use super::reply::Answer;
+use super::{Outcome, Reach, Status, pairs};
+use crate::vm::entry;
+use crate::vm::state::{Effect, State};
 
 family! {
     pub(super) static FAMILY: Status in ENV {
         proxy_continue_stream(stream: Stream) => continue_stream,
+        proxy_continue_request() => |caller: &mut Caller<'_, State>| continue_stream(caller, REQUEST),
+        proxy_continue_response() => |caller: &mut Caller<'_, State>| continue_stream(caller, RESPONSE),
         proxy_close_stream(stream: Stream) => close_stream,
         proxy_send_local_response(
             code: Number, details: Bytes, body: Bytes, headers: Pairs, grpc_status: Signed,
         ) => local_response,
+        proxy_clear_route_cache() => |_: &mut Caller<'_, State>| -> Outcome { Ok(()) },
         proxy_done() => done,
         proxy_set_effective_context(context: Context) => set_effective,
     }
 }
 
-/// 0 request, 1 response; downstream and upstream (2, 3) are TCP's. Takes effect when the callback has returned.
+/// Numbers of `proxy_stream_type_t`; what belongs to connections (2 downstream, 3 upstream) is no HTTP filter's.
+const REQUEST: u32 = 0;
+const RESPONSE: u32 = 1;
+const DOWNSTREAM: u32 = 2;
+const UPSTREAM: u32 = 3;
+
+/// Takes effect when the callback has returned. Without a stream it does nothing, as in Envoy.
 fn continue_stream(caller: &mut Caller<'_, State>, which: u32) -> Outcome {
-    let mut stream = caller
-        .data()
-        .effective_stream()
-        .ok_or(Status::BadArgument)?
-        .borrow_mut();
+    let state = caller.data_mut();
     match which {
-        0 => stream.resume_request = true,
-        1 => stream.resume_response = true,
+        REQUEST | RESPONSE => {}
+        DOWNSTREAM => {
+            lint(state, Rule::ConnectionStream);
+            return Ok(());
+        }
+        UPSTREAM => {
+            lint(state, Rule::ConnectionStream);
+            return Err(Status::Unimplemented.into());
+        }
         _ => return Err(Status::BadArgument.into()),
     }
-    stream.wake();
+    state.resume();
+    if let Some(stream) = state.effective_stream() {
+        let mut stream = stream.borrow_mut();
+        match which {
+            REQUEST => stream.resume_request = true,
+            _ => stream.resume_response = true,
+        }
+        stream.wake();
+    }
     Ok(())
 }
 
+/// Resets the stream, whichever direction is named; connections stay.
 fn close_stream(caller: &mut Caller<'_, State>, which: u32) -> Outcome {
-    let mut stream = caller
-        .data()
-        .effective_stream()
-        .ok_or(Status::BadArgument)?
-        .borrow_mut();
-    if which > 1 {
-        return Err(Status::BadArgument.into());
+    let state = caller.data();
+    match which {
+        REQUEST | RESPONSE => {}
+        DOWNSTREAM | UPSTREAM => {
+            lint(state, Rule::ConnectionStream);
+            return Ok(());
+        }
+        _ => return Err(Status::BadArgument.into()),
     }
-    stream.closed = true;
-    stream.wake();
+    if let Some(stream) = state.effective_stream() {
+        let mut stream = stream.borrow_mut();
+        stream.closed = true;
+        stream.wake();
+    }
     Ok(())
 }
 
-/// A root that put its end off is deleted with its VM.
-fn done(_caller: &mut Caller<'_, State>) -> Outcome {
+/// A root that has put its end off is deleted when the callback has returned.
+fn done(caller: &mut Caller<'_, State>) -> Outcome {
+    let state = caller.data_mut();
+    let context = match state.effective_stream() {
+        Some(_) if state.strict() => state.effective_context(),
+        _ => state.effective_root(),
+    };
+    if !state.finish(context) {
+        return Err(Status::NotFound.into());
+    }
+    state.effects.push(Effect::Delete { context });
     Ok(())
 }
 
+/// 0 stands for the context that the callback began on, as in Envoy.
 fn set_effective(caller: &mut Caller<'_, State>, id: u32) -> Outcome {
-    if let Some(switched) = caller.data().switched {
-        switched
-            .set(&mut *caller, wasmtime::Val::I32(1))
-            .map_err(Failure::Trap)?;
+    if id == 0 {
+        caller.data_mut().set_effective_back();
+        return Ok(());
     }
+    entry::leave(caller)?;
     match caller.data_mut().set_effective(id) {
         true => Ok(()),
         false => Err(Status::BadArgument.into()),
     }
 }
 
+/// Takes effect when the callback has returned, whatever it returns. Without a stream it does nothing, as in Envoy.
 fn local_response(
     caller: &mut Caller<'_, State>,
     status: u32,
-    _details: Span,
+    details: Span,
     body: Span,
     headers: Span,
     grpc_status: u32,
 ) -> Outcome {
     let (view, state) = split(caller)?;
-    let status = u16::try_from(status)
-        .ok()
-        .and_then(|code| StatusCode::from_u16(code).ok())
-        .ok_or(Status::BadArgument)?;
+    let details = view.span(details)?;
     let body = Bytes::copy_from_slice(view.span(body)?);
     let mut fields = Vec::new();
-    for (name, value) in pairs::read(view.span(headers)?)? {
-        let name = HeaderName::from_bytes(name).map_err(|_| Status::BadArgument)?;
-        let value = HeaderValue::from_bytes(value).map_err(|_| Status::BadArgument)?;
-        fields.push((name, value));
+    for (name, value) in pairs::read(state, view.span(headers)?) {
+        let field = HeaderName::from_bytes(name)
+            .ok()
+            .zip(HeaderValue::from_bytes(value).ok());
+        match field {
+            Some(field) => fields.push(field),
+            None => {
+                lint(state, Rule::InvalidHeader);
+                return Err(Status::BadArgument.into());
+            }
+        }
     }
-    if !body.is_empty() && !fields.iter().any(|(name, _)| *name == header::CONTENT_TYPE) {
-        fields.push((header::CONTENT_TYPE, HeaderValue::from_static("text/plain")));
-    }
-    let mut stream = state
-        .effective_stream()
-        .ok_or(Status::BadArgument)?
-        .borrow_mut();
-    stream.local_reply = Some(LocalReply {
+    let Some(stream) = state.effective_stream() else {
+        return Ok(());
+    };
+    let answer = Answer {
         status,
-        headers: fields,
+        details,
         body,
-        details: "wasm_local_response",
-        grpc_status: Some(grpc_status).filter(|status| (0..=16).contains(status)),
-    });
+        headers: fields,
+        grpc_status,
+    };
+    answer.lint(state);
+    let late = Reach::RESPONSE_BODY
+        .with(Reach::RESPONSE_TRAILERS)
+        .with(Reach::LOG);
+    if state.reach().meets(late) {
+        lint(state, Rule::LateReply);
+    }
+    let mut stream = stream.borrow_mut();
+    stream.local_reply = Some(answer.reply());
     stream.wake();
+    drop(stream);
+    state.stopped = true;
     Ok(())
 }

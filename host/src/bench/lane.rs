@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use super::growth::Watch;
 use super::spread::Samples;
-use super::{Measured, Subject};
+use super::{Measured, Subject, Workload};
 use crate::abi;
 use crate::abi::observe::{Callback, Guest, Hostcall, Observer, Observers};
 use crate::process::GuestLog;
-use crate::rig::{self, Exchange, Passed, Ready, Rig};
+use crate::rig::{self, Passed, Ready, Rig};
 use crate::vm::engine::Engine;
 use crate::vm::{Usage, VmError};
 
@@ -61,14 +61,19 @@ impl<'a> Lane<'a> {
     pub(super) fn start(
         engine: &Engine,
         subject: &'a Subject,
-        exchange: &'a Exchange,
+        workload: &'a Workload,
     ) -> Result<Self, VmError> {
-        let process = rig::process(abi::Options::default(), GuestLog::default());
+        let exchange = &workload.exchange;
+        let measured = abi::Options {
+            mode: workload.abi.mode,
+            ..abi::Options::default()
+        };
+        let process = rig::process(measured, GuestLog::default());
         let bodies = exchange.request.body().len() + exchange.response.body().len();
         let fit = READY_BYTES / bodies.max(1);
         Ok(Self {
             name: &subject.name,
-            by_name: by_name(engine, subject, exchange)?,
+            by_name: by_name(engine, subject, workload)?,
             rig: Rig::start(engine, &subject.chain, exchange, process)?,
             ready: Vec::new(),
             ready_at_a_time: READY.min(u64::try_from(fit).unwrap_or(READY)).max(1),
@@ -215,16 +220,16 @@ impl<'a> Lane<'a> {
 fn by_name(
     engine: &Engine,
     subject: &Subject,
-    exchange: &Exchange,
+    workload: &Workload,
 ) -> Result<Vec<(&'static str, f64)>, VmError> {
     let calls = Arc::new(Mutex::new(Calls::new()));
     let counted = calls.clone();
     let options = abi::Options {
         observers: Some(Observers::new(move || Box::new(Counter(counted.clone())))),
-        ..abi::Options::default()
+        ..workload.abi.clone()
     };
     let process = rig::process(options, GuestLog::kept());
-    let rig = Rig::start(engine, &subject.chain, exchange, process)?;
+    let rig = Rig::start(engine, &subject.chain, &workload.exchange, process)?;
     let lock = || calls.lock().unwrap_or_else(PoisonError::into_inner);
     lock().clear();
     for _ in 0..WATCHED {

@@ -58,6 +58,8 @@ pub(super) struct BenchArgs {
     /// Bytes of the request's and of the response's body, where none is given; 0 is no body
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     body_size: usize,
+    #[command(flatten)]
+    abi: super::abi::AbiArgs,
     /// Print JSON: an object for one filter, a list of them for several
     #[arg(long)]
     json: bool,
@@ -74,6 +76,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
         subjects: subjects(&args.filters, plugins, args.chain),
         exchange: args.exchange.exchange(args.header_count, args.body_size)?,
         requests: args.requests,
+        abi: args.abi.options(),
     };
     let bar = if std::io::stderr().is_terminal() {
         ProgressBar::new(bench::total(&workload))

@@ -22,6 +22,7 @@ use crate::vm::cache::ModuleCache;
 #[command(after_help = "Examples:
   switchover serve envoy/demo.yaml
   switchover serve envoy.yaml --workers 4 --access-log | jq .status
+  switchover serve envoy.yaml --lint
 
 The file's paths are relative to the working directory, as in Envoy.
 SIGTERM and Ctrl-C drain: no new connections, requests in progress are finished. SIGHUP is ignored, as in Envoy.")]
@@ -51,6 +52,8 @@ pub(super) struct ServeArgs {
     /// Memory a filter's VM may have, in MiB.
     #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
     filter_memory: u16,
+    #[command(flatten)]
+    abi: super::abi::AbiArgs,
     /// Folder of compiled filters, for a start without a compiler; made if missing, and this user's alone. Empty: none is
     /// kept. By default switchover/modules in the user's cache folder.
     #[arg(long, value_name = "FOLDER", env = "SWITCHOVER_MODULE_CACHE")]
@@ -74,6 +77,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode> {
             memory: usize::from(args.filter_memory) * 1024 * 1024,
             deadline: args.callback_deadline,
         },
+        abi: args.abi.options(),
         drain: args.drain,
         module_cache: match &args.module_cache {
             Some(folder) if folder.as_os_str().is_empty() => None,
@@ -107,6 +111,7 @@ pub(super) fn options() -> Options {
         workers: 1,
         access_log: false,
         admin_address_path: None,
+        abi: crate::abi::Options::default(),
         limits: GuestLimits::default(),
         drain: Duration::from_secs(30),
         compiler: std::env::current_exe().ok(),

@@ -17,6 +17,7 @@ use crate::scenario::{LoadError, Options, Suite, junit, report};
   switchover test tests/scenarios
   switchover test auth.yaml --filter 'wrong key' --verbose
   switchover test . --junit report.xml
+  switchover test . --lint
   switchover test . --json | jq '.scenarios[] | select(.passed | not)'
   switchover schema --scenarios > scenarios.schema.json     for editors
 
@@ -41,6 +42,8 @@ pub(super) struct TestArgs {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    abi: super::abi::AbiArgs,
     /// Show every scenario, and all that happened in it.
     #[arg(long, short)]
     verbose: bool,
@@ -79,9 +82,10 @@ pub(super) fn run(args: &TestArgs) -> Result<ExitCode> {
     let options = Options {
         jobs: jobs(args.jobs),
         tell: args.verbose,
+        abi: args.abi.options(),
     };
     let began = Instant::now();
-    let outcomes = suite.run(options, |_| progress.inc(1))?;
+    let outcomes = suite.run(&options, |_| progress.inc(1))?;
     let took = began.elapsed();
     progress.finish_and_clear();
     if let Some(file) = &args.junit {
@@ -99,6 +103,7 @@ pub(super) fn run(args: &TestArgs) -> Result<ExitCode> {
         }
         writeln!(out, "{}", report::summary(&outcomes, took))?;
     }
+    super::abi::report(&options.abi)?;
     Ok(match outcomes.iter().all(|outcome| outcome.passed()) {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,

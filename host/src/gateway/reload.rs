@@ -199,7 +199,11 @@ fn parent(path: &Path) -> PathBuf {
 /// Compiles a plugin and tries it in a VM that serves nothing, as Envoy does on its main thread.
 fn prepare(gateway: &Arc<Gateway>, config: &WasmPlugin) -> Result<Ready, VmError> {
     let compiled = gateway.engine.load(&config.vm.code)?;
-    let vms = Vms::new(gateway.process.clone(), Rc::new(|_, _| ()));
+    let vms = Vms::new(
+        gateway.process.clone(),
+        Rc::new(|_, _| ()),
+        crate::abi::queues::Mailbox::default(),
+    );
     drop(Plugin::start(config.clone(), compiled.clone(), vms)?);
     Ok(Ready {
         config: config.clone(),

@@ -21,6 +21,9 @@ use crate::vm::state::Effect;
 /// No longer answer to a callout is kept.
 const MAX_RESPONSE: usize = 16 * 1024 * 1024;
 
+/// How long a root context that answered false to `proxy_on_done` may go on, if it does not finish before.
+const LINGER: Duration = Duration::from_secs(10);
+
 /// Carries out what a guest asked for.
 pub(super) fn effect(worker: &Rc<Worker>, vm: &Rc<VmCell>, effect: Effect) {
     match effect {
@@ -37,6 +40,15 @@ pub(super) fn effect(worker: &Rc<Worker>, vm: &Rc<VmCell>, effect: Effect) {
         }
         Effect::Grpc(effect) => grpc::callout::act(worker, vm, *effect),
         Effect::Tick { root, period } => set_tick(vm, root, period),
+        Effect::Linger { root } => {
+            let vm = vm.clone();
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(LINGER).await;
+                vm.delete(root);
+            });
+        }
+        // The VM carries it out itself.
+        Effect::Delete { .. } => {}
     }
 }
 
@@ -77,20 +89,7 @@ async fn call(worker: &Rc<Worker>, callout: Callout) -> Option<CalloutResponse> 
 /// A stream that belongs to no client.
 pub(super) fn detached(worker: &Worker, request: RequestHead) -> StreamCell {
     let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-    let info = StreamInfo {
-        start: SystemTime::now(),
-        source: nowhere,
-        destination: nowhere,
-        connection_id: 0,
-        route_name: worker.no_name.clone(),
-        virtual_host: worker.no_name.clone(),
-        cluster: None,
-        upstream: None,
-        attempts: 0,
-        details: "",
-        request_bytes: 0,
-        response_bytes: 0,
-    };
+    let info = StreamInfo::new(SystemTime::now(), nowhere, nowhere, worker.no_name.clone());
     Rc::new(RefCell::new(Stream::new(request, info)))
 }
 

@@ -134,20 +134,13 @@ impl Exchange {
         if refusal.is_none() && !head.headers.contains_key(header::HOST) {
             refusal = Some(GatewayError::MissingHost);
         }
-        let info = StreamInfo {
-            start: SystemTime::now(),
-            source: client.remote,
-            destination: client.local,
-            connection_id: client.id,
-            route_name: listener.worker.no_name.clone(),
-            virtual_host: listener.worker.no_name.clone(),
-            cluster: None,
-            upstream: None,
-            attempts: 0,
-            details: "",
-            request_bytes: 0,
-            response_bytes: 0,
-        };
+        let mut info = StreamInfo::new(
+            SystemTime::now(),
+            client.remote,
+            client.local,
+            listener.worker.no_name.clone(),
+        );
+        info.connection_id = client.id;
         let cell: StreamCell = Rc::new(RefCell::new(Stream::new(head, info)));
         let active = Rc::new(listener.chain.activate(&cell));
         let exchange = Box::new(Self {

@@ -349,7 +349,7 @@ impl Active {
             if let ActiveFilter::Wasm(guest) = filter {
                 let id = guest.id.replace(0);
                 if id != 0 {
-                    guest.root.vm.run(|vm| vm.end_stream(id, log));
+                    guest.root.vm.run(|vm| vm.end(id, log));
                 }
             }
         }

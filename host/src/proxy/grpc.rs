@@ -54,7 +54,7 @@ pub(super) fn message(headers: &HeaderMap) -> Bytes {
 
 /// The status of an answer that is not gRPC's. Source: gRPC's "HTTP to gRPC Status Code Mapping".
 #[must_use]
-pub(super) fn of_http(status: StatusCode) -> u32 {
+pub(crate) fn of_http(status: StatusCode) -> u32 {
     match status.as_u16() {
         400 => code::INTERNAL,
         401 => code::UNAUTHENTICATED,
@@ -72,7 +72,9 @@ pub(crate) fn local_reply(request: &RequestHead, reply: LocalReply) -> LocalRepl
     if !is_request(&request.headers) {
         return reply;
     }
-    let status = reply.grpc_status.unwrap_or_else(|| of_http(reply.status));
+    let status = reply
+        .grpc_status
+        .map_or_else(|| of_http(reply.status), u32::from);
     let mut headers = reply.headers;
     let replaced = [&header::CONTENT_TYPE, &header::CONTENT_LENGTH, &STATUS];
     headers.retain(|(name, _)| !replaced.contains(&name));
@@ -87,6 +89,7 @@ pub(crate) fn local_reply(request: &RequestHead, reply: LocalReply) -> LocalRepl
         headers,
         body: Bytes::new(),
         details: reply.details,
+        of_filter: reply.of_filter,
         grpc_status: None,
     }
 }

@@ -18,6 +18,7 @@ use super::downstream::{self, Client};
 use super::filters::{Chain, Filter};
 use super::router::Router;
 use super::upstream::Cluster;
+use crate::abi::queues::Mailbox;
 use crate::config::listener::{HttpFilter, HttpFilterKind, Listener};
 use crate::gateway::{FilterId, Gateway, Ready};
 use crate::stats::{Counter, Registry};
@@ -237,6 +238,7 @@ fn build(gateway: &Arc<Gateway>) -> (Rc<Worker>, Vec<Rc<WorkerListener>>) {
         access_log: gateway.access_log,
     });
     let effects = Rc::downgrade(&worker);
+    let (mail, mut ready) = mpsc::unbounded_channel();
     let vms = Vms::new(
         gateway.process.clone(),
         Rc::new(move |vm, effect| {
@@ -244,7 +246,18 @@ fn build(gateway: &Arc<Gateway>) -> (Rc<Worker>, Vec<Rc<WorkerListener>>) {
                 callout::effect(&worker, vm, effect);
             }
         }),
+        // A worker that is gone needs no word.
+        Mailbox::new(move |word| {
+            let _ = mail.send(word);
+        }),
     );
+    let queues = Rc::downgrade(&vms);
+    tokio::task::spawn_local(async move {
+        while let Some(word) = ready.recv().await {
+            let Some(vms) = queues.upgrade() else { return };
+            vms.queue_ready(word);
+        }
+    });
     *worker.vms.borrow_mut() = Some(vms);
     let listeners = gateway
         .listeners

@@ -280,7 +280,7 @@ fn responded(checks: &mut Checks, wanted: &Responded, record: &Record) {
     checks.map("headers", &wanted.headers, Some(&response.headers));
     checks.text("body", wanted.body.as_ref(), &body);
     checks.map("trailers", &wanted.trailers, response.trailers.as_ref());
-    checks.text("details", wanted.details.as_ref(), record.details);
+    checks.text("details", wanted.details.as_ref(), &record.details);
 }
 
 fn one(sent: &Sent) -> String {

@@ -53,7 +53,7 @@ pub(super) struct Ready {
     pub(super) start: SystemTime,
     pub(super) deadline: Duration,
     pub(super) patience: Duration,
-    pub(super) mode: abi::Mode,
+    pub(super) mode: Option<abi::Mode>,
 }
 
 /// A route whose names are known.
@@ -215,10 +215,10 @@ impl Preparing<'_> {
                 .patience
                 .or(defaults.patience)
                 .map_or(Duration::from_secs(300), |span| span.0),
-            mode: match with.mode.or(defaults.mode) {
-                Some(Mode::Strict) => abi::Mode::Strict,
-                Some(Mode::Envoy) | None => abi::Mode::Envoy,
-            },
+            mode: with.mode.or(defaults.mode).map(|mode| match mode {
+                Mode::Strict => abi::Mode::Strict,
+                Mode::Envoy => abi::Mode::Envoy,
+            }),
         })
     }
 

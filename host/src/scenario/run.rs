@@ -18,7 +18,8 @@ use super::prepare::{Prepared, actions, way};
 use super::read::{Step as Way, line_of, path_text};
 use super::report::transcript;
 use super::world::Scripted;
-use super::{Failure, Outcome};
+use super::{Failure, Options, Outcome};
+use crate::abi;
 use crate::config::WasmPlugin;
 use crate::process::LogLine;
 use crate::simulation::{Exchange, Modules, Place, Record, Setup, Simulation};
@@ -54,8 +55,8 @@ struct Done {
     refused: Option<VmError>,
 }
 
-/// Runs a scenario; `tell` keeps what happened.
-pub(super) fn run(prepared: &Prepared, modules: &Arc<Modules>, tell: bool) -> Outcome {
+/// Runs a scenario.
+pub(super) fn run(prepared: &Prepared, modules: &Arc<Modules>, options: &Options) -> Outcome {
     let began = Instant::now();
     let ready = &prepared.ready;
     let world = Rc::new(RefCell::new(Scripted::new(ready, prepared.folder.clone())));
@@ -71,7 +72,10 @@ pub(super) fn run(prepared: &Prepared, modules: &Arc<Modules>, tell: bool) -> Ou
         start: ready.start,
         seed: ready.seed,
         deadline: ready.deadline,
-        mode: ready.mode,
+        abi: abi::Options {
+            mode: ready.mode.unwrap_or(options.abi.mode),
+            ..options.abi.clone()
+        },
     };
     let starts = setup.listener.clone().into_iter().enumerate();
     let starts = starts.map(|(at, plugin)| (Place::Listener(at), plugin));
@@ -87,7 +91,7 @@ pub(super) fn run(prepared: &Prepared, modules: &Arc<Modules>, tell: bool) -> Ou
         ordered_traps: 0,
         failures: Vec::new(),
         requests: 0,
-        told: tell.then(Vec::new),
+        told: options.tell.then(Vec::new),
     };
     if runner.start(starts) {
         for (at, step) in prepared.steps.iter().enumerate() {

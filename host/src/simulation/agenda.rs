@@ -13,6 +13,9 @@ use crate::process::VirtualClock;
 use crate::vm::plugin::VmCell;
 use crate::vm::state::Effect;
 
+/// How long a root context that answered false to `proxy_on_done` may go on.
+const LINGER: Duration = Duration::from_secs(10);
+
 /// What is to happen, and what callouts were made.
 pub(super) struct Agenda {
     clock: Arc<VirtualClock>,
@@ -34,6 +37,8 @@ pub(super) struct Entry {
 }
 
 pub(super) enum What {
+    /// The end of a root context that lingers, and until then its VM.
+    Delete { root: u32, vm: Rc<VmCell> },
     /// An exchange waits for this moment.
     Wake,
     Tick {
@@ -98,6 +103,14 @@ impl Agenda {
                     self.put(at, What::Tick { vm, root, period });
                 }
             }
+            Effect::Linger { root } => {
+                if let Some(vm) = vm.upgrade() {
+                    let at = self.now().saturating_add(LINGER);
+                    self.put(at, What::Delete { root, vm });
+                }
+            }
+            // The VM carries it out itself.
+            Effect::Delete { .. } => {}
             Effect::Grpc(effect) => self.grpc(worker, &vm, *effect),
             Effect::Call(callout) => {
                 let callout = Rc::new(Outgoing {
@@ -188,6 +201,10 @@ impl Entry {
     pub(super) fn carry_out(self) -> Option<Self> {
         match self.what {
             What::Wake => None,
+            What::Delete { root, vm } => {
+                vm.delete(root);
+                None
+            }
             What::Tick { ref vm, root, .. } => {
                 let vm = vm.upgrade()?;
                 vm.run(|guest| guest.has(root) && guest.tick(root).is_ok())

@@ -66,7 +66,7 @@ pub struct Record {
     /// The exchange was broken off: the client got nothing, or not all.
     pub reset: bool,
     /// Why the response is what it is, in Envoy's words.
-    pub details: &'static str,
+    pub details: std::borrow::Cow<'static, str>,
     /// Which filter holds it now, and where.
     pub held: Option<Held>,
     /// When it began and, if it has, ended, by the monotonic clock.
@@ -189,19 +189,7 @@ impl Drop for Running {
 }
 
 fn info(client: SocketAddr, start: SystemTime) -> StreamInfo {
-    let no_name: Arc<str> = Arc::from("");
-    StreamInfo {
-        start,
-        source: client,
-        destination: LISTENER,
-        connection_id: 1,
-        route_name: no_name.clone(),
-        virtual_host: no_name,
-        cluster: None,
-        upstream: None,
-        attempts: 0,
-        details: "",
-        request_bytes: 0,
-        response_bytes: 0,
-    }
+    let mut info = StreamInfo::new(start, client, LISTENER, Arc::from(""));
+    info.connection_id = 1;
+    info
 }

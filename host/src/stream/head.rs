@@ -248,6 +248,16 @@ impl<'a> Fields<'a> {
 // === impl FieldsMut ===
 
 impl FieldsMut<'_> {
+    /// The same, to look at.
+    #[must_use]
+    pub fn fields(&self) -> Fields<'_> {
+        match self {
+            Self::Request(head) => Fields::Request(head),
+            Self::Response(head) => Fields::Response(head),
+            Self::Plain(map) => Fields::Plain(map),
+        }
+    }
+
     fn map(&mut self) -> &mut HeaderMap {
         match self {
             Self::Request(head) => &mut head.headers,

@@ -132,13 +132,13 @@ fn span<'a>(words: &[u64], memory: Peek<'a>) -> Option<&'a [u8]> {
 
 fn fields(bytes: &[u8]) -> Value {
     match abi::read_pairs(bytes) {
-        Ok(pairs) => {
+        Some(pairs) => {
             let owned = pairs
                 .iter()
                 .map(|(name, value)| (name.to_vec(), value.to_vec()));
             Value::Fields(owned.collect())
         }
-        Err(_) => Value::Unreadable,
+        None => Value::Unreadable,
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::rc::Rc;
 
+use crate::abi::Reach;
 use crate::config::WasmPlugin;
 use crate::stream::StreamCell;
 
@@ -19,6 +20,8 @@ pub(super) enum Context {
         root: u32,
         /// What it filters.
         cell: StreamCell,
+        /// What it reaches of that, while it is not the effective context.
+        reach: Reach,
     },
 }
 
@@ -89,6 +92,15 @@ impl Contexts {
     #[inline]
     pub(super) fn get(&self, id: u32) -> Option<&Context> {
         match self.slots.get(self.slot(id)) {
+            Some(Some((own, context))) if *own == id => Some(context),
+            _ => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub(super) fn get_mut(&mut self, id: u32) -> Option<&mut Context> {
+        let at = self.slot(id);
+        match self.slots.get_mut(at) {
             Some(Some((own, context))) if *own == id => Some(context),
             _ => None,
         }

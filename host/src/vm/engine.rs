@@ -48,6 +48,8 @@ pub struct Compilation {
 pub struct Compiled {
     /// Ready to be instantiated.
     pub pre: InstancePre<State>,
+    /// The ABI it was built for.
+    pub version: abi::Version,
     /// A digest of its bytes: part of the VM key.
     pub digest: u64,
 }
@@ -170,12 +172,16 @@ impl Engine {
             return Ok(compiled);
         }
         let module = self.module(bytes)?;
-        check_abi(&module)?;
+        let version = abi::check(&module)?;
         let pre = self
             .linker
             .instantiate_pre(&module)
             .map_err(|error| VmError::Imports(format!("{error:#}")))?;
-        let compiled = Arc::new(Compiled { pre, digest });
+        let compiled = Arc::new(Compiled {
+            pre,
+            version,
+            digest,
+        });
         modules.retain(|_, module| module.strong_count() > 0);
         modules.insert(digest, Arc::downgrade(&compiled));
         Ok(compiled)
@@ -290,18 +296,4 @@ fn start_clock(engine: &Arc<Engine>) -> Result<(), VmError> {
         })
         .map_err(|error| VmError::Engine(error.to_string()))?;
     Ok(())
-}
-
-/// A guest tells its version of the ABI by an export's name.
-fn check_abi(module: &Module) -> Result<(), VmError> {
-    let marker = module
-        .exports()
-        .map(|export| export.name().to_owned())
-        .find(|n| n.starts_with("proxy_abi_version_"));
-    match marker.as_deref() {
-        Some("proxy_abi_version_0_2_0" | "proxy_abi_version_0_2_1") => Ok(()),
-        other => Err(VmError::Abi(
-            other.map_or_else(|| "none".to_owned(), ToOwned::to_owned),
-        )),
-    }
 }

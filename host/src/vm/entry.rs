@@ -5,27 +5,109 @@
 //! `proxy_on_delete`) always follows directly, so two functions are added to a module before it is compiled, which
 //! call those exports one after the other. The guest's own code stays as it is.
 //!
-//! A callback may have made another context the effective one, which the next must not see. The host sets
-//! [`SWITCHED`] then, the function returns after that callback, and the host calls the rest by itself.
+//! Hostcalls need to know which of the callbacks makes them, since each has its own view of the stream: the functions note
+//! in the global [`STAGE`] how far they are, and the first hostcall of an entry looks. A callback may also make another
+//! context the effective one, which the next must not see: the host changes [`STAGE`] then, the function returns
+//! after that callback, and the host calls the rest by itself.
 
 use wasm_encoder::{
     BlockType, ConstExpr, Encode, ExportKind, FuncType, Function, GlobalType, InstructionSink,
     ValType,
 };
 use wasmparser::{CompositeInnerType, ExternalKind, Parser, Payload, TypeRef};
+use wasmtime::Caller;
+
+use super::state::State;
+use crate::abi::{Failure, Reach};
 
 /// `(context, root, fields, end of stream) -> action`, or [`UNFINISHED`]: creates a stream context and gives it the
 /// request's head.
 pub(super) const BEGIN: &str = "switchover_begin";
 
-/// `(context, with log) -> callbacks that are still to be called`: done, log, delete of a stream context.
+/// `(context, with log) -> what is left to the host`, a number of [`Left`]: log, done, delete of a stream context, in Envoy's
+/// order.
 pub(super) const END: &str = "switchover_end";
 
-/// A global that is not zero once another context was made the effective one.
-pub(super) const SWITCHED: &str = "switchover_switched";
+/// A global that says how many of an entry's callbacks are over; [`LEFT`] is the host's word for an entry that is to end.
+pub(super) const STAGE: &str = "switchover_stage";
+const LEFT: i32 = -1;
 
 /// [`BEGIN`] has only created the context.
 pub(super) const UNFINISHED: u32 = u32::MAX;
+
+/// Which callbacks share the entry that runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Joined {
+    /// None: each has its own.
+    No,
+    /// Those that begin a stream; whether the request ends with its head.
+    Begin(bool),
+    /// Those that end it.
+    End,
+}
+
+/// What [`END`] leaves to the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Left {
+    /// Nothing.
+    Nothing,
+    /// To delete the context.
+    Delete,
+    /// That too; `proxy_on_done` has answered that the guest is still busy.
+    BusyDelete,
+    /// `proxy_on_done` as well.
+    DoneDelete,
+}
+
+/// Finds out which callback makes a hostcall, and lets its context reach what that one does.
+pub(crate) fn resolve(caller: &mut Caller<'_, State>) {
+    let Some(stage) = caller.data().stage else {
+        return;
+    };
+    let (joined, stage) = (caller.data().joined, stage.get(&mut *caller).i32());
+    let state = caller.data_mut();
+    match (joined, stage) {
+        (Joined::Begin(end), Some(1)) => {
+            state.see(Reach::REQUEST_HEADERS, Some(end));
+            state.join(Joined::No);
+        }
+        (Joined::End, Some(0)) => state.see(Reach::LOG, None),
+        (Joined::End, Some(1 | 2)) => state.lose(Reach::LOG),
+        _ => {}
+    }
+}
+
+/// Ends the entry that runs after the callback that runs, since it makes another context the effective one.
+pub(crate) fn leave(caller: &mut Caller<'_, State>) -> Result<(), Failure> {
+    match (caller.data().joined, caller.data().stage) {
+        (Joined::No, _) | (_, None) => Ok(()),
+        (_, Some(stage)) => stage
+            .set(&mut *caller, wasmtime::Val::I32(LEFT))
+            .map_err(Failure::Trap),
+    }
+}
+
+// === impl Left ===
+
+impl Left {
+    pub(super) fn from_code(code: u32) -> Self {
+        match code {
+            0 => Self::Nothing,
+            1 => Self::Delete,
+            2 => Self::BusyDelete,
+            _ => Self::DoneDelete,
+        }
+    }
+
+    fn code(self) -> i32 {
+        match self {
+            Self::Nothing => 0,
+            Self::Delete => 1,
+            Self::BusyDelete => 2,
+            Self::DoneDelete => 3,
+        }
+    }
+}
 
 /// A module's sections that grow, by their number in the binary format.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,13 +139,13 @@ struct Callbacks {
     delete: u32,
 }
 
-/// The module with [`BEGIN`], [`END`] and [`SWITCHED`]; `None` where it has not the callbacks, or is no module.
+/// The module with [`BEGIN`], [`END`] and [`STAGE`]; `None` where it has not the callbacks, or is no module.
 pub(super) fn add(module: &[u8]) -> Option<Vec<u8>> {
     let outline = Outline::read(module)?;
     let callbacks = outline.callbacks()?;
     let types = u32::try_from(outline.types.len()).ok()?;
     let functions = u32::try_from(outline.functions.len()).ok()?;
-    let switched = outline.globals;
+    let stage = outline.globals;
     let mut added = [
         (Section::Type, 2, Vec::new()),
         (Section::Function, 2, Vec::new()),
@@ -93,11 +175,11 @@ pub(super) fn add(module: &[u8]) -> Option<Vec<u8>> {
             Section::Export => {
                 export(BEGIN, ExportKind::Func, functions, bytes);
                 export(END, ExportKind::Func, functions + 1, bytes);
-                export(SWITCHED, ExportKind::Global, switched, bytes);
+                export(STAGE, ExportKind::Global, stage, bytes);
             }
             Section::Code => {
-                callbacks.begin(switched).encode(bytes);
-                callbacks.end(switched).encode(bytes);
+                callbacks.begin(stage).encode(bytes);
+                callbacks.end(stage).encode(bytes);
             }
         }
     }
@@ -222,38 +304,44 @@ impl Outline {
 // === impl Callbacks ===
 
 impl Callbacks {
-    fn begin(&self, switched: u32) -> Function {
+    fn begin(&self, stage: u32) -> Function {
         let mut function = Function::new([]);
         let mut code = function.instructions();
-        code.i32_const(0).global_set(switched);
+        code.i32_const(0).global_set(stage);
         code.local_get(0).local_get(1).call(self.create);
-        return_if(&mut code, switched, UNFINISHED.cast_signed());
+        return_if_left(&mut code, stage, UNFINISHED.cast_signed());
+        code.i32_const(1).global_set(stage);
         code.local_get(0).local_get(2).local_get(3);
         code.call(self.request).end();
         function
     }
 
-    fn end(&self, switched: u32) -> Function {
+    fn end(&self, stage: u32) -> Function {
         let mut function = Function::new([]);
         let mut code = function.instructions();
-        code.i32_const(0).global_set(switched);
-        if let Some(done) = self.done {
-            code.local_get(0).call(done).drop();
-            return_if(&mut code, switched, 2);
-        }
         if let Some(log) = self.log {
+            code.i32_const(0).global_set(stage);
             code.local_get(1).if_(BlockType::Empty);
             code.local_get(0).call(log);
-            return_if(&mut code, switched, 1);
+            return_if_left(&mut code, stage, Left::DoneDelete.code());
             code.end();
         }
+        code.i32_const(1).global_set(stage);
+        if let Some(done) = self.done {
+            code.local_get(0).call(done).i32_eqz();
+            code.if_(BlockType::Empty);
+            code.i32_const(Left::BusyDelete.code()).return_().end();
+            return_if_left(&mut code, stage, Left::Delete.code());
+        }
+        code.i32_const(2).global_set(stage);
         code.local_get(0).call(self.delete);
-        code.i32_const(0).end();
+        code.i32_const(Left::Nothing.code()).end();
         function
     }
 }
 
-fn return_if(code: &mut InstructionSink<'_>, switched: u32, value: i32) {
-    code.global_get(switched).if_(BlockType::Empty);
+fn return_if_left(code: &mut InstructionSink<'_>, stage: u32, value: i32) {
+    code.global_get(stage).i32_const(0).i32_lt_s();
+    code.if_(BlockType::Empty);
     code.i32_const(value).return_().end();
 }

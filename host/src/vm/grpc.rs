@@ -172,6 +172,11 @@ impl Calls {
     pub fn end(&mut self, code: u32, message: Bytes) {
         self.status = CallStatus { code, message };
     }
+
+    /// The callback is over: only the number is known from now on.
+    pub(super) fn forget_message(&mut self) {
+        self.status.message = Bytes::new();
+    }
 }
 
 // === impl Vm ===
@@ -229,7 +234,7 @@ impl Vm {
         self.store.data_mut().grpc.end(code, message);
         let result = self.call(root, |e| &e.grpc_close, (root, token, code), ());
         let calls = &mut self.store.data_mut().grpc;
-        calls.status.message = Bytes::new();
+        calls.forget_message();
         calls.forget(token);
         result
     }

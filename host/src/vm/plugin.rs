@@ -10,6 +10,7 @@ use super::engine::Compiled;
 use super::grpc::Outbox;
 use super::state::Effect;
 use super::{Interests, Vm, VmError};
+use crate::abi::queues::{Mailbox, Ready};
 use crate::config::WasmPlugin;
 use crate::config::plugin::VmConfig;
 use crate::process::Process;
@@ -18,6 +19,7 @@ use crate::process::Process;
 pub struct Vms {
     process: Arc<Process>,
     effects: EffectSink,
+    mailbox: Mailbox,
     shared: RefCell<HashMap<VmKey, Weak<VmCell>>>,
 }
 
@@ -35,6 +37,7 @@ struct VmKey {
 /// A VM that several plugins and streams hold.
 pub struct VmCell {
     vm: RefCell<Vm>,
+    serial: u64,
     effects: EffectSink,
     /// Tick tasks by root.
     pub ticks: RefCell<HashMap<u32, tokio::task::AbortHandle>>,
@@ -80,12 +83,27 @@ pub struct Root {
 impl Vms {
     /// No VMs yet.
     #[must_use]
-    pub fn new(process: Arc<Process>, effects: EffectSink) -> Rc<Self> {
+    pub fn new(process: Arc<Process>, effects: EffectSink, mailbox: Mailbox) -> Rc<Self> {
         Rc::new(Self {
             process,
             effects,
+            mailbox,
             shared: RefCell::default(),
         })
+    }
+
+    /// Tells a root context that a queue has something, where it and its VM are still there.
+    pub fn queue_ready(&self, ready: Ready) {
+        let vms: Vec<_> = self
+            .shared
+            .borrow()
+            .values()
+            .filter_map(Weak::upgrade)
+            .collect();
+        for vm in vms.iter().filter(|vm| vm.serial == ready.vm) {
+            // A guest that fails in it is failed for its next stream.
+            let _ = vm.run(|guest| guest.queue_ready(ready.root, ready.queue));
+        }
     }
 
     /// The VM of that key, started if there is none or the last one failed.
@@ -95,13 +113,15 @@ impl Vms {
         if let Some(vm) = running.filter(|vm| !vm.failed()) {
             return Ok(vm);
         }
-        let vm = Vm::start(
+        let mut vm = Vm::start(
             &plugin.compiled,
             plugin.vm_config.clone(),
             self.process.clone(),
         )?;
+        let serial = vm.receive_by(self.mailbox.clone());
         let vm = Rc::new(VmCell {
             vm: RefCell::new(vm),
+            serial,
             effects: self.effects.clone(),
             ticks: RefCell::default(),
             calls: RefCell::default(),
@@ -121,12 +141,25 @@ impl VmCell {
         let result = callback(&mut vm);
         let effects = vm.effects();
         drop(vm);
-        if let Some(effects) = effects {
-            for effect in effects {
-                (self.effects)(self, effect);
+        for effect in effects.into_iter().flatten() {
+            match effect {
+                Effect::Delete { context } => self.delete(context),
+                effect => (self.effects)(self, effect),
             }
         }
         result
+    }
+
+    /// Deletes a context that was put off, with its tick.
+    pub fn delete(self: &Rc<Self>, context: u32) {
+        if let Some(tick) = self.ticks.borrow_mut().remove(&context) {
+            tick.abort();
+        }
+        self.run(|vm| {
+            if vm.has(context) {
+                vm.delete(context);
+            }
+        });
     }
 
     /// Whether the guest has trapped.
@@ -267,14 +300,17 @@ impl Plugin {
 
 impl Drop for Root {
     fn drop(&mut self) {
+        // Never within a callback: roots are dropped by streams and chains, outside of the VM.
+        let done = self.ended.replace(true)
+            || self.vm.vm.try_borrow_mut().is_err()
+            || self.vm.run(|vm| vm.end_root(self.id));
+        if !done {
+            return (self.vm.effects)(&self.vm, Effect::Linger { root: self.id });
+        }
         if let Some(tick) = self.vm.ticks.borrow_mut().remove(&self.id) {
             tick.abort();
         }
         let of_others = |_: &u32, call: &mut CallTask| call.root != self.id;
         self.vm.calls.borrow_mut().retain(of_others);
-        // Never within a callback: roots are dropped by streams and chains, outside of the VM.
-        if !self.ended.replace(true) && self.vm.vm.try_borrow_mut().is_ok() {
-            self.vm.run(|vm| vm.end(self.id, false));
-        }
     }
 }

@@ -2,15 +2,18 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use wasmtime::ResourceLimiter;
 
 use super::contexts::{Context, Contexts};
+use super::entry::Joined;
 use super::grpc::Calls;
 use crate::abi::memory::GuestMemory;
 use crate::abi::observe::Observer;
-use crate::abi::{Callout, CalloutResponse, GrpcEffect, Restriction};
+use crate::abi::queues::Mailbox;
+use crate::abi::{Callout, CalloutResponse, GrpcEffect, Mode, Reach, Restriction, Version};
 use crate::config::WasmPlugin;
 use crate::config::plugin::VmConfig;
 use crate::process::Process;
@@ -26,15 +29,21 @@ pub struct State {
     pub process: Arc<Process>,
     /// The VM's configuration.
     pub vm: Arc<VmConfig>,
+    /// The ABI the guest was built for.
+    pub version: Version,
     /// Metrics the guest defined; a metric's number is its place.
     pub metrics: Vec<Metric>,
     /// What the guest asked for that happens when the callback has returned.
     pub effects: Vec<Effect>,
-    /// Set once another context was made the effective one, for a guest with several callbacks in one entry.
-    pub switched: Option<wasmtime::Global>,
+    /// Which callbacks share the entry into the guest that runs now.
+    pub(super) joined: Joined,
+    /// Which of them runs, for a guest that has it.
+    pub(super) stage: Option<wasmtime::Global>,
     /// The answer whose callback runs now.
     pub callout: Option<CalloutResponse>,
-    /// gRPC callouts.
+    /// Whether the plugin's configuration can be read now.
+    pub configuring: bool,
+    /// gRPC callouts, and how the last callout of any kind ended.
     pub grpc: Calls,
     /// Hostcalls so far.
     pub hostcalls: u64,
@@ -44,17 +53,34 @@ pub struct State {
     pub allocations: u64,
     /// Who watches the guest.
     pub observer: Option<Box<dyn Observer>>,
+    /// Tells this VM apart from all others of the process.
+    pub serial: u64,
+    /// Where word of its queues goes.
+    pub mailbox: Mailbox,
     /// What the guest may call now.
     pub restriction: Restriction,
-    /// Whether hostcalls go the long way: somebody watches, or not all are allowed.
+    /// Whether hostcalls go the long way: somebody watches, not all are allowed, or which callback makes them is to be found out.
     pub attended: bool,
+    /// For the lint: the guest has callbacks that are never called.
+    pub uncalled: bool,
+    /// Properties that roots have declared, and whether they are read-only.
+    declared: Vec<(u32, Box<[u8]>, bool)>,
+    /// Contexts that answered false to `proxy_on_done`.
+    put_off: Vec<u32>,
+    /// The guest answered its stream itself in this callback.
+    pub stopped: bool,
     contexts: Contexts,
+    /// The context that the callback began on.
+    current: u32,
     last_token: u32,
     effective: Effective,
     known: Interner,
     limit: MemoryLimit,
     deadline: Deadline,
 }
+
+/// The next VM's serial number.
+static SERIAL: AtomicU64 = AtomicU64::new(1);
 
 /// The context that hostcalls act on, resolved once for each callback.
 #[derive(Default)]
@@ -63,6 +89,9 @@ struct Effective {
     root: u32,
     plugin: Option<Rc<WasmPlugin>>,
     stream: Option<StreamCell>,
+    /// What the stream's context reaches, and what its entry says of that: they differ until another context is entered.
+    reach: Reach,
+    kept: Reach,
 }
 
 /// What a guest asked for that the worker carries out after the callback.
@@ -78,6 +107,16 @@ pub enum Effect {
         root: u32,
         /// From the return of one to the start of the next.
         period: Duration,
+    },
+    /// Delete a context that was put off and has finished. The VM's own.
+    Delete {
+        /// The context.
+        context: u32,
+    },
+    /// Keep the VM for a while: a root context that nobody holds any more is still busy.
+    Linger {
+        /// The root context.
+        root: u32,
     },
 }
 
@@ -100,7 +139,7 @@ struct Deadline {
 impl State {
     /// For a VM that has no contexts yet.
     #[must_use]
-    pub fn new(process: Arc<Process>, vm: Arc<VmConfig>) -> Self {
+    pub fn new(process: Arc<Process>, vm: Arc<VmConfig>, version: Version) -> Self {
         let ticks = process
             .limits
             .deadline
@@ -112,20 +151,30 @@ impl State {
         let observer = process.abi.observers.as_ref().map(|o| o.make());
         Self {
             memory: GuestMemory::default(),
-            attended: observer.is_some(),
+            attended: observer.is_some() || process.abi.lint.is_some(),
+            uncalled: false,
+            serial: SERIAL.fetch_add(1, Ordering::Relaxed),
+            mailbox: Mailbox::default(),
             observer,
             restriction: Restriction::None,
             process,
             vm,
+            version,
             metrics: Vec::new(),
             effects: Vec::new(),
-            switched: None,
+            joined: Joined::No,
+            stage: None,
             callout: None,
+            configuring: false,
             grpc: Calls::default(),
             hostcalls: 0,
             callbacks: 0,
+            declared: Vec::new(),
+            put_off: Vec::new(),
+            stopped: false,
             allocations: 0,
             contexts: Contexts::default(),
+            current: 0,
             last_token: 0,
             effective: Effective::default(),
             known: Interner::default(),
@@ -144,7 +193,11 @@ impl State {
 
     /// Adds a stream context of `root` and gives its number.
     pub fn add_stream(&mut self, root: u32, cell: StreamCell) -> u32 {
-        self.contexts.add(Context::Stream { root, cell })
+        self.contexts.add(Context::Stream {
+            root,
+            cell,
+            reach: Reach::NONE,
+        })
     }
 
     /// Forgets a context.
@@ -158,7 +211,21 @@ impl State {
         if self.effective.id == id {
             self.effective.id = 0;
             self.effective.stream = None;
+            self.effective.reach = Reach::NONE;
+            self.effective.kept = Reach::NONE;
         }
+    }
+
+    /// Notes that a context is still busy after its end.
+    pub(super) fn put_off(&mut self, id: u32) {
+        self.put_off.push(id);
+    }
+
+    /// Notes that a context that was put off has finished; false where it was not.
+    pub fn finish(&mut self, id: u32) -> bool {
+        let before = self.put_off.len();
+        self.put_off.retain(|other| *other != id);
+        self.put_off.len() < before
     }
 
     /// Whether there is a context of that number.
@@ -167,9 +234,17 @@ impl State {
         self.contexts.get(id).is_some()
     }
 
+    /// Whether there is a stream's context of that number.
+    #[must_use]
+    pub fn is_stream(&self, id: u32) -> bool {
+        matches!(self.contexts.get(id), Some(Context::Stream { .. }))
+    }
+
     /// Begins a callback on `id`.
     pub fn enter(&mut self, id: u32) {
         self.callbacks += 1;
+        self.current = id;
+        self.stopped = false;
         self.set_effective(id);
     }
 
@@ -179,17 +254,20 @@ impl State {
         if id != 0 && self.effective.id == id {
             return true;
         }
-        let (root, stream) = match self.contexts.get(id) {
+        if self.effective.reach != self.effective.kept {
+            self.keep_reach();
+        }
+        let (root, stream, reach) = match self.contexts.get(id) {
             Some(Context::Root(plugin)) => {
                 self.effective = Effective {
                     id,
                     root: id,
                     plugin: Some(plugin.clone()),
-                    stream: None,
+                    ..Effective::default()
                 };
                 return true;
             }
-            Some(Context::Stream { root, cell }) => (*root, cell.clone()),
+            Some(Context::Stream { root, cell, reach }) => (*root, cell.clone(), *reach),
             None => return false,
         };
         if self.effective.root != root {
@@ -201,7 +279,59 @@ impl State {
         }
         self.effective.stream = Some(stream);
         self.effective.id = id;
+        self.effective.reach = reach;
+        self.effective.kept = reach;
         true
+    }
+
+    /// Writes what the effective context reaches to its entry.
+    fn keep_reach(&mut self) {
+        let Effective { id, reach, .. } = self.effective;
+        if let Some(Context::Stream { reach: kept, .. }) = self.contexts.get_mut(id) {
+            *kept = reach;
+        }
+        self.effective.kept = reach;
+    }
+
+    /// What the effective context reaches; nothing, where it is a root.
+    #[must_use]
+    #[inline]
+    pub fn reach(&self) -> Reach {
+        self.effective.reach
+    }
+
+    /// Lets the effective context reach `sees` besides; `end` says whether that is the end of its direction.
+    #[inline]
+    pub fn see(&mut self, sees: Reach, end: Option<bool>) {
+        let reach = self.effective.reach.with(sees);
+        self.effective.reach = match end {
+            Some(true) => reach.with(Reach::END),
+            Some(false) => reach.without(Reach::END),
+            None => reach,
+        };
+    }
+
+    /// Takes `seen` from what the effective context reaches.
+    pub(super) fn lose(&mut self, seen: Reach) {
+        self.effective.reach = self.effective.reach.without(seen);
+    }
+
+    /// A context let its stream go on: it reaches `seen` no more, unless it has answered the stream itself.
+    #[inline]
+    pub(super) fn let_go(&mut self, id: u32, seen: Reach) {
+        if !self.stopped && self.set_effective(id) {
+            self.effective.reach = self.effective.reach.without(seen);
+        }
+    }
+
+    /// The effective context resumes its stream: of the request it reaches nothing more, as in Envoy.
+    pub fn resume(&mut self) {
+        self.effective.reach = self.effective.reach.without(Reach::REQUEST);
+    }
+
+    /// Makes the context that the callback began on effective again.
+    pub fn set_effective_back(&mut self) {
+        self.set_effective(self.current);
     }
 
     /// The stream of the effective context.
@@ -215,10 +345,43 @@ impl State {
         (self.effective.stream.as_ref(), &mut self.known)
     }
 
+    /// The header name that `bytes` spell, if they are one.
+    #[must_use]
+    pub fn known_name(&mut self, bytes: &[u8]) -> Option<http::HeaderName> {
+        self.known.name(bytes).ok().cloned()
+    }
+
     /// The plugin of the effective context.
     #[must_use]
     pub fn effective_plugin(&self) -> Option<&WasmPlugin> {
         self.effective.plugin.as_deref()
+    }
+
+    /// Notes what the effective plugin says of a property; false where it has said so before.
+    pub fn declare(&mut self, name: &[u8], read_only: bool) -> bool {
+        let root = self.effective.root;
+        let known = self
+            .declared
+            .iter()
+            .any(|(own, other, _)| *own == root && **other == *name);
+        if !known {
+            self.declared.push((root, name.into(), read_only));
+        }
+        !known
+    }
+
+    /// Whether the effective plugin has declared the property read-only: it can be set once.
+    #[must_use]
+    pub fn is_read_only(&self, name: &[u8]) -> bool {
+        let root = self.effective.root;
+        let mut declared = self.declared.iter();
+        declared.any(|(own, other, read_only)| *own == root && **other == *name && *read_only)
+    }
+
+    /// Whether the specification is followed where Envoy differs.
+    #[must_use]
+    pub fn strict(&self) -> bool {
+        self.process.abi.mode == Mode::Strict
     }
 
     /// The context that hostcalls act on; 0 where there is none.
@@ -230,7 +393,25 @@ impl State {
     /// Says what the guest may call from now on.
     pub fn restrict(&mut self, restriction: Restriction) {
         self.restriction = restriction;
-        self.attended = restriction != Restriction::None || self.observer.is_some();
+        self.attend();
+    }
+
+    /// Whether an observer or the lint watches, or not all may be called.
+    #[must_use]
+    pub fn watched(&self) -> bool {
+        self.restriction != Restriction::None
+            || self.observer.is_some()
+            || self.process.abi.lint.is_some()
+    }
+
+    /// Says which callbacks share the entry that begins.
+    pub(super) fn join(&mut self, joined: Joined) {
+        self.joined = joined;
+        self.attend();
+    }
+
+    fn attend(&mut self) {
+        self.attended = self.joined != Joined::No || self.watched();
     }
 
     /// The root of the effective context; 0 where there is none.

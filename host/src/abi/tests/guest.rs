@@ -105,6 +105,7 @@ pub(super) fn process(abi: Options) -> Arc<Process> {
         node: Node::default(),
         stats: Registry::new(Vec::new()),
         shared_data: SharedData::default(),
+        queues: crate::abi::Queues::default(),
         clusters: ["there".to_owned()].into_iter().collect(),
         abi,
         limits: GuestLimits::default(),

@@ -95,6 +95,7 @@ fn the_table_says_what_is_linked() {
         crate::vm::state::State::new(
             super::guest::process(Options::default()),
             Arc::new(super::guest::plugin(Vec::new()).vm),
+            crate::abi::Version::default(),
         ),
     );
     let mut named = HashSet::new();

@@ -27,7 +27,7 @@ impl Exchange {
     ) -> Result<Response<DownstreamBody>, Reset> {
         {
             let mut stream = self.cell.borrow_mut();
-            stream.info.details = "via_upstream";
+            stream.info.details = "via_upstream".into();
             if let Some(head) = &mut stream.response {
                 attempt::remove_hop_by_hop(&mut head.headers);
                 let elapsed = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -110,7 +110,7 @@ impl Exchange {
         for (name, value) in reply.headers {
             head.headers.append(name, value);
         }
-        if self.route.is_some() && reply.details != "wasm_local_response" {
+        if self.route.is_some() && !reply.of_filter {
             self.edit_response(&mut head.headers);
         }
         let mut stream = self.cell.borrow_mut();

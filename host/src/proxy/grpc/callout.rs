@@ -143,7 +143,7 @@ impl Caller {
             let reply = reply::attempt(&failure, false);
             self.unanswered(End {
                 code: super::of_http(reply.status),
-                message: explained(&reply.body, reply.details),
+                message: explained(&reply.body, &reply.details),
             })
         })?;
         self.answered(&cell, attempt).await

@@ -15,7 +15,7 @@ pub(in super::super) fn exchange(record: &Record) -> Vec<String> {
         attempt(sent, &mut lines);
     }
     match &record.response {
-        Some(response) => answered(response, record.details, &mut lines),
+        Some(response) => answered(response, &record.details, &mut lines),
         None if record.reset => lines.push("  < broken off".to_owned()),
         None => lines.push("  < nothing".to_owned()),
     }

@@ -108,7 +108,7 @@ impl Run {
         self.active.end(true);
         drop(late);
         let mut record = self.record.borrow_mut();
-        record.details = self.cell.borrow().info.details;
+        record.details = self.cell.borrow().info.details.clone();
         record.ended = Some(self.around.agenda.borrow().now());
     }
 

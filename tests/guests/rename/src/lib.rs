@@ -1,4 +1,4 @@
-//! Renames `api-key` to `x-api-key` and sets `x-deployment-mode`: what most header filters do, in the SDK's usual words.
+//! Renames `api-key` to `authorization` and sets `x-deployment-mode`: what most header filters do, in the SDK's usual words.
 
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{Action, ContextType};
@@ -29,7 +29,7 @@ impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _headers: usize, _end_of_stream: bool) -> Action {
         if let Some(key) = self.get_http_request_header_bytes("api-key") {
             self.set_http_request_header("api-key", None);
-            self.set_http_request_header_bytes("x-api-key", Some(&key));
+            self.set_http_request_header_bytes("authorization", Some(&key));
         }
         self.set_http_request_header("x-deployment-mode", Some("blue"));
         Action::Continue

@@ -7,13 +7,14 @@ use super::super::super::Place;
 use super::super::super::world::Response;
 use super::{BODY_LIMIT, End, Run, passed, resumed};
 use crate::proxy::filters::{Direction, Step};
+use crate::proxy::grpc;
 use crate::proxy::pump::{Output, Pump};
 use crate::stream::{LocalReply, ResponseHead};
 
 impl Run {
     /// The upstream's response goes back through the listener's filters.
     pub(super) async fn respond(&mut self, response: Response) {
-        self.cell.borrow_mut().info.details = "via_upstream";
+        self.cell.borrow_mut().info.details = "via_upstream".into();
         match self.response_filters(response.ends_with_head()).await {
             Ok(()) => {
                 self.client_gets_head();
@@ -23,6 +24,7 @@ impl Run {
             Err(End {
                 reply: Some(reply), ..
             }) => {
+                let reply = self.in_clients_words(reply);
                 let body = reply.body.clone();
                 self.set_reply(reply);
                 self.client_gets_head();
@@ -33,6 +35,7 @@ impl Run {
 
     /// An answer of the gateway's own or of a filter's; filters that have seen the request see it.
     pub(super) async fn reply(&mut self, reply: LocalReply) {
+        let reply = self.in_clients_words(reply);
         let mut body = reply.body.clone();
         self.set_reply(reply);
         match self.response_filters(body.is_empty()).await {
@@ -45,12 +48,18 @@ impl Run {
                 reply: Some(second),
                 ..
             }) => {
+                let second = self.in_clients_words(second);
                 body = second.body.clone();
                 self.set_reply(second);
             }
         }
         self.client_gets_head();
         self.client_gets(body);
+    }
+
+    /// An answer as a client of gRPC expects it, where that is what asks.
+    fn in_clients_words(&self, reply: LocalReply) -> LocalReply {
+        grpc::local_reply(&self.cell.borrow().request, reply)
     }
 
     fn set_reply(&self, reply: LocalReply) {

@@ -1,0 +1,27 @@
+//! What properties tell of a TLS connection.
+
+/// A connection that is secured.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub version: &'static str,
+    /// The name the client asked for (SNI).
+    pub server_name: Option<Box<str>>,
+    /// The gateway's own certificate, where it showed one.
+    pub local: Option<Certificate>,
+    /// The other side's, where it showed one.
+    pub peer: Option<Certificate>,
+}
+
+/// What is told of a certificate.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Certificate {
+    /// Its subject, as RFC 2253 writes it.
+    pub subject: Box<str>,
+    /// Its first DNS name.
+    pub dns_san: Option<Box<str>>,
+    /// Its first URI.
+    pub uri_san: Option<Box<str>>,
+    /// SHA-256 of the whole, in hexadecimal.
+    pub sha256: Box<str>,
+}
