@@ -116,7 +116,7 @@ fn bodies_reach_the_filters_that_want_them() {
     );
 }
 
-/// What a callout decides: without an answer the guest refuses, with one it goes on.
+/// What a callout decides: after one answer the guest refuses, after another it goes on.
 #[test]
 fn callouts_get_the_answer_that_was_asked_for() {
     let guest = programs::guest("sdk");
@@ -128,7 +128,7 @@ fn callouts_get_the_answer_that_was_asked_for() {
         "/callout",
     ];
     let more = ["--header", "x-ask: /allow"];
-    let (output, measured) = bench(&[&arguments[..], &more].concat());
+    let (output, measured) = bench(&[&arguments[..], &more, &["--callout", "401:no"]].concat());
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert_eq!(measured["answered_by_filter"], 2_000, "{measured:#}");
     let (output, measured) = bench(&[&arguments[..], &more, &["--callout", "200:yes"]].concat());
