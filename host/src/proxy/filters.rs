@@ -52,6 +52,8 @@ struct Guest {
     id: Cell<u32>,
     /// It failed and is passed over (FAIL_OPEN).
     bypassed: Cell<bool>,
+    /// It has paused.
+    holds: Cell<bool>,
 }
 
 /// What a filter wants after a callback.
@@ -111,6 +113,7 @@ impl Filter {
                         root,
                         id: Cell::new(0),
                         bypassed: Cell::new(false),
+                        holds: Cell::new(false),
                     }),
                     Err(_) if plugin.config.failure_policy == FailurePolicy::FailOpen => {
                         ActiveFilter::Bypassed
@@ -120,6 +123,15 @@ impl Filter {
             }
         }
     }
+}
+
+/// The answer to a request whose guest has failed. Source: Envoy.
+fn fail_stream() -> Step {
+    Step::Reply(LocalReply::text(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "",
+        "wasm_fail_stream",
+    ))
 }
 
 // === impl Active ===
@@ -294,13 +306,11 @@ impl Active {
                 return Step::Continue;
             }
             Err(Failed) => {
-                return Step::Reply(LocalReply::text(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "",
-                    "wasm_fail_stream",
-                ));
+                self.cell.borrow_mut().vm_failed = false;
+                return fail_stream();
             }
         };
+        guest.holds.set(action == Action::Pause);
         let mut stream = self.cell.borrow_mut();
         if let Some(reply) = stream.local_reply.take() {
             return Step::Reply(reply);
@@ -325,6 +335,10 @@ impl Active {
 
     /// What [`Self::resumed`] waits for, if it is there; else `waker` is told.
     pub fn poll_resumed(&self, direction: Direction, waker: &std::task::Waker) -> Option<Step> {
+        let failed = std::mem::take(&mut self.cell.borrow_mut().vm_failed);
+        if failed && let Some(step) = self.failed_elsewhere() {
+            return Some(step);
+        }
         let mut stream = self.cell.borrow_mut();
         if let Some(reply) = stream.local_reply.take() {
             return Some(Step::Reply(reply));
@@ -341,6 +355,28 @@ impl Active {
         }
         stream.waker = Some(waker.clone());
         None
+    }
+
+    /// What becomes of a stream one of whose guests has failed in another's callback, by that guest's policy.
+    #[cold]
+    fn failed_elsewhere(&self) -> Option<Step> {
+        let mut step = None;
+        for filter in &self.filters {
+            let ActiveFilter::Wasm(guest) = filter else {
+                continue;
+            };
+            if guest.id.get() == 0 || guest.bypassed.get() || !guest.root.vm.failed() {
+                continue;
+            }
+            if guest.plugin.config.failure_policy != FailurePolicy::FailOpen {
+                return Some(fail_stream());
+            }
+            guest.bypassed.set(true);
+            if guest.holds.replace(false) {
+                step = Some(Step::Continue);
+            }
+        }
+        step
     }
 
     /// Ends every guest's context; `log` where `proxy_on_log` is to be called.

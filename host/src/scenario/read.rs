@@ -4,6 +4,7 @@
 //! so that the next one shows too.
 
 mod de;
+mod error;
 
 use std::collections::HashSet;
 use std::path::Path;

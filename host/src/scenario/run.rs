@@ -204,6 +204,13 @@ impl Runner<'_> {
             {
                 told.push(format!("  … and {more} more"));
             }
+            let callouts = self.simulation.callouts();
+            let callouts = callouts.get(before.callouts..).unwrap_or_default();
+            told.extend(
+                callouts
+                    .iter()
+                    .map(|made| format!("  callout {}", describe(made))),
+            );
             let lines = self.simulation.logs();
             let lines = lines.get(before.logs..).unwrap_or_default();
             told.extend(lines.iter().map(transcript::log_line));

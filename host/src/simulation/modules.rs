@@ -1,11 +1,13 @@
 //! Modules that several simulations share: each is read and compiled once.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::plugin::Code;
 use crate::vm::VmError;
-use crate::vm::engine::{Compiled, Engine};
+use crate::vm::cache::ModuleCache;
+use crate::vm::engine::{Compilation, Compiled, Engine};
 
 /// Compiled modules by where they come from. A file that changes meanwhile is not read again.
 pub struct Modules {
@@ -19,8 +21,20 @@ impl Modules {
     /// # Errors
     /// Where this machine cannot run wasmtime.
     pub fn new() -> Result<Arc<Self>, VmError> {
+        Self::kept_in(None)
+    }
+
+    /// The same, with a folder of modules that were compiled before; it is done without where that cannot be used.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn kept_in(folder: Option<PathBuf>) -> Result<Arc<Self>, VmError> {
+        let compilation = Compilation {
+            program: None,
+            cache: folder.and_then(|folder| ModuleCache::open(folder).ok()),
+        };
         Ok(Arc::new(Self {
-            engine: Engine::new()?,
+            engine: Engine::compiling(compilation)?,
             compiled: Mutex::default(),
         }))
     }

@@ -14,7 +14,7 @@ use std::time::SystemTime;
 use sha2::{Digest as _, Sha256};
 
 /// Begins every file; the number is that of the format, and of what is added to modules before they are compiled.
-const MAGIC: &[u8; 16] = b"switchover-aot-1";
+const MAGIC: &[u8; 16] = b"switchover-aot-2";
 
 /// Bytes of all files together, about: the oldest go when there are more.
 const MAX_BYTES: u64 = 512 * 1024 * 1024;

@@ -97,6 +97,11 @@ impl Contexts {
         }
     }
 
+    /// All of them.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Context> {
+        self.slots.iter().flatten().map(|(_, context)| context)
+    }
+
     /// The same, to be changed.
     pub(super) fn get_mut(&mut self, id: u32) -> Option<&mut Context> {
         let at = self.slot(id);

@@ -190,19 +190,18 @@ impl Engine {
 
 impl Engine {
     fn module(&self, bytes: &[u8]) -> Result<Module, VmError> {
-        let key = Key::new(bytes, self.identity());
+        let with_entries = entry::add(bytes);
+        let whole = with_entries.as_deref().unwrap_or(bytes);
+        // Of what is compiled: the entries are this program's, and change with it.
+        let key = Key::new(whole, self.identity());
         if let Some(module) = self.kept(key) {
             return Ok(module);
         }
         let Compilation { program, cache } = &self.compilation;
         let code = match (program, cache) {
             (Some(program), _) => compile_apart(program, bytes)?,
-            (None, Some(_)) => precompile_with(&self.engine, bytes)?,
-            (None, None) => {
-                let with_entries = entry::add(bytes);
-                return Module::new(&self.engine, with_entries.as_deref().unwrap_or(bytes))
-                    .map_err(not_compiled);
-            }
+            (None, Some(_)) => self.engine.precompile_module(whole).map_err(not_compiled)?,
+            (None, None) => return Module::new(&self.engine, whole).map_err(not_compiled),
         };
         if let Some(cache) = cache
             && let Err(error) = cache.put(key, &code)

@@ -240,6 +240,18 @@ impl State {
         matches!(self.contexts.get(id), Some(Context::Stream { .. }))
     }
 
+    /// Tells all streams that the guest has failed: those that it holds would wait for ever.
+    pub(super) fn fail_streams(&self) {
+        for context in self.contexts.all() {
+            if let Context::Stream { cell, .. } = context
+                && let Ok(mut stream) = cell.try_borrow_mut()
+            {
+                stream.vm_failed = true;
+                stream.wake();
+            }
+        }
+    }
+
     /// Begins a callback on `id`.
     pub fn enter(&mut self, id: u32) {
         self.callbacks += 1;
