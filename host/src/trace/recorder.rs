@@ -125,7 +125,7 @@ impl Observer for Recorder {
         self.before = self.snapshot(guest);
         self.initialises = false;
         self.own = Duration::ZERO;
-        let names = names::arguments(callback.name);
+        let names = names::arguments(callback.name, callback.arguments.len());
         let each = callback.arguments.iter().zip(names);
         self.current = Some(CallbackTrace {
             plugin: guest.plugin.to_owned(),
