@@ -28,6 +28,8 @@ const MIN_BATCH: u64 = 50;
 const BATCHES: u64 = 200;
 /// So many requests warm up for each that is counted, inverted.
 const WARM_UP: u64 = 10;
+/// So many times the requests that are counted may follow, where only they can tell a leak from garbage.
+const FOLLOWED: u64 = 10;
 
 /// What is run.
 pub struct Workload {
@@ -103,7 +105,7 @@ pub fn run(workload: &Workload, mut progress: impl FnMut(u64)) -> Result<Vec<Mea
             advance(batch.min(left));
             left = left.saturating_sub(batch);
         }
-        lane.begin(workload.requests);
+        lane.begin();
     }
     let mut left = workload.requests;
     let mut round = 0;
@@ -124,10 +126,17 @@ pub fn run(workload: &Workload, mut progress: impl FnMut(u64)) -> Result<Vec<Mea
         left -= requests;
         round += 1;
     }
+    for lane in &mut lanes {
+        let mut left = workload.requests * FOLLOWED;
+        while left > 0 && lane.follow(batch) {
+            advance(batch);
+            left = left.saturating_sub(batch);
+        }
+    }
     lanes.into_iter().map(Lane::finish).collect()
 }
 
-/// Requests that [`run`] will have told of when it is done.
+/// Requests that [`run`] will have told of when it is done; more where memory is watched for longer.
 #[must_use]
 pub fn total(workload: &Workload) -> u64 {
     let subjects = u64::try_from(workload.subjects.len()).unwrap_or(u64::MAX);

@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::abi;
 use crate::abi::observe::Observers;
-use crate::abi::{self, Mode};
 use crate::config::WasmPlugin;
 use crate::process::GuestLog;
 use crate::rig::{self, Exchange, Passed, Rig};
@@ -38,8 +38,8 @@ pub struct Tracing {
     pub after: u32,
     /// Ticks after the exchange.
     pub ticks: u32,
-    /// Whom the host follows.
-    pub mode: Mode,
+    /// How the ABI is carried out; its observers are not asked.
+    pub abi: abi::Options,
     /// Names whose values are masked besides those that are known: of headers, members, parameters.
     pub mask: Vec<String>,
 }
@@ -135,12 +135,10 @@ pub fn run(tracing: &Tracing) -> Result<Trace, VmError> {
         .iter()
         .for_each(|plugin| lock().secrets.learn_plugin(plugin));
     let recorded = log.clone();
+    let observers = Observers::new(move || Box::new(Recorder::new(recorded.clone())));
     let options = abi::Options {
-        mode: tracing.mode,
-        lint: None,
-        observers: Some(Observers::new(move || {
-            Box::new(Recorder::new(recorded.clone()))
-        })),
+        observers: Some(observers),
+        ..tracing.abi.clone()
     };
     let process = rig::process(options, GuestLog::kept());
     let mut outcome = None;

@@ -116,7 +116,7 @@ fn bodies_reach_the_filters_that_want_them() {
     );
 }
 
-/// What a callout decides: without an answer the guest refuses, with one it goes on.
+/// What a callout decides: after one answer the guest refuses, after another it goes on.
 #[test]
 fn callouts_get_the_answer_that_was_asked_for() {
     let guest = programs::guest("sdk");
@@ -128,7 +128,7 @@ fn callouts_get_the_answer_that_was_asked_for() {
         "/callout",
     ];
     let more = ["--header", "x-ask: /allow"];
-    let (output, measured) = bench(&[&arguments[..], &more].concat());
+    let (output, measured) = bench(&[&arguments[..], &more, &["--callout", "401:no"]].concat());
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert_eq!(measured["answered_by_filter"], 2_000, "{measured:#}");
     let (output, measured) = bench(&[&arguments[..], &more, &["--callout", "200:yes"]].concat());
@@ -138,4 +138,17 @@ fn callouts_get_the_answer_that_was_asked_for() {
         (&0.into(), &0.into()),
         "{measured:#}"
     );
+}
+
+/// Go's heap takes its size while the first requests run, and no more: none of the guests is found leaking.
+#[test]
+fn filters_in_other_languages_do_not_leak() {
+    let guests = ["rust", "go", "assemblyscript", "cpp"].map(programs::language);
+    let files: Vec<&str> = guests.iter().map(|path| path.to_str().unwrap()).collect();
+    let (output, measured) = bench(&[&files[..], &["--requests", "20000"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{measured:#}");
+    for one in measured.as_array().unwrap() {
+        assert_ne!(one["leak_verdict"], "leak", "{one:#}");
+        assert_eq!(one["hostcalls_by_name"]["proxy_log"], 1.0, "{one:#}");
+    }
 }

@@ -260,3 +260,31 @@ fn what_does_not_load_is_told_with_exit_code_1() {
     let list: Value = serde_json::from_slice(&list.stdout).unwrap();
     assert_eq!(list.as_array().unwrap().len(), 3, "{list:#}");
 }
+
+/// What was stripped of everything tells nothing, and is not guessed at.
+#[test]
+fn filters_in_other_languages_are_told_apart() {
+    let languages = [
+        ("rust", json!("Rust")),
+        ("go", json!("Go")),
+        ("assemblyscript", json!("AssemblyScript")),
+        ("cpp", Value::Null),
+    ];
+    for (name, language) in languages {
+        let report = report(&programs::language(name));
+        let toolchain = &report["toolchain"];
+        assert_eq!(toolchain["language"], language, "{name}: {toolchain:#}");
+        let has_evidence = !toolchain["evidence"].as_array().unwrap().is_empty();
+        assert_eq!(has_evidence, !language.is_null(), "{name}");
+        assert_eq!(report["loads_here"]["loads"], true, "{name}");
+        assert_eq!(report["loads_in_envoy"]["loads"], true, "{name}");
+    }
+    let go = report(&programs::language("go"));
+    let versions = go["toolchain"]["versions"].as_array().unwrap();
+    assert!(
+        versions
+            .iter()
+            .any(|v| v.as_str().unwrap().contains("go1.")),
+        "{versions:?}"
+    );
+}

@@ -223,3 +223,29 @@ fn what_does_not_start_is_shown_until_there() {
     let output = trace(&["README.md"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
 }
+
+/// The guests in four languages are written alike: their traces tell the same.
+#[test]
+fn filters_in_other_languages_are_traced() {
+    for name in ["rust", "go", "assemblyscript", "cpp"] {
+        let guest = programs::language(name);
+        let lines = lines(&[guest.to_str().unwrap(), "--path", "/somewhere"]);
+        let find = |callback: &str| lines.iter().find(|line| line["name"] == callback);
+        let headers = find("proxy_on_request_headers").unwrap();
+        let calls = headers["calls"].as_array().unwrap();
+        let log = calls
+            .iter()
+            .find(|call| call["name"] == "proxy_log")
+            .unwrap();
+        let said = json!({"name": "message", "value": format!("{name} saw /somewhere")});
+        assert_eq!(log["arguments"][1], said, "{name}");
+        assert_eq!(headers["result"], "CONTINUE", "{name}");
+        assert_eq!(
+            lines.last().unwrap()["outcome"]["passed"],
+            "forwarded",
+            "{name}"
+        );
+        let initialisers = lines.iter().filter(|line| line["name"] == "_initialize");
+        assert!(initialisers.count() <= 1, "{name}");
+    }
+}

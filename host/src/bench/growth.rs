@@ -10,7 +10,9 @@ pub struct Growth {
     /// Bytes a request, by least squares over all checkpoints.
     pub per_request: f64,
     /// How often it was found to have grown.
-    pub steps: u64,
+    pub steps: usize,
+    /// Requests over which it was watched: those that were counted, and more where only a longer run could tell.
+    pub watched: u64,
     /// What it means.
     pub verdict: Verdict,
 }
@@ -28,16 +30,16 @@ pub enum Verdict {
     Unclear,
 }
 
+/// So much garbage may come together before it is collected for the first time: twice what Go's collector waits for.
+const GARBAGE: usize = 8 << 20;
+
 /// Watches a guest's memory.
 pub(super) struct Watch {
     before: usize,
-    /// Requests that will be counted.
-    expected: u64,
     /// The last checkpoint: requests done, and bytes.
     last: (u64, usize),
-    /// Bytes grown in each half.
-    halves: [usize; 2],
-    steps: u64,
+    /// Each growth: the checkpoint before it, and bytes. As many as a guest's memory has pages, at most.
+    steps: Vec<(u64, usize)>,
     sums: Sums,
 }
 
@@ -79,14 +81,12 @@ impl Verdict {
 // === impl Watch ===
 
 impl Watch {
-    /// From now on, for so many requests.
-    pub(super) fn new(memory: usize, expected: u64) -> Self {
+    /// From now on.
+    pub(super) fn new(memory: usize) -> Self {
         Self {
             before: memory,
-            expected,
             last: (0, memory),
-            halves: [0, 0],
-            steps: 0,
+            steps: Vec::new(),
             sums: Sums::default(),
         }
     }
@@ -95,15 +95,7 @@ impl Watch {
     pub(super) fn note(&mut self, done: u64, memory: usize) {
         let grown = memory.saturating_sub(self.last.1);
         if grown > 0 {
-            self.steps += 1;
-            // What a batch that began in the first half grew by belongs there.
-            let [first, second] = &mut self.halves;
-            let half = if self.last.0 < self.expected / 2 {
-                first
-            } else {
-                second
-            };
-            *half += grown;
+            self.steps.push((self.last.0, grown));
         }
         self.last = (done, memory);
         #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
@@ -111,13 +103,34 @@ impl Watch {
             .add(done as f64, memory.saturating_sub(self.before) as f64);
     }
 
+    /// Whether only more requests can tell what the growth means: it looks like a leak or is unclear, and is not more
+    /// than a collector of garbage may let come together.
+    pub(super) fn needs_more(&self) -> bool {
+        let grown = self.last.1.saturating_sub(self.before);
+        let is_open = matches!(self.verdict(), Verdict::Leak | Verdict::Unclear);
+        is_open && grown < GARBAGE
+    }
+
+    fn verdict(&self) -> Verdict {
+        let half = self.last.0 / 2;
+        let mut halves = [0, 0];
+        for (begun, grown) in &self.steps {
+            let [first, second] = &mut halves;
+            // What a batch that began in the first half grew by belongs there.
+            let own = if *begun < half { first } else { second };
+            *own += grown;
+        }
+        Verdict::of(halves)
+    }
+
     pub(super) fn finish(self) -> Growth {
         Growth {
             before: self.before,
             after: self.last.1,
             per_request: self.sums.slope(),
-            steps: self.steps,
-            verdict: Verdict::of(self.halves),
+            steps: self.steps.len(),
+            watched: self.last.0,
+            verdict: self.verdict(),
         }
     }
 
@@ -162,7 +175,7 @@ mod tests {
     /// The growth of a guest that needs `bytes(requests done)`, in whole pages, over 1,000 batches of 1,000.
     fn over(bytes: impl Fn(usize) -> usize) -> Growth {
         let pages = |done: usize| bytes(done).div_ceil(PAGE) * PAGE;
-        let mut watch = Watch::new(pages(0), 1_000_000);
+        let mut watch = Watch::new(pages(0));
         for batch in 1..=1_000_usize {
             watch.note(batch as u64 * 1_000, pages(batch * 1_000));
         }
@@ -203,6 +216,32 @@ mod tests {
         assert!(growth.after > growth.before);
     }
 
+    /// A heap that is collected for the first time after four megabytes looks like a leak until then.
+    #[test]
+    fn garbage_is_waited_for() {
+        let mut watch = Watch::new(0);
+        let mut done = 0;
+        while done < 20_000 || watch.needs_more() {
+            done += 1_000;
+            let garbage = usize::try_from(done).unwrap() * 80;
+            watch.note(done, garbage.min(4 << 20).div_ceil(PAGE) * PAGE);
+        }
+        assert!((100_000..120_000).contains(&done), "{done}");
+        assert_eq!(watch.finish().verdict, Verdict::WarmUp);
+        let mut watch = Watch::new(0);
+        let mut done = 0;
+        while done < 20_000 || watch.needs_more() {
+            done += 1_000;
+            watch.note(
+                done,
+                (usize::try_from(done).unwrap() * 80).div_ceil(PAGE) * PAGE,
+            );
+        }
+        let growth = watch.finish();
+        assert_eq!((growth.verdict, growth.watched), (Verdict::Leak, done));
+        assert!(growth.after >= GARBAGE);
+    }
+
     #[test]
     fn one_late_step_tells_nothing() {
         let growth = over(|done| if done < 900_000 { 0 } else { PAGE });
@@ -213,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_guest_that_runs_out_of_memory_leaks() {
-        let mut watch = Watch::new(PAGE, 1_000_000);
+        let mut watch = Watch::new(PAGE);
         for batch in 1..=10 {
             watch.note(batch * 1_000, PAGE * (1 + batch as usize));
         }

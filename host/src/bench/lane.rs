@@ -35,6 +35,8 @@ pub(super) struct Lane<'a> {
     /// Nanoseconds a request of the last batch, where there was one.
     last: Option<f64>,
     done: u64,
+    /// Requests after those that were counted.
+    followed: u64,
     trapped: bool,
     by_name: Vec<(&'static str, f64)>,
 }
@@ -77,11 +79,12 @@ impl<'a> Lane<'a> {
             ready_at_a_time: READY.min(u64::try_from(fit).unwrap_or(READY)).max(1),
             tally: Tally::default(),
             begun: Usage::default(),
-            watch: Watch::new(0, 0),
+            watch: Watch::new(0),
             ns: Samples::new(0.1),
             ratio: Samples::new(0.001),
             last: None,
             done: 0,
+            followed: 0,
             trapped: false,
         })
     }
@@ -95,11 +98,11 @@ impl<'a> Lane<'a> {
         }
     }
 
-    /// From now on requests are counted; there will be so many.
-    pub(super) fn begin(&mut self, expected: u64) {
+    /// From now on requests are counted.
+    pub(super) fn begin(&mut self) {
         self.tally = Tally::default();
         self.begun = self.rig.usage();
-        self.watch = Watch::new(self.begun.memory, expected);
+        self.watch = Watch::new(self.begun.memory);
     }
 
     /// Runs a batch, unless a guest has trapped.
@@ -140,6 +143,23 @@ impl<'a> Lane<'a> {
         }
     }
 
+    /// Runs a batch that is not measured, only to see whether the memory grows on, where that is not clear yet; false
+    /// where it is.
+    pub(super) fn follow(&mut self, requests: u64) -> bool {
+        if self.trapped || !self.watch.needs_more() {
+            return false;
+        }
+        let tally = self.tally;
+        self.batch(requests);
+        self.tally = tally;
+        self.followed += requests;
+        if !self.trapped {
+            let memory = self.rig.usage().memory;
+            self.watch.note(self.done + self.followed, memory);
+        }
+        true
+    }
+
     /// What was measured.
     pub(super) fn finish(self) -> Result<Measured, VmError> {
         if self.ns.is_empty() {
@@ -147,7 +167,8 @@ impl<'a> Lane<'a> {
         }
         let used = self.rig.usage();
         #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
-        let each = |before: u64, after: u64| (after - before) as f64 / self.done as f64;
+        let each =
+            |before: u64, after: u64| (after - before) as f64 / (self.done + self.followed) as f64;
         Ok(Measured {
             name: self.name.to_owned(),
             filters: self.rig.len(),

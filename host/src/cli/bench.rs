@@ -26,7 +26,8 @@ Memory: linear memory only grows, in pages of 64 KiB. Of the requests that are c
   warm-up   it grew in the first half only
   leak      it grew in both halves, in the second at least a third as much as in the first, or until the guest trapped
   unclear   it grew in the second half, but only then or little: give more --requests
-A leak of one byte a request shows from about 200,000 requests on.
+What looks like a leak or is unclear is watched for up to ten times as many requests, until it has grown by 8 MiB or no \
+more: a collector of garbage may wait so long. A leak of one byte a request shows from about 200,000 requests on.
 
 Examples:
   switchover bench filter.wasm
@@ -85,7 +86,10 @@ pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
     bar.set_style(ProgressStyle::with_template(
         "{bar:40} {human_pos}/{human_len} requests, {eta} to go",
     )?);
-    let measured = bench::run(&workload, |done| bar.set_position(done))?;
+    let measured = bench::run(&workload, |done| {
+        bar.set_length(bar.length().unwrap_or(0).max(done));
+        bar.set_position(done);
+    })?;
     bar.finish_and_clear();
     if args.json {
         report::json(&measured, args.filters.len() > 1)?;

@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use serde_json::json;
 
+use super::abi::AbiArgs;
 use super::exchange::{DEFAULT_HEADERS, ExchangeArgs, PluginArgs};
-use crate::abi::Mode;
 use crate::trace::{self, Trace, Tracing};
 
 /// Arguments of `switchover trace`.
@@ -54,9 +54,8 @@ pub(super) struct TraceArgs {
     /// Mask the values of headers, configuration members and query parameters of this name too; may be given several times
     #[arg(long, value_name = "NAME")]
     mask: Vec<String>,
-    /// Whom to follow where Envoy and the specification differ
-    #[arg(long, value_enum, default_value_t)]
-    abi: Mode,
+    #[command(flatten)]
+    abi: AbiArgs,
     /// Bytes of a value that are shown; JSON has them all
     #[arg(long, value_name = "BYTES", default_value_t = 200)]
     width: usize,
@@ -72,12 +71,13 @@ pub(super) struct TraceArgs {
 pub(super) fn run(args: &TraceArgs) -> Result<ExitCode> {
     // Traps are in the trace; the log would show them without masks.
     super::serve::log_to_stderr(&"off".parse()?)?;
+    let options = args.abi.options();
     let trace = trace::run(&Tracing {
         chain: args.plugin.plugins(&args.filters)?,
         exchange: args.exchange.exchange(DEFAULT_HEADERS, 0)?,
         after: args.after,
         ticks: args.ticks,
-        mode: args.abi,
+        abi: options.clone(),
         mask: args.mask.clone(),
     })?;
     if args.json {
@@ -86,6 +86,7 @@ pub(super) fn run(args: &TraceArgs) -> Result<ExitCode> {
         let mut out = anstream::stdout().lock();
         text::write(&mut out, &trace, args.width, args.filters.len() > 1)?;
     }
+    super::abi::report(&options)?;
     Ok(match trace.problem {
         None => ExitCode::SUCCESS,
         Some(_) => ExitCode::FAILURE,

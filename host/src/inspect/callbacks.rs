@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::Module;
+use crate::abi::callbacks::CALLBACKS;
 
 /// The callbacks of a module.
 #[derive(Debug, Default, Serialize)]
@@ -41,9 +42,9 @@ impl Callbacks {
     pub(super) fn of(module: &Module) -> Self {
         let has = |name: &&str| module.exports(name);
         let mut known: Vec<&'static str> = Vec::new();
-        for callback in KNOWN {
-            if !known.contains(&callback) {
-                known.push(callback);
+        for callback in CALLBACKS {
+            if !known.contains(&callback.name) {
+                known.push(callback.name);
             }
         }
         let (implemented, absent) = known.iter().copied().partition(has);
@@ -63,28 +64,3 @@ impl Callbacks {
         }
     }
 }
-
-/// Callbacks that the host calls.
-const KNOWN: [&str; 21] = [
-    "proxy_on_context_create",
-    "proxy_on_vm_start",
-    "proxy_validate_configuration",
-    "proxy_on_configure",
-    "proxy_on_tick",
-    "proxy_on_queue_ready",
-    "proxy_on_request_headers",
-    "proxy_on_request_body",
-    "proxy_on_request_trailers",
-    "proxy_on_response_headers",
-    "proxy_on_response_body",
-    "proxy_on_response_trailers",
-    "proxy_on_http_call_response",
-    "proxy_on_grpc_receive_initial_metadata",
-    "proxy_on_grpc_receive",
-    "proxy_on_grpc_receive_trailing_metadata",
-    "proxy_on_grpc_close",
-    "proxy_on_foreign_function",
-    "proxy_on_done",
-    "proxy_on_log",
-    "proxy_on_delete",
-];

@@ -1,32 +1,13 @@
 //! Words for the ABI's numbers.
 
+use crate::abi::callbacks::{CALLBACKS, CallbackResult};
 use crate::abi::{ImportInfo, Returns};
 
-/// Names of a callback's arguments.
-pub(super) fn arguments(callback: &str) -> &'static [&'static str] {
-    match callback {
-        "proxy_on_context_create" => &["context", "parent"],
-        "proxy_on_vm_start" | "proxy_on_configure" | "proxy_validate_configuration" => {
-            &["root", "configuration_size"]
-        }
-        "proxy_on_tick" => &["root"],
-        "proxy_on_queue_ready" => &["root", "queue"],
-        "proxy_on_request_headers" | "proxy_on_response_headers" => {
-            &["context", "headers", "end_of_stream"]
-        }
-        "proxy_on_request_body" | "proxy_on_response_body" => {
-            &["context", "body_size", "end_of_stream"]
-        }
-        "proxy_on_request_trailers" | "proxy_on_response_trailers" => &["context", "trailers"],
-        "proxy_on_http_call_response" => &["root", "call", "headers", "body_size", "trailers"],
-        "proxy_on_grpc_receive_initial_metadata" | "proxy_on_grpc_receive_trailing_metadata" => {
-            &["root", "call", "fields"]
-        }
-        "proxy_on_grpc_receive" => &["root", "call", "size"],
-        "proxy_on_grpc_close" => &["root", "call", "status"],
-        "proxy_on_foreign_function" => &["root", "function", "size"],
-        _ => &["context"],
-    }
+/// Names of a callback's arguments: those of the version that has so many.
+pub(super) fn arguments(callback: &str, count: usize) -> &'static [&'static str] {
+    let mut known = CALLBACKS.iter();
+    let found = known.find(|known| known.name == callback && known.parameters.len() == count);
+    found.map_or(&[], |known| known.parameters)
 }
 
 /// Whether an argument of a callback is yes or no.
@@ -36,13 +17,12 @@ pub(super) fn is_flag(argument: &str) -> bool {
 
 /// What a callback's result means.
 pub(super) fn result(callback: &str, result: u64) -> String {
-    let is_action =
-        callback.starts_with("proxy_on_request_") || callback.starts_with("proxy_on_response_");
-    let text = match (is_action, result) {
-        (true, 0) => "CONTINUE",
-        (true, 1) => "PAUSE",
-        (false, 0) => "false",
-        (false, 1) => "true",
+    let known = CALLBACKS.iter().find(|known| known.name == callback);
+    let text = match (known.and_then(|known| known.returns), result) {
+        (Some(CallbackResult::Action), 0) => "CONTINUE",
+        (Some(CallbackResult::Action), 1) => "PAUSE",
+        (Some(CallbackResult::Flag), 0) => "false",
+        (Some(CallbackResult::Flag), 1) => "true",
         _ => return result.to_string(),
     };
     text.to_owned()

@@ -26,6 +26,8 @@ pub(super) struct Recorder {
     before: Snapshot,
     /// The callback that runs.
     current: Option<CallbackTrace>,
+    /// The last that was written down is this VM's initialiser.
+    initialises: bool,
     /// Time that writing down took in it: it is nobody's.
     own: Duration,
 }
@@ -66,12 +68,35 @@ impl Recorder {
             stream: None,
             before: Snapshot::default(),
             current: None,
+            initialises: false,
             own: Duration::ZERO,
         }
     }
 
     fn log(&self) -> MutexGuard<'_, Log> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A hostcall of an initialiser. They run before any callback, and are shown as one.
+    fn initialiser(&mut self, guest: &Guest<'_>, call: CallTrace) {
+        let goes_on = std::mem::replace(&mut self.initialises, true);
+        let mut log = self.log();
+        if log.paused {
+            return;
+        }
+        if goes_on && let Some((last, _)) = log.callbacks.last_mut() {
+            last.host += call.took;
+            last.calls.push(call);
+            return;
+        }
+        let initialiser = CallbackTrace {
+            plugin: guest.plugin.to_owned(),
+            name: "_initialize",
+            host: call.took,
+            calls: vec![call],
+            ..CallbackTrace::default()
+        };
+        log.callbacks.push((initialiser, Vec::new()));
     }
 
     /// How the heads are now. The data path never holds the stream while a guest runs.
@@ -98,8 +123,9 @@ impl Recorder {
 impl Observer for Recorder {
     fn callback_begins(&mut self, guest: &Guest<'_>, callback: &Callback<'_>) {
         self.before = self.snapshot(guest);
+        self.initialises = false;
         self.own = Duration::ZERO;
-        let names = names::arguments(callback.name);
+        let names = names::arguments(callback.name, callback.arguments.len());
         let each = callback.arguments.iter().zip(names);
         self.current = Some(CallbackTrace {
             plugin: guest.plugin.to_owned(),
@@ -149,22 +175,9 @@ impl Observer for Recorder {
         let began = Instant::now();
         let call: CallTrace = decode::call(call, guest.memory);
         self.log().secrets.learn_call(&call);
-        // Initialisers run before any callback: they get one of their own.
         match &mut self.current {
             Some(current) => current.calls.push(call),
-            None => {
-                let mut log = self.log();
-                if !log.paused {
-                    let initialiser = CallbackTrace {
-                        plugin: guest.plugin.to_owned(),
-                        name: "_initialize",
-                        host: call.took,
-                        calls: vec![call],
-                        ..CallbackTrace::default()
-                    };
-                    log.callbacks.push((initialiser, Vec::new()));
-                }
-            }
+            None => self.initialiser(guest, call),
         }
         self.own += began.elapsed();
     }

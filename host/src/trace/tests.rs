@@ -26,7 +26,7 @@ fn trace(text: &str, change: impl FnOnce(&mut Tracing)) -> Trace {
         },
         after: 0,
         ticks: 0,
-        mode: Mode::default(),
+        abi: abi::Options::default(),
         mask: Vec::new(),
     };
     change(&mut tracing);

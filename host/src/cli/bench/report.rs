@@ -40,6 +40,7 @@ fn object(measured: &Measured) -> Value {
         "guest_memory_bytes": growth.before,
         "guest_memory_growth_bytes": growth.after.saturating_sub(growth.before),
         "guest_memory_growth_steps": growth.steps,
+        "guest_memory_watched_requests": growth.watched,
         "guest_memory_growth_per_request": growth.per_request,
         "leak_verdict": growth.verdict.name(),
         "answered_by_filter": measured.answered,
@@ -145,6 +146,7 @@ fn memory(out: &mut impl io::Write, measured: &[Measured]) -> io::Result<()> {
             after,
             steps,
             per_request,
+            watched,
             verdict,
         } = one.growth;
         let (style, word) = match verdict {
@@ -156,9 +158,13 @@ fn memory(out: &mut impl io::Write, measured: &[Measured]) -> io::Result<()> {
         let grew = format!("grew from {} to {}", mebibytes(before), mebibytes(after));
         let words = match verdict {
             Verdict::Steady => "the memory did not grow".to_owned(),
-            Verdict::WarmUp => format!("the memory {grew} in the first half, then no more"),
+            Verdict::WarmUp => {
+                format!("the memory {grew} in the first half of {watched} requests, then no more")
+            }
             Verdict::Leak => {
-                format!("the memory {grew} in {steps} steps, {per_request:.1} bytes a request")
+                format!(
+                    "the memory {grew} in {steps} steps over {watched} requests, {per_request:.1} bytes a request"
+                )
             }
             Verdict::Unclear => {
                 format!("the memory {grew} late in the run: more --requests will tell")
