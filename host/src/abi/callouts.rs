@@ -28,6 +28,8 @@ pub struct Callout {
     pub head: RequestHead,
     /// Its body.
     pub body: Bytes,
+    /// Its trailers; empty where there are none.
+    pub trailers: HeaderMap,
     /// How long it may take.
     pub timeout: Duration,
 }
@@ -73,7 +75,7 @@ fn http_call(
     cluster: Span,
     headers: Span,
     body: Span,
-    _trailers: Span,
+    trailers: Span,
     timeout: u32,
     out: u32,
 ) -> Outcome {
@@ -84,6 +86,13 @@ fn http_call(
     }
     let head = request_head(&pairs::read(state, view.span(headers)?))?;
     let body = Bytes::copy_from_slice(view.span(body)?);
+    let mut fields = HeaderMap::new();
+    FieldsMut::Plain(&mut fields)
+        .set_all(
+            pairs::read(state, view.span(trailers)?).into_iter(),
+            &mut Interner::default(),
+        )
+        .map_err(|_| Status::BadArgument)?;
     let token = state.next_token();
     view.write_u32(out, token)?;
     let root = state.effective_root();
@@ -93,6 +102,7 @@ fn http_call(
         cluster,
         head,
         body,
+        trailers: fields,
         timeout: Duration::from_millis(u64::from(timeout)),
     };
     state.effects.push(Effect::Call(Box::new(callout)));

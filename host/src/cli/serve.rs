@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -56,11 +57,16 @@ pub(super) struct ServeArgs {
     abi: super::abi::AbiArgs,
     /// Folder of compiled filters, for a start without a compiler; made if missing, and this user's alone. Empty: none is
     /// kept. By default switchover/modules in the user's cache folder.
-    #[arg(long, value_name = "FOLDER", env = "SWITCHOVER_MODULE_CACHE")]
+    #[arg(long, value_name = "FOLDER", env = "SWITCHOVER_MODULE_CACHE", value_parser = perhaps_empty())]
     module_cache: Option<PathBuf>,
     /// How long requests in progress are waited for when the process is to end.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
     drain: Duration,
+}
+
+/// A path, or nothing: the library's own parser refuses that.
+fn perhaps_empty() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
 }
 
 /// Runs `switchover serve`.

@@ -186,7 +186,9 @@ async fn exchange(
     }
     let body = match outgoing {
         Outgoing::Source(source) => UpstreamRequestBody::replay(source, pump),
-        Outgoing::Whole(bytes) if bytes.is_empty() => UpstreamRequestBody::Empty,
+        Outgoing::Whole(bytes) if bytes.is_empty() && cell.borrow().request_trailers.is_none() => {
+            UpstreamRequestBody::Empty
+        }
         Outgoing::Whole(bytes) => UpstreamRequestBody::whole(bytes, pump, cell),
         Outgoing::Messages(outbox) => UpstreamRequestBody::Messages(outbox),
     };

@@ -382,8 +382,8 @@ impl UpstreamRequestBody {
     #[must_use]
     pub fn whole(bytes: Bytes, pump: Option<Pump>, cell: &StreamCell) -> Self {
         match pump {
-            None => Self::Full(Some(bytes)),
-            Some(_) => Self::replay(&RequestSource::whole_of(bytes, cell), pump),
+            None if cell.borrow().request_trailers.is_none() => Self::Full(Some(bytes)),
+            _ => Self::replay(&RequestSource::whole_of(bytes, cell), pump),
         }
     }
 

@@ -76,6 +76,9 @@ fn set_tick(vm: &Rc<VmCell>, root: u32, period: Duration) {
 async fn call(worker: &Rc<Worker>, callout: Callout) -> Option<CalloutResponse> {
     let cluster = worker.cluster(&callout.cluster)?;
     let cell = detached(worker, callout.head);
+    if !callout.trailers.is_empty() {
+        cell.borrow_mut().request_trailers = Some(callout.trailers);
+    }
     let exchange = async {
         match try_send(&cluster, &cell, callout.body).await {
             Ok(attempt) => read(&cell, attempt).await,
@@ -114,7 +117,8 @@ async fn try_send(
     let choice = cluster.upstream.next(&mut History::default(), None);
     let choice = choice.ok_or_else(|| gateway(GatewayError::NoHost))?;
     cell.borrow_mut().info.cluster = Some(cluster.upstream.shared.name.clone());
-    if !body.is_empty() {
+    // What trailers follow has no length of its own.
+    if !body.is_empty() && cell.borrow().request_trailers.is_none() {
         let length = http::HeaderValue::from(body.len());
         cell.borrow_mut()
             .request
