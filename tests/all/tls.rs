@@ -243,7 +243,12 @@ cases! {
         let socket = transport_socket(&[(&authority.issue(&["a.test"]), "a")], directory.path(), more);
         let setup = Setup::new(&[("blue", &blue)]).without_filters().edit(crate::flow::install);
         let gateway = setup
-            .edit(move |b| b.listeners()[0]["filter_chains"][0]["transport_socket"] = socket)
+            .edit(move |b| {
+                b.listeners()[0]["filter_chains"][0]["transport_socket"] = socket;
+                b.listeners()[0]["listener_filters"] = json!([{"name": "inspector", "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector",
+                }}]);
+            })
             .start(engine).await;
         let own = clients.issue(&["one.clients.test"]);
         let mut stream = connect(&gateway, client(&authority, &["http/1.1"], Some(&own)), "a.test").await.unwrap();

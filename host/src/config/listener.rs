@@ -26,6 +26,8 @@ pub struct Listener {
     /// `per_connection_buffer_limit_bytes`: how much of a body a filter may hold back, and how much is kept for a retry;
     /// Envoy's default is 1 MiB, 0 is no limit.
     pub buffer_limit: u32,
+    /// `listener_filters` has a `TlsInspector`: filters and logs are told the client's SNI, as in Envoy only then.
+    pub tls_inspector: bool,
     /// Its `transport_socket`; `None` for cleartext.
     pub tls: Option<DownstreamTls>,
     /// Its `envoy.filters.network.connection_limit`, if it has one.

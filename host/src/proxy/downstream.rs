@@ -260,7 +260,7 @@ pub async fn serve(stream: TcpStream, client: Rc<Client>) {
         Some(Ok(stream)) => {
             let connection = stream.get_ref().1;
             stats.established(connection);
-            let facts = tls::facts(connection);
+            let facts = tls::facts(connection, client.listener.config.tls_inspector);
             let agreed = match connection.alpn_protocol() {
                 Some(b"h2") => Some(Codec::Http2),
                 Some(_) => Some(Codec::Http1),

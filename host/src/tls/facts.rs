@@ -7,16 +7,19 @@ use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate, X509Name}
 
 use crate::stream::tls::{Certificate, Tls};
 
-/// Those of a client's connection, when its handshake is done.
+/// Those of a client's connection, when its handshake is done; `inspected` where the SNI is to be told.
 #[must_use]
-pub fn facts(connection: &ServerConnection) -> Tls {
+pub fn facts(connection: &ServerConnection, inspected: bool) -> Tls {
     let state: &CommonState = connection;
     Tls {
         version: match state.protocol_version() {
             Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
             _ => "TLSv1.3",
         },
-        server_name: connection.server_name().map(Into::into),
+        server_name: connection
+            .server_name()
+            .filter(|_| inspected)
+            .map(Into::into),
         local: None,
         peer: state
             .peer_certificates()

@@ -32,9 +32,9 @@ pub(in crate::config) fn listener(field: &Field<'_>, index: usize) -> Option<Lis
             &["access_log"],
             "use access_log of the HTTP connection manager",
         );
-        for filter in o.list("listener_filters") {
-            // The server name is read in any case.
-            common::extension(&filter, TLS_INSPECTOR_URL, |_| ());
+        let inspectors = o.list("listener_filters");
+        for filter in &inspectors {
+            common::extension(filter, TLS_INSPECTOR_URL, |_| ());
         }
         o.only_bool("enable_reuse_port", true);
         let name = o.text("name");
@@ -60,6 +60,7 @@ pub(in crate::config) fn listener(field: &Field<'_>, index: usize) -> Option<Lis
             name,
             address,
             buffer_limit,
+            tls_inspector: !inspectors.is_empty(),
             tls,
             connection_limit,
             http,
