@@ -1,7 +1,7 @@
 //! `switchover test`: YAML scenarios for Proxy-Wasm HTTP filters, in process, under a virtual clock.
 //!
-//! [`model`] is the format, [`read`] reads it, [`prepare`] checks and completes it, [`run`] plays a scenario to the guests
-//! in a [`crate::simulation`], [`check`] compares, [`report`] and [`junit`] tell.
+//! `model` is the format, `read` reads it, `prepare` checks and completes it, `run` plays a scenario to the guests
+//! in a [`crate::simulation`], `check` compares, `report` and `junit` tell.
 
 mod check;
 mod diff;

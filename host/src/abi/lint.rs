@@ -1,7 +1,7 @@
 //! The lint: what a filter does that breaks, or is answered otherwise, in another host or by an SDK.
 //!
 //! Each rule is noticed where the host takes the decision it is about, on paths that well-behaved filters do not take;
-//! what can only be seen on busy paths is looked at in [`after`], which runs under the lint only.
+//! what can only be seen on busy paths is looked at in `after`, which runs under the lint only.
 
 use std::collections::BTreeSet;
 use std::fmt;
