@@ -403,7 +403,7 @@ mod tests {
             ("%REQ(a b)%", "\"a b\" is no header's name"),
             ("100%", "expected a command operator"),
             ("%REQ(a):x%", "expected a command operator"),
-            ("%START_TIME(%Q)%", "%START_TIME(%Q)%"),
+            ("%START_TIME(%E*S)%", "%START_TIME(%E*S)%"),
         ] {
             let error = compile(text).unwrap_err();
             assert!(error.contains(said), "{text}: {error}");

@@ -279,7 +279,7 @@ fn routes() {
     route(
         "match: {prefix: /, path: /a}, route: {}",
         &[
-            "11: ROUTE.match.path: only one of prefix, path, path_separated_prefix, safe_regex may be set; prefix is, so leave path out",
+            "11: ROUTE.match.path: only one of prefix, path, path_separated_prefix, safe_regex, connect_matcher may be set; prefix is, so leave path out",
             "11: ROUTE.route: one of cluster, cluster_header, weighted_clusters is required",
         ],
     );
