@@ -81,7 +81,7 @@ struct Recorder {
 impl Probe {
     /// A setup with the guest and this program, for [`Self::start`].
     pub fn setup(
-        engine: Engine,
+        _engine: Engine,
         program: &str,
         edit: impl FnOnce(Setup) -> Setup,
     ) -> impl FnOnce(std::net::SocketAddr) -> Setup {
@@ -93,10 +93,6 @@ impl Probe {
                 .inline()
                 .variable("PROBE", &program)
                 .edit(move |bootstrap| {
-                    // The host has no trailers over HTTP/1.1.
-                    if engine == Engine::Host {
-                        return;
-                    }
                     let trailers = json!({"enable_trailers": true});
                     bootstrap.http()["http_protocol_options"] = trailers.clone();
                     let leaf = bootstrap.cluster("blue-only");

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::listener::HttpFilter;
+use super::protocol::Http1;
 use super::tls::UpstreamTls;
 
 mod protocol;
@@ -45,7 +46,7 @@ pub struct Cluster {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     /// `explicit_http_config.http_protocol_options`: HTTP/1.1, the default.
-    Http1,
+    Http1(Http1),
     /// `explicit_http_config.http2_protocol_options`: HTTP/2, without asking.
     Http2(Http2Options),
     /// `auto_config`: what ALPN agrees on.
@@ -172,7 +173,7 @@ impl Protocol {
     #[must_use]
     pub fn alpn(&self) -> &'static [&'static [u8]] {
         match self {
-            Self::Http1 => &[b"http/1.1"],
+            Self::Http1(_) => &[b"http/1.1"],
             Self::Http2(_) => &[b"h2"],
             Self::Auto(_) => &[b"h2", b"http/1.1"],
         }

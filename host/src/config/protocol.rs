@@ -55,7 +55,7 @@ impl Default for Http2 {
 }
 
 /// `envoy.config.core.v3.Http1ProtocolOptions`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Http1 {
     /// `enable_trailers`; off by default, and then trailers are dropped.
     pub enable_trailers: bool,

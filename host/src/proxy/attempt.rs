@@ -194,7 +194,7 @@ async fn exchange(
     };
     let protocol = &choice.leaf.shared.config.protocol;
     let tunnel = cell.borrow().tunnel.is_some();
-    if tunnel && !matches!(protocol, Protocol::Http1) {
+    if tunnel && !matches!(protocol, Protocol::Http1(_)) {
         // An upgrade is one of HTTP/1's.
         return Err(AttemptFailure::Reply(gateway(GatewayError::Upgrade)));
     }
@@ -229,7 +229,7 @@ fn outgoing_request(
     *request.method_mut() = head.method.clone();
     *request.headers_mut() = head.headers.clone();
     match protocol {
-        Protocol::Http1 => {
+        Protocol::Http1(_) => {
             *request.uri_mut() = match (&head.method, Authority::try_from(host.as_bytes())) {
                 (&Method::CONNECT, Ok(authority)) => Uri::from(authority),
                 _ => Uri::from(path.clone()),

@@ -6,6 +6,7 @@ use super::{Http2Options, Keepalive, Protocol};
 use crate::config::facts::Chain;
 use crate::config::listener::{HttpFilter, http_filters};
 use crate::config::node::Value;
+use crate::config::protocol::{Http1, http1};
 use crate::config::reader::{Field, Object};
 
 const PROTOCOL_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
@@ -56,7 +57,7 @@ fn protocol(o: &Object<'_>) -> Protocol {
         Some((_, field)) => field.object(auto),
         None => None,
     }
-    .unwrap_or(Protocol::Http1)
+    .unwrap_or(Protocol::Http1(Http1::default()))
 }
 
 fn explicit(o: &Object<'_>) -> Option<Protocol> {
@@ -65,7 +66,7 @@ fn explicit(o: &Object<'_>) -> Option<Protocol> {
         "use http_protocol_options or http2_protocol_options",
     );
     match o.required_one_of(&["http_protocol_options", "http2_protocol_options"])? {
-        ("http_protocol_options", field) => field.object(|_| Protocol::Http1),
+        ("http_protocol_options", field) => field.object(http1).map(Protocol::Http1),
         (_, field) => field.object(http2).map(Protocol::Http2),
     }
 }
@@ -160,7 +161,7 @@ impl Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            protocol: Protocol::Http1,
+            protocol: Protocol::Http1(Http1::default()),
             filters: Vec::new(),
             idle_timeout: IDLE_TIMEOUT,
             max_requests_per_connection: None,

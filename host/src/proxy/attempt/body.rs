@@ -9,6 +9,7 @@ use http_body::{Body as _, SizeHint};
 use hyper::body::Incoming;
 
 use super::{AttemptFailure, Filters};
+use crate::config::cluster::Protocol;
 use crate::proxy::body::BodyError;
 use crate::proxy::pump::{Ending, Output, Pump, Stop, poll_through};
 use crate::proxy::socket::Socket;
@@ -40,6 +41,8 @@ pub(super) struct Message {
     /// Read until the body's end, then kept or dropped.
     connection: Option<Connection>,
     leaf: Rc<Leaf>,
+    /// Its trailers go on; HTTP/1's do only where the file says so.
+    trailers: bool,
 }
 
 /// The upstream's end of a tunnel, and the cluster's filters on it.
@@ -189,10 +192,15 @@ impl AttemptBody {
 impl Wire {
     /// A message's body, which `connection` brings.
     pub(super) fn message(incoming: Incoming, connection: Connection, leaf: Rc<Leaf>) -> Self {
+        let trailers = match &leaf.shared.config.protocol {
+            Protocol::Http1(options) => options.enable_trailers,
+            Protocol::Http2(_) | Protocol::Auto(_) => !connection.is_driven_here(),
+        };
         Self::Message(Message {
             incoming,
             connection: Some(connection),
             leaf,
+            trailers,
         })
     }
 
@@ -228,10 +236,11 @@ impl Message {
                 Ok(data) if self.incoming.is_end_stream() => (data, Ending::End),
                 Ok(data) => (data, Ending::More),
                 Err(frame) => match frame.into_trailers() {
-                    Ok(trailers) => {
+                    Ok(trailers) if self.trailers => {
                         cell.borrow_mut().response_trailers = Some(trailers);
                         (Bytes::new(), Ending::Trailers)
                     }
+                    Ok(_) => (Bytes::new(), Ending::End),
                     Err(_) => (Bytes::new(), Ending::More),
                 },
             },

@@ -82,7 +82,7 @@ impl Leaf {
 
     async fn connection(&self, host: &UpstreamHost) -> Result<Connection, AttemptError> {
         match &self.shared.config.protocol {
-            Protocol::Http1 => match self.take_idle(host.address) {
+            Protocol::Http1(_) => match self.take_idle(host.address) {
                 Some(connection) => Ok(Connection::Http1(connection)),
                 None => {
                     let socket = connect(&self.shared, host, None).await?;
