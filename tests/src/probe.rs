@@ -17,6 +17,9 @@ const ANSWER: Duration = Duration::from_secs(3);
 /// Marks the guest's lines in an engine's log.
 const MARK: &str = "PROBE | ";
 
+/// Connections that reach each of two workers, all but surely.
+const CONNECTIONS: usize = 16;
+
 /// Commands that the guest's VM does not survive.
 const FAILURES: [&str; 3] = ["trap", "loop", "recurse"];
 
@@ -91,6 +94,8 @@ impl Probe {
                 .route_guest(&programs::guest("probe"))
                 .without_attempt_role()
                 .inline()
+                // A VM that fails is soon replaced.
+                .plugin(|plugin| plugin["reload_config"] = json!({"backoff": {"base_interval": "0.01s"}}))
                 .variable("PROBE", &program)
                 .edit(move |bootstrap| {
                     let trailers = json!({"enable_trailers": true});
@@ -172,6 +177,13 @@ impl Probe {
                 .rfind(|request| !request.contains(" /call "))
                 .cloned()
         };
+        if fails {
+            // Only then does the next exchange meet a VM.
+            assert_eventually!(
+                !self.gateway.runs() || self.serves().await,
+                "nothing is served after {script:?}"
+            );
+        }
         let crashed = !self.gateway.runs();
         Outcome {
             client,
@@ -180,6 +192,17 @@ impl Probe {
             crashed,
             hung: !closed,
         }
+    }
+
+    /// Whether every worker's VM serves: each connection reaches one of them, by the kernel's choice.
+    async fn serves(&self) -> bool {
+        for _ in 0..CONNECTIONS {
+            let reply = self.gateway.client().get("/probe").try_send().await;
+            if !reply.is_ok_and(|reply| reply.status == 200) {
+                return false;
+            }
+        }
+        true
     }
 
     /// What the guest told so far.
