@@ -262,7 +262,7 @@ cases! {
         for attack in ATTACKS.iter().filter(|attack| engine == Engine::Host || !attack.contains("loop")) {
             probe.exchange(attack, Message { body: true, trailers: false }).await;
             assert!(probe.gateway.runs(), "{attack}");
-            served_again(&probe.gateway, attack).await;
+            probe.recovered(attack).await;
         }
         stop.send(true).unwrap();
         for neighbour in neighbours {

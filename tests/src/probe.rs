@@ -84,7 +84,7 @@ struct Recorder {
 impl Probe {
     /// A setup with the guest and this program, for [`Self::start`].
     pub fn setup(
-        _engine: Engine,
+        engine: Engine,
         program: &str,
         edit: impl FnOnce(Setup) -> Setup,
     ) -> impl FnOnce(std::net::SocketAddr) -> Setup {
@@ -94,8 +94,12 @@ impl Probe {
                 .route_guest(&programs::guest("probe"))
                 .without_attempt_role()
                 .inline()
-                // A VM that fails is soon replaced.
-                .plugin(|plugin| plugin["reload_config"] = json!({"backoff": {"base_interval": "0.01s"}}))
+                .plugin(move |plugin| {
+                    // A VM that fails is soon replaced.
+                    if engine == Engine::Host {
+                        plugin["reload_config"] = json!({"backoff": {"base_interval": "0.01s"}});
+                    }
+                })
                 .variable("PROBE", &program)
                 .edit(move |bootstrap| {
                     let trailers = json!({"enable_trailers": true});
@@ -159,7 +163,7 @@ impl Probe {
         drop(raw);
         let mark = format!("{MARK}{tag} | delete | {BEGINS}");
         // A VM that fails ends no context.
-        let fails = FAILURES.iter().any(|word| script.contains(word));
+        let fails = fails(script);
         let ended = |gateway: &Gateway| gateway.output().contains(&mark);
         assert_eventually!(
             fails || ended(&self.gateway) || !self.gateway.runs(),
@@ -177,13 +181,6 @@ impl Probe {
                 .rfind(|request| !request.contains(" /call "))
                 .cloned()
         };
-        if fails {
-            // Only then does the next exchange meet a VM.
-            assert_eventually!(
-                !self.gateway.runs() || self.serves().await,
-                "nothing is served after {script:?}"
-            );
-        }
         let crashed = !self.gateway.runs();
         Outcome {
             client,
@@ -192,6 +189,11 @@ impl Probe {
             crashed,
             hung: !closed,
         }
+    }
+
+    /// Waits until every worker's VM serves again, so that the next exchange meets one.
+    pub async fn recovered(&self, after: &str) {
+        assert_eventually!(self.serves().await, "nothing is served after {after:?}");
     }
 
     /// Whether every worker's VM serves: each connection reaches one of them, by the kernel's choice.
@@ -209,6 +211,11 @@ impl Probe {
     pub fn lines(&self) -> Vec<Line> {
         lines(&self.gateway.output())
     }
+}
+
+/// Whether the guest's VM does not survive a script.
+pub fn fails(script: &str) -> bool {
+    FAILURES.iter().any(|word| script.contains(word))
 }
 
 /// The guest's lines in an engine's log.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use switchover_tests::probe::{Message, Outcome, Probe};
+use switchover_tests::probe::{Message, Outcome, Probe, fails};
 use switchover_tests::{Engine, Setup};
 
 /// Scripts.
@@ -91,6 +91,8 @@ pub(super) async fn observe(engine: Engine, edit: impl Fn(Setup) -> Setup) -> Re
             let outcome = probe.exchange(behaviour.script, behaviour.message).await;
             if outcome.crashed {
                 probe = start().await;
+            } else if engine == Engine::Host && fails(behaviour.script) {
+                probe.recovered(behaviour.script).await;
             }
             results.insert(behaviour.title, shown(&behaviour, &outcome));
         }
