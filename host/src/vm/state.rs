@@ -18,8 +18,8 @@ use crate::config::WasmPlugin;
 use crate::config::plugin::VmConfig;
 use crate::process::Process;
 use crate::stats::Metric;
-use crate::stream::StreamCell;
 use crate::stream::intern::Interner;
+use crate::stream::{Member, StreamCell};
 
 /// The data of a VM's store.
 pub struct State {
@@ -394,6 +394,15 @@ impl State {
     #[must_use]
     pub fn strict(&self) -> bool {
         self.process.abi.mode == Mode::Strict
+    }
+
+    /// The context that hostcalls act on, told apart from those of other VMs.
+    #[must_use]
+    pub fn member(&self) -> Member {
+        Member {
+            vm: self.serial,
+            context: self.effective.id,
+        }
     }
 
     /// The context that hostcalls act on; 0 where there is none.
