@@ -266,6 +266,12 @@ impl Stream {
         at.map_or_else(BytesMut::new, |at| self.held.swap_remove(at).data)
     }
 
+    /// Whether the filter of that context has paused a body.
+    #[must_use]
+    pub fn holds(&self, member: Member, direction: Direction) -> bool {
+        self.held.iter().any(|held| held.is(member, direction))
+    }
+
     /// The body as the guest of that context sees it: what its filter holds, or what its callback is about.
     #[must_use]
     pub fn body(&self, member: Member, direction: Direction) -> &BytesMut {

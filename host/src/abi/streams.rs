@@ -51,14 +51,18 @@ fn continue_stream(caller: &mut Caller<'_, State>, which: u32) -> Outcome {
         }
         _ => return Err(Status::BadArgument.into()),
     }
-    state.resume();
+    let member = state.member();
+    let mut held = false;
     if let Some(stream) = state.effective_stream() {
         let direction = match which {
             REQUEST => Direction::Request,
             _ => Direction::Response,
         };
-        stream.borrow_mut().resume(state.member(), direction);
+        let mut stream = stream.borrow_mut();
+        stream.resume(member, direction);
+        held = stream.holds(member, Direction::Request);
     }
+    state.resume(held);
     Ok(())
 }
 

@@ -336,9 +336,14 @@ impl State {
         }
     }
 
-    /// The effective context resumes its stream: of the request it reaches nothing more, as in Envoy.
-    pub fn resume(&mut self) {
-        self.effective.reach = self.effective.reach.without(Reach::REQUEST);
+    /// The effective context resumes its stream: of the request it reaches nothing more, but for a body that it still
+    /// holds, as in Envoy.
+    pub fn resume(&mut self, holds_body: bool) {
+        let lost = match holds_body {
+            true => Reach::REQUEST.without(Reach::REQUEST_BODY),
+            false => Reach::REQUEST,
+        };
+        self.lose(lost);
     }
 
     /// Makes the context that the callback began on effective again.
