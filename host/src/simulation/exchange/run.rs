@@ -443,6 +443,10 @@ impl Drop for Attempt {
     }
 }
 
+#[expect(
+    clippy::result_large_err,
+    reason = "the exchange's end, which happens once"
+)]
 fn passed(step: Step) -> Result<(), End> {
     match step {
         Step::Continue | Step::Pause => Ok(()),
