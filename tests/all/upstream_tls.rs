@@ -71,7 +71,10 @@ cases! {
     async fn filters_are_told_of_the_connection(engine: Engine) {
         let authority = Authority::new();
         let blue = secured(&authority.issue(&[NAME]), None).await;
-        let gateway = over_tls(&blue, trusting(&authority)).edit(crate::flow::listen).start(engine).await;
+        let mut context = trusting(&authority);
+        context["common_tls_context"]["tls_params"] =
+            json!({"tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3"});
+        let gateway = over_tls(&blue, context).edit(crate::flow::listen).start(engine).await;
         let mut client = gateway.client();
         for _ in 0..2 {
             assert_eq!(client.get("/").header("x-flow", "L:tell-upstream").send().await.text(), "blue");
