@@ -136,7 +136,7 @@ dist/switchover.wasm: $(raw) $(wasm_opt)
 
 .PHONY: packages
 packages:
-	@.ci/apt-install nghttp2-client
+	@.ci/apt-install nghttp2-client chromium chromium-driver
 
 .PHONY: guests
 guests:

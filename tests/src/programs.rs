@@ -35,6 +35,26 @@ pub fn envoy() -> PathBuf {
     find("Envoy", "ENVOY", &[".venv/bin/envoy"], "make test")
 }
 
+/// Debian's Chromium, or what `CHROMIUM` names.
+pub fn chromium() -> PathBuf {
+    find(
+        "Chromium",
+        "CHROMIUM",
+        &["/usr/bin/chromium"],
+        "make packages",
+    )
+}
+
+/// The WebDriver server of the same version, or what `CHROMEDRIVER` names.
+pub fn chromedriver() -> PathBuf {
+    find(
+        "Chromium's driver",
+        "CHROMEDRIVER",
+        &["/usr/bin/chromedriver"],
+        "make packages",
+    )
+}
+
 /// Python with the packages of `tests/clients/requirements.txt`: `SWITCHOVER_PYTHON`, or `.venv`'s.
 pub fn python() -> PathBuf {
     find(
