@@ -49,7 +49,7 @@ pub struct Browser {
 impl Browser {
     /// Starts one with a window of this size.
     pub async fn start(width: u32, height: u32) -> Self {
-        let mut command = Command::new(programs::chromedriver());
+        let mut command = Command::new(programs::debian("chromedriver"));
         command
             .arg("--port=0")
             .stdin(Stdio::null())
@@ -84,7 +84,7 @@ impl Browser {
             _profile: profile,
         };
         let wanted = json!({"capabilities": {"alwaysMatch": {
-            "goog:chromeOptions": {"binary": programs::chromium(), "args": arguments},
+            "goog:chromeOptions": {"binary": programs::debian("chromium"), "args": arguments},
             "goog:loggingPrefs": {"performance": "ALL", "browser": "ALL"},
         }}});
         let made = browser.post("/session", &wanted).await;
