@@ -24,6 +24,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use switchover_core::Secret;
 use tokio::net::TcpListener;
 
+use crate::config::Bootstrap;
+use crate::config::listener::HttpFilterKind;
+use crate::rollout::Loaded;
 use crate::rollout::live::Admin;
 use access::Access;
 use act::Desk;
@@ -64,11 +67,40 @@ pub enum ConsoleError {
     #[error("the system has no random bytes: {0}")]
     Random(#[from] getrandom::Error),
     /// Anybody could operate the rollout.
-    #[error("{0} is no loopback address: a console there needs a token")]
+    #[error(
+        "{0} is no loopback address, where everybody could operate the rollout: it needs a token (--token-file, --console-token-file)"
+    )]
     Open(SocketAddr),
     /// It cannot listen.
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, std::io::Error),
+}
+
+/// The rollout document of an Envoy file that has one in a file of its own, or why it has none.
+///
+/// # Errors
+/// In words, for whoever asks for the console.
+pub fn document_of(bootstrap: &Bootstrap) -> Result<PathBuf, String> {
+    let filters = bootstrap
+        .listeners
+        .iter()
+        .flat_map(|l| &l.http.http_filters);
+    let mut reason = "the gateway's file has no rollout document".to_owned();
+    for filter in filters {
+        match &filter.kind {
+            HttpFilterKind::Discovered(discovery) => match Loaded::read(&discovery.path) {
+                Ok(_) => return Ok(discovery.path.clone()),
+                Err(error) => reason = error.to_string(),
+            },
+            HttpFilterKind::Wasm(_) => {
+                reason = "what its filters are configured with is in the gateway's own file, which is read once: put \
+                          the rollout document into a file of its own (`config_discovery`)"
+                    .to_owned();
+            }
+            HttpFilterKind::HeaderMutation(_) | HttpFilterKind::Terminal => {}
+        }
+    }
+    Err(reason)
 }
 
 /// A token that nobody can guess.
