@@ -40,12 +40,9 @@ fn the_page_shows_and_operates() {
             "{}",
             browser.text("#ask").await
         );
-        std::fs::write("/tmp/console-dialog.png", browser.picture().await).unwrap();
         browser.click("#ask-yes").await;
         assert_eventually!(greens(&gateway).await == 25, "green did not get 25 %");
-        std::fs::write("/tmp/console-light.png", browser.picture().await).unwrap();
         browser.appear(360, 740, "dark").await;
-        std::fs::write("/tmp/console-phone.png", browser.picture().await).unwrap();
         assert_eq!(browser.complaints().await, Vec::<String>::new());
     });
 }
