@@ -166,6 +166,10 @@ fn accepts_tunnel(stream: &Stream, status: StatusCode) -> bool {
 }
 
 /// What an upstream has answered with.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one for each attempt, taken apart at once"
+)]
 enum Sent {
     /// A response.
     Message(Response<Incoming>, Connection),

@@ -434,6 +434,10 @@ async fn resumed(pump: &mut Pump) -> Result<Output, Stop> {
     .await
 }
 
+#[expect(
+    clippy::result_large_err,
+    reason = "the exchange's end, which happens once"
+)]
 fn passed(step: Step) -> Result<(), End> {
     match step {
         Step::Continue | Step::Pause => Ok(()),
