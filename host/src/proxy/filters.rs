@@ -6,6 +6,7 @@ use std::task::Poll;
 
 use bytes::BytesMut;
 use http::StatusCode;
+use smallvec::SmallVec;
 
 use super::router;
 use crate::config::listener::HeaderMutation;
@@ -33,7 +34,8 @@ pub enum Filter {
 /// A chain at work on one exchange. Requests pass it forwards, responses backwards.
 pub struct Active {
     cell: StreamCell,
-    filters: Vec<ActiveFilter>,
+    /// Most chains have one or two, which need no allocation of their own.
+    filters: SmallVec<[ActiveFilter; 2]>,
 }
 
 enum ActiveFilter {

@@ -1,5 +1,6 @@
 //! What the host keeps for one VM, in wasmtime's store: its contexts, and what its hostcalls need.
 
+use std::cell::{RefCell, RefMut};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -61,6 +62,8 @@ pub struct State {
     pub restriction: Restriction,
     /// Whether hostcalls go the long way: somebody watches, not all are allowed, or which callback makes them is to be found out.
     pub attended: bool,
+    /// Whether an observer or the lint watches.
+    observed: bool,
     /// For the lint: the guest has callbacks that are never called.
     pub uncalled: bool,
     /// Properties that roots have declared, and whether they are read-only.
@@ -69,12 +72,14 @@ pub struct State {
     put_off: Vec<u32>,
     /// The guest answered its stream itself in this callback.
     pub stopped: bool,
+    /// For a value on its way to the guest; its room is kept.
+    pub scratch: Vec<u8>,
     contexts: Contexts,
     /// The context that the callback began on.
     current: u32,
     last_token: u32,
     effective: Effective,
-    known: Interner,
+    known: RefCell<Interner>,
     limit: MemoryLimit,
     deadline: Deadline,
 }
@@ -149,9 +154,11 @@ impl State {
             memory: process.limits.memory,
         };
         let observer = process.abi.observers.as_ref().map(|o| o.make());
+        let observed = observer.is_some() || process.abi.lint.is_some();
         Self {
             memory: GuestMemory::default(),
-            attended: observer.is_some() || process.abi.lint.is_some(),
+            attended: observed,
+            observed,
             uncalled: false,
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             mailbox: Mailbox::default(),
@@ -172,12 +179,13 @@ impl State {
             declared: Vec::new(),
             put_off: Vec::new(),
             stopped: false,
+            scratch: Vec::new(),
             allocations: 0,
             contexts: Contexts::default(),
             current: 0,
             last_token: 0,
             effective: Effective::default(),
-            known: Interner::default(),
+            known: RefCell::default(),
             limit,
             deadline: Deadline {
                 ticks: u32::try_from(ticks).unwrap_or(u32::MAX),
@@ -352,15 +360,10 @@ impl State {
         self.effective.stream.as_ref()
     }
 
-    /// The stream of the effective context, and what its headers are made with.
-    pub fn editing(&mut self) -> (Option<&StreamCell>, &mut Interner) {
-        (self.effective.stream.as_ref(), &mut self.known)
-    }
-
-    /// The header name that `bytes` spell, if they are one.
-    #[must_use]
-    pub fn known_name(&mut self, bytes: &[u8]) -> Option<http::HeaderName> {
-        self.known.name(bytes).ok().cloned()
+    /// Header names and values that the guest has set, to make its headers of.
+    #[inline]
+    pub fn known(&self) -> RefMut<'_, Interner> {
+        self.known.borrow_mut()
     }
 
     /// The plugin of the effective context.
@@ -411,9 +414,7 @@ impl State {
     /// Whether an observer or the lint watches, or not all may be called.
     #[must_use]
     pub fn watched(&self) -> bool {
-        self.restriction != Restriction::None
-            || self.observer.is_some()
-            || self.process.abi.lint.is_some()
+        self.observed || self.restriction != Restriction::None
     }
 
     /// Says which callbacks share the entry that begins.
