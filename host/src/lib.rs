@@ -11,6 +11,7 @@ pub mod inspect;
 pub mod plan;
 pub mod process;
 pub mod proxy;
+pub mod render;
 pub mod rig;
 pub mod rollout;
 pub mod scenario;

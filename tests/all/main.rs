@@ -31,6 +31,7 @@ mod operate;
 mod overrides;
 mod recovery;
 mod reload;
+mod render;
 mod rollouts;
 mod scenarios;
 mod sdk;
