@@ -34,6 +34,8 @@ def validator(schemas, kinds, object_):
     key = f"{group}.{version}.{object_['kind']}"
     if key not in kinds:
         schema = json.loads((schemas / f"{key}.json").read_text())
+        # Every object has these, whether its schema says so or not.
+        schema["properties"].update({field: {} for field in ("apiVersion", "kind", "metadata")})
         # OpenAPI 3.0 is made of this draft.
         kinds[key] = jsonschema.Draft4Validator(strict(schema))
     return kinds[key]
