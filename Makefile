@@ -130,7 +130,7 @@ $(raw): always
 
 dist/switchover.wasm: $(raw) $(wasm_opt)
 	@mkdir -p $(@D)
-	@$(venv)/bin/node $(wasm_opt) -O3 $(wasm_features) \
+	@$(venv)/bin/node $(wasm_opt) --merge-similar-functions -O3 --converge $(wasm_features) \
 		--strip-debug --strip-producers --strip-target-features $< -o $@
 	@printf '%s: %d bytes, %d before wasm-opt\n' $@ $$(stat -c %s $@ $<)
 

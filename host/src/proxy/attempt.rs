@@ -166,6 +166,10 @@ fn accepts_tunnel(stream: &Stream, status: StatusCode) -> bool {
 }
 
 /// What an upstream has answered with.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart at once; a box would be an allocation for each request"
+)]
 enum Sent {
     /// A response.
     Message(Response<Incoming>, Connection),
