@@ -130,6 +130,7 @@ impl Exempt {
 
 impl Auth {
     /// Finds out who sent a request. Where it must not pass, the identity's outcome has a [`refusal`](Self::refusal).
+    #[inline]
     pub(crate) fn identify<'a>(
         &self,
         headers: &Headers<'a>,

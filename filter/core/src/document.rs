@@ -148,12 +148,14 @@ impl Document {
     }
 
     /// Finds the headers that this document asks for in a serialised map; `None` if the map is malformed.
+    #[inline]
     pub fn index<'a>(&'a self, pairs: &'a [u8], spans: &'a mut Spans) -> Option<Headers<'a>> {
         self.names.index(pairs, spans)
     }
 
     /// The first rollout that is for this request, with its index.
     #[must_use]
+    #[inline]
     pub fn select(&self, headers: &Headers<'_>) -> Option<(usize, &Rollout)> {
         let authority = headers.get(self.slots.authority).unwrap_or_default();
         let path = headers.get(self.slots.path).unwrap_or_default();
@@ -185,6 +187,7 @@ impl Rollout {
 
     /// The environment of this name, as an index.
     #[must_use]
+    #[inline]
     pub fn environment(&self, name: &[u8]) -> Option<usize> {
         self.environments
             .iter()
@@ -281,6 +284,7 @@ impl Rollout {
         self.hosts.is_empty() && self.path_prefix.is_none()
     }
 
+    #[inline]
     fn fits(&self, authority: &[u8], path: &[u8]) -> bool {
         if self.fits_all() {
             return true;
@@ -311,6 +315,7 @@ fn without_port(authority: &[u8]) -> &[u8] {
     }
 }
 
+#[inline]
 fn fits_host(pattern: &str, host: &[u8]) -> bool {
     match pattern.strip_prefix('*') {
         None => host.eq_ignore_ascii_case(pattern.as_bytes()),
@@ -323,6 +328,7 @@ fn fits_host(pattern: &str, host: &[u8]) -> bool {
     }
 }
 
+#[inline]
 fn fits_path(prefix: &[u8], path: &[u8]) -> bool {
     path.strip_prefix(prefix)
         .is_some_and(|rest| prefix.ends_with(b"/") || matches!(rest.first(), None | Some(b'/')))

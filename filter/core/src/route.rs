@@ -127,6 +127,7 @@ impl Reason {
 
 impl Document {
     /// Decides about a request that fits `rollout`, which must be one of this document's.
+    #[inline]
     pub fn decide<'a>(
         &self,
         rollout: &Rollout,
@@ -189,6 +190,7 @@ impl Document {
 impl Rollout {
     /// The environment that the request names, if it may, and whether it was refused; the error answers a name that
     /// does not exist.
+    #[inline]
     fn overridden(
         &self,
         headers: &Headers<'_>,
@@ -228,6 +230,7 @@ impl Rollout {
     }
 
     /// Chooses by sticky key, else by strategy.
+    #[inline]
     fn choose(
         &self,
         headers: &Headers<'_>,
@@ -296,12 +299,14 @@ impl Rollout {
     }
 
     /// The environment of a verified consumer where that comes before all other keys, as it was worked out last time.
+    #[inline]
     fn remembered(&self, identity: &Identity<'_>, recent: &Recent) -> Option<usize> {
         matches!(self.sticky.by.first(), Some(KeySource::Consumer)).then_some(())?;
         recent.environment(identity.consumer?)
     }
 
     /// The verified consumer's name, else the digest of the credential that the request carries.
+    #[inline]
     fn consumer_key<'a>(
         &'a self,
         headers: &Headers<'a>,

@@ -61,6 +61,7 @@ impl KeyTable {
     }
 
     /// Looks a credential up at this instant: how that ends, and the index of the consumer whose key it is, good or not.
+    #[inline]
     pub(crate) fn verify(
         &self,
         credential: &[u8],
@@ -87,6 +88,7 @@ impl KeyTable {
     }
 
     /// The index of a digest's key.
+    #[inline]
     fn find(&self, digest: &[u8; 32]) -> Option<usize> {
         for slot in self.probe(digest) {
             let number = self.slots.get(slot).copied().unwrap_or(0);
@@ -101,6 +103,7 @@ impl KeyTable {
     }
 
     /// The slots where a digest may be, in order.
+    #[inline]
     fn probe(&self, digest: &[u8; 32]) -> impl Iterator<Item = usize> + use<> {
         let [b0, b1, b2, b3, ..] = digest;
         let start = usize::try_from(u32::from_le_bytes([*b0, *b1, *b2, *b3])).unwrap_or(0);
