@@ -35,6 +35,9 @@ use state::State;
 pub struct Vm {
     store: Store<State>,
     exports: Exports,
+    /// Whether callbacks that follow one another may share an entry. Observers and the lint see each by itself,
+    /// and by the specification other callbacks follow one another.
+    joins: bool,
     failed: bool,
 }
 
@@ -245,9 +248,12 @@ impl Vm {
         run_starters(&mut store, &instance).map_err(trapped)?;
         store.data_mut().restrict(Restriction::None);
         let exports = Exports::find(&mut store, &instance);
+        let state = store.data();
+        let joins = exports.end.function.is_some() && !state.watched() && !state.strict();
         Ok(Self {
             store,
             exports,
+            joins,
             failed: false,
         })
     }
@@ -315,13 +321,6 @@ impl Vm {
         }
     }
 
-    /// Whether callbacks that follow one another may share an entry. Observers and the lint see each by itself,
-    /// and by the specification other callbacks follow one another.
-    fn joins(&self) -> bool {
-        let state = self.store.data();
-        self.exports.end.function.is_some() && !state.watched() && !state.strict()
-    }
-
     /// Runs an entry that several callbacks share.
     fn call_joined<P: WasmParams + Words>(
         &mut self,
@@ -347,7 +346,7 @@ impl Vm {
         fields: usize,
         end_of_stream: bool,
     ) -> Result<(u32, Result<Action, Failed>), Failed> {
-        if !self.joins() {
+        if !self.joins {
             let id = self.add_stream(root, cell)?;
             return Ok((id, self.request_headers(id, fields, end_of_stream)));
         }
@@ -390,7 +389,7 @@ impl Vm {
     /// Ends a stream's context: log, done, delete, in Envoy's order; by the specification log comes after done, and a
     /// context that is still busy stays until it says that it has finished.
     pub fn end(&mut self, id: u32, log: bool) {
-        if self.joins() {
+        if self.joins {
             return self.end_joined(id, log);
         }
         let strict = self.store.data().strict();

@@ -154,24 +154,31 @@ fn get_pairs(caller: &mut Caller<'_, State>, map: u32, out: Span) -> Outcome {
 
 fn get_value(caller: &mut Caller<'_, State>, map: u32, key: Span, out: Span) -> Outcome {
     let map = Map::try_from(map)?;
-    let value = {
-        let (view, state) = split(caller)?;
-        let key = view.span(key)?;
-        let found = if key.first() == Some(&b':') {
-            with_fields(state, map, |fields| fields.pseudo(key))
-        } else {
-            match state.known_name(key) {
-                Some(name) => with_fields(state, map, |fields| fields.get_named(&name)),
-                None => with_fields(state, map, |_| None),
-            }
-        };
-        match found {
-            Some(Some(value)) => value,
-            Some(None) => return absent(caller, out),
-            None => return unavailable(caller, out),
-        }
+    let (view, state) = split(caller)?;
+    let key = view.span(key)?;
+    // The guest's allocator may run before the value is written, so it is copied: that costs less than to share it.
+    let mut value = std::mem::take(&mut state.scratch);
+    value.clear();
+    let outcome = match read_value(state, map, key, &mut value) {
+        Some(true) => give_bytes(caller, &value, out),
+        Some(false) => absent(caller, out),
+        None => unavailable(caller, out),
     };
-    give_bytes(caller, value.as_bytes(), out)
+    caller.data_mut().scratch = value;
+    outcome
+}
+
+/// Appends a header's value to `to`; false where there is none, `None` where there is no map.
+#[inline]
+fn read_value(state: &State, map: Map, key: &[u8], to: &mut Vec<u8>) -> Option<bool> {
+    if key.first() == Some(&b':') {
+        return with_fields(state, map, |fields| fields.read_pseudo(key, to));
+    }
+    let mut known = state.known();
+    let name = known.name(key).ok();
+    with_fields(state, map, |fields| {
+        name.is_some_and(|name| fields.read(name, to))
+    })
 }
 
 /// A header that is not there: before 0.2.0 it was an empty one.
@@ -228,8 +235,8 @@ fn with_fields_mut(
         // Envoy adds the trailers where they are first asked for.
         state.see(needed, None);
     }
-    let (stream, known) = state.editing();
-    let mut stream: RefMut<'_, Stream> = stream.ok_or(Status::BadArgument)?.borrow_mut();
+    let stream = state.effective_stream().ok_or(Status::BadArgument)?;
+    let mut stream: RefMut<'_, Stream> = stream.borrow_mut();
     let stream = &mut *stream;
     let mut fields = match map {
         Map::Request => FieldsMut::Request(&mut stream.request),
@@ -237,7 +244,7 @@ fn with_fields_mut(
         Map::RequestTrailers => FieldsMut::Plain(stream.request_trailers.get_or_insert_default()),
         _ => FieldsMut::Plain(stream.response_trailers.get_or_insert_default()),
     };
-    let changed = change(&mut fields, known);
+    let changed = change(&mut fields, &mut state.known());
     changed.map_err(|InvalidField| Failure::Status(Status::BadArgument))
 }
 

@@ -61,15 +61,6 @@ pub enum FieldsMut<'a> {
     Plain(&'a mut HeaderMap),
 }
 
-/// A field's value; of a header it is shared with the map, not copied.
-#[derive(Debug, Clone)]
-pub enum FieldValue {
-    /// A header's.
-    Header(HeaderValue),
-    /// A pseudo header's.
-    Own(Bytes),
-}
-
 /// A name or a value that is no valid header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a valid header name or value")]
@@ -116,28 +107,6 @@ fn digits(status: StatusCode) -> [u8; 3] {
         *to = from;
     }
     out
-}
-
-// === impl FieldValue ===
-
-impl FieldValue {
-    /// As bytes.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        match self {
-            Self::Header(value) => value.as_bytes(),
-            Self::Own(bytes) => bytes,
-        }
-    }
-}
-
-impl From<FieldValue> for Bytes {
-    fn from(value: FieldValue) -> Self {
-        match value {
-            FieldValue::Header(value) => Self::copy_from_slice(value.as_bytes()),
-            FieldValue::Own(bytes) => bytes,
-        }
-    }
 }
 
 // === impl Fields ===
@@ -195,19 +164,27 @@ impl<'a> Fields<'a> {
     /// The first value of `name` (spec issue 53: Envoy gives the first only).
     #[must_use]
     pub fn get(&self, name: &[u8]) -> Option<Bytes> {
-        if name.first() == Some(&b':') {
-            return self.pseudo(name).map(Bytes::from);
-        }
-        // by `str`: a look-up needs no owned name
-        self.map()
-            .get(std::str::from_utf8(name).ok()?)
-            .map(|value| Bytes::copy_from_slice(value.as_bytes()))
+        let mut value = Vec::new();
+        let found = match name.first() {
+            Some(b':') => self.read_pseudo(name, &mut value),
+            // by `str`: a look-up needs no owned name
+            _ => {
+                let found = self.map().get(std::str::from_utf8(name).ok()?)?;
+                value.extend_from_slice(found.as_bytes());
+                true
+            }
+        };
+        found.then(|| value.into())
     }
 
-    /// The same for a name that has been read already.
-    #[must_use]
-    pub fn get_named(&self, name: &HeaderName) -> Option<FieldValue> {
-        self.map().get(name).cloned().map(FieldValue::Header)
+    /// Appends the first value of a header to `to`; false where there is none.
+    #[inline]
+    pub fn read(&self, name: &HeaderName, to: &mut Vec<u8>) -> bool {
+        let value = self.map().get(name);
+        if let Some(value) = value {
+            to.extend_from_slice(value.as_bytes());
+        }
+        value.is_some()
     }
 
     fn map(&self) -> &'a HeaderMap {
@@ -218,22 +195,19 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The value of a pseudo header.
-    #[must_use]
-    pub fn pseudo(&self, name: &[u8]) -> Option<FieldValue> {
-        let copied = |bytes: &[u8]| Some(FieldValue::Own(Bytes::copy_from_slice(bytes)));
+    /// The same for a pseudo header.
+    pub fn read_pseudo(&self, name: &[u8], to: &mut Vec<u8>) -> bool {
         match (self, name) {
-            (Self::Request(head), b":authority") => head
-                .headers
-                .get(header::HOST)
-                .cloned()
-                .map(FieldValue::Header),
-            (Self::Request(head), b":path") => copied(head.path.as_bytes()),
-            (Self::Request(head), b":method") => copied(head.method.as_str().as_bytes()),
-            (Self::Request(head), b":scheme") => Some(FieldValue::Header(head.scheme.clone())),
-            (Self::Response(head), b":status") => copied(&digits(head.status)),
-            _ => None,
+            (Self::Request(_), b":authority") => return self.read(&header::HOST, to),
+            (Self::Request(head), b":path") => to.extend_from_slice(head.path.as_bytes()),
+            (Self::Request(head), b":method") => {
+                to.extend_from_slice(head.method.as_str().as_bytes());
+            }
+            (Self::Request(head), b":scheme") => to.extend_from_slice(head.scheme.as_bytes()),
+            (Self::Response(head), b":status") => to.extend_from_slice(&digits(head.status)),
+            _ => return false,
         }
+        true
     }
 
     /// Bytes of all names and values.

@@ -1,5 +1,6 @@
 //! What the host keeps for one VM, in wasmtime's store: its contexts, and what its hostcalls need.
 
+use std::cell::{RefCell, RefMut};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,8 +19,8 @@ use crate::config::WasmPlugin;
 use crate::config::plugin::VmConfig;
 use crate::process::Process;
 use crate::stats::Metric;
-use crate::stream::StreamCell;
 use crate::stream::intern::Interner;
+use crate::stream::{Member, StreamCell};
 
 /// The data of a VM's store.
 pub struct State {
@@ -61,6 +62,8 @@ pub struct State {
     pub restriction: Restriction,
     /// Whether hostcalls go the long way: somebody watches, not all are allowed, or which callback makes them is to be found out.
     pub attended: bool,
+    /// Whether an observer or the lint watches.
+    observed: bool,
     /// For the lint: the guest has callbacks that are never called.
     pub uncalled: bool,
     /// Properties that roots have declared, and whether they are read-only.
@@ -69,12 +72,14 @@ pub struct State {
     put_off: Vec<u32>,
     /// The guest answered its stream itself in this callback.
     pub stopped: bool,
+    /// For a value on its way to the guest; its room is kept.
+    pub scratch: Vec<u8>,
     contexts: Contexts,
     /// The context that the callback began on.
     current: u32,
     last_token: u32,
     effective: Effective,
-    known: Interner,
+    known: RefCell<Interner>,
     limit: MemoryLimit,
     deadline: Deadline,
 }
@@ -149,9 +154,11 @@ impl State {
             memory: process.limits.memory,
         };
         let observer = process.abi.observers.as_ref().map(|o| o.make());
+        let observed = observer.is_some() || process.abi.lint.is_some();
         Self {
             memory: GuestMemory::default(),
-            attended: observer.is_some() || process.abi.lint.is_some(),
+            attended: observed,
+            observed,
             uncalled: false,
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             mailbox: Mailbox::default(),
@@ -172,12 +179,13 @@ impl State {
             declared: Vec::new(),
             put_off: Vec::new(),
             stopped: false,
+            scratch: Vec::new(),
             allocations: 0,
             contexts: Contexts::default(),
             current: 0,
             last_token: 0,
             effective: Effective::default(),
-            known: Interner::default(),
+            known: RefCell::default(),
             limit,
             deadline: Deadline {
                 ticks: u32::try_from(ticks).unwrap_or(u32::MAX),
@@ -336,9 +344,14 @@ impl State {
         }
     }
 
-    /// The effective context resumes its stream: of the request it reaches nothing more, as in Envoy.
-    pub fn resume(&mut self) {
-        self.effective.reach = self.effective.reach.without(Reach::REQUEST);
+    /// The effective context resumes its stream: of the request it reaches nothing more, but for a body that it still
+    /// holds, as in Envoy.
+    pub fn resume(&mut self, holds_body: bool) {
+        let lost = match holds_body {
+            true => Reach::REQUEST.without(Reach::REQUEST_BODY),
+            false => Reach::REQUEST,
+        };
+        self.lose(lost);
     }
 
     /// Makes the context that the callback began on effective again.
@@ -352,15 +365,10 @@ impl State {
         self.effective.stream.as_ref()
     }
 
-    /// The stream of the effective context, and what its headers are made with.
-    pub fn editing(&mut self) -> (Option<&StreamCell>, &mut Interner) {
-        (self.effective.stream.as_ref(), &mut self.known)
-    }
-
-    /// The header name that `bytes` spell, if they are one.
-    #[must_use]
-    pub fn known_name(&mut self, bytes: &[u8]) -> Option<http::HeaderName> {
-        self.known.name(bytes).ok().cloned()
+    /// Header names and values that the guest has set, to make its headers of.
+    #[inline]
+    pub fn known(&self) -> RefMut<'_, Interner> {
+        self.known.borrow_mut()
     }
 
     /// The plugin of the effective context.
@@ -396,6 +404,15 @@ impl State {
         self.process.abi.mode == Mode::Strict
     }
 
+    /// The context that hostcalls act on, told apart from those of other VMs.
+    #[must_use]
+    pub fn member(&self) -> Member {
+        Member {
+            vm: self.serial,
+            context: self.effective.id,
+        }
+    }
+
     /// The context that hostcalls act on; 0 where there is none.
     #[must_use]
     pub fn effective_context(&self) -> u32 {
@@ -411,9 +428,7 @@ impl State {
     /// Whether an observer or the lint watches, or not all may be called.
     #[must_use]
     pub fn watched(&self) -> bool {
-        self.restriction != Restriction::None
-            || self.observer.is_some()
-            || self.process.abi.lint.is_some()
+        self.observed || self.restriction != Restriction::None
     }
 
     /// Says which callbacks share the entry that begins.
