@@ -6,7 +6,7 @@
 mod apply;
 pub mod audit;
 mod change;
-mod edit;
+pub(crate) mod edit;
 mod file;
 pub mod live;
 mod select;
@@ -213,9 +213,16 @@ impl Loaded {
         ids.filter_map(|id| self.named(Some(id)).ok()).collect()
     }
 
-    /// The version that proxies name in their metrics.
-    pub(crate) fn version(&self) -> Option<String> {
-        None
+    /// The document as it is written.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        self.carrier.document()
+    }
+
+    /// An error at a JSON path of the document.
+    #[must_use]
+    pub fn error(&self, path: &str, message: String) -> Problem {
+        self.carrier.error(path, message)
     }
 
     /// The rollout of this id, or the only one.

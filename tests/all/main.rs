@@ -33,6 +33,7 @@ mod overrides;
 mod pack;
 mod recovery;
 mod reload;
+mod render;
 mod rollouts;
 mod scenarios;
 mod sdk;

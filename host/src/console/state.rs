@@ -1,5 +1,6 @@
 //! What the console shows, as JSON: the document by the clock, and what the proxies do.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -108,8 +109,8 @@ struct ProxyState {
     condition: Condition,
     /// Why it gives no figures.
     error: Option<String>,
-    /// The document's version that it runs.
-    document: Option<String>,
+    /// The document's version that it runs; two while it changes, none of a filter that does not tell.
+    documents: BTreeSet<String>,
     requests_per_second: Option<f64>,
     rollouts: Vec<ProxyRollout>,
 }
@@ -191,7 +192,10 @@ impl State {
             .iter()
             .map(|seen| Known::new(seen, &statuses))
             .collect();
-        let version = read.good.as_ref().and_then(Loaded::version);
+        let version = read
+            .good
+            .as_ref()
+            .map(|loaded| loaded.document().digest().to_owned());
         let proxies = known.iter().map(|known| known.state(version.as_deref()));
         let proxies = proxies.collect();
         let rollouts = named.iter().zip(statuses).enumerate();
@@ -365,23 +369,26 @@ impl<'a> Known<'a> {
             .collect()
     }
 
-    /// The version of the document that it says it runs.
-    fn document(&self) -> Option<String> {
+    /// The versions of documents that its workers say they run: one, but for a moment.
+    fn documents(&self) -> BTreeSet<String> {
         let samples = self.stats().into_iter().flat_map(text::samples);
-        let mut named = samples.filter(|s| s.is_of("document") && s.value > 0.0);
-        named.find_map(|s| s.label("document").map(str::to_owned))
+        let named = samples.filter(|s| s.is_of("document") && s.value > 0.0);
+        named
+            .filter_map(|s| s.label("document").map(str::to_owned))
+            .collect()
     }
 
     fn state(&self, version: Option<&str>) -> ProxyState {
-        let document = self.document();
+        let documents = self.documents();
         let (condition, error) = match &self.seen.answer {
             Answer::None => (Condition::Asked, None),
             Answer::Lost(error) => (Condition::Down, Some(error.clone())),
             Answer::Stats(_) => {
-                let runs_it = match (&document, version) {
-                    (Some(own), Some(version)) => own == version,
+                let runs_it = if documents.is_empty() {
                     // A filter of before the metric.
-                    _ => self.figures.iter().all(|figures| figures.follows),
+                    self.figures.iter().all(|figures| figures.follows)
+                } else {
+                    documents.iter().all(|own| Some(own.as_str()) == version)
                 };
                 let condition = if runs_it {
                     Condition::Current
@@ -406,7 +413,7 @@ impl<'a> Known<'a> {
             proxy: self.seen.admin.name().to_owned(),
             condition,
             error,
-            document,
+            documents,
             requests_per_second: rate.map(|(took, counts)| counts.requests() / took.as_secs_f64()),
             rollouts: self.figures.iter().map(rollout).collect(),
         }

@@ -123,7 +123,10 @@ function bar(id, own, shares) {
   reconcile($(id), items, ([name]) => name, () => make("span"), (part, [name, share]) => {
     part.className = name ? `part ${colour(own, name)}` : "none";
     part.style.flexGrow = share;
-    setText(part, name ? (share < 9 ? "" : `${name} ${percent(share)}`) : "no requests");
+    part.classList.toggle("narrow", share < 34);
+    const words = name ? [make("span", { class: "part-name" }, `${name}\u00a0`), `${Math.round(share * 10) / 10} %`] : ["no requests"];
+    if (part.textContent !== words.map((word) => word.textContent ?? word).join("")) part.replaceChildren(...words);
+    part.classList.toggle("mute", Boolean(name) && share < 8);
   });
   const words = shares.map(([name, share]) => `${name} ${percent(share)}`);
   setText($(`${id}-text`), words.join(", ") || "no requests");
@@ -254,7 +257,7 @@ function proxies(own) {
     cells(row, [
       ["Proxy", proxy.proxy],
       ["State", condition],
-      ["Document", make("code", {}, proxy.document ?? "–")],
+      ["Document", make("code", {}, proxy.documents.join(" ") || "–")],
       ["In force", shares.filter(Boolean).join(", ") || "–"],
       ["Tripwire", armed, one?.tripped ? "bad" : ""],
       ["Requests/s", count(proxy.requests_per_second), "n"],
