@@ -9,6 +9,7 @@ mod conformance;
 mod contexts;
 mod credentials;
 mod demo;
+mod dist;
 mod drain;
 mod drill;
 mod examples;
