@@ -162,7 +162,7 @@ $(raw): always
 	@.ci/build-wasm filter target
 
 $(small): $(raw) $(wasm_opt)
-	@$(venv)/bin/node $(wasm_opt) -O3 $(wasm_features) \
+	@$(venv)/bin/node $(wasm_opt) --merge-similar-functions -O3 --converge $(wasm_features) \
 		--strip-debug --strip-producers --strip-target-features $< -o $@
 	@printf '%s: %d bytes, %d before wasm-opt\n' $@ $$(stat -c %s $@ $<)
 

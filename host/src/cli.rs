@@ -11,6 +11,7 @@ mod generate;
 mod inspect;
 mod pack;
 mod plan;
+mod render;
 mod rollout;
 mod schema;
 mod serve;
@@ -58,6 +59,8 @@ enum Verb {
     Bench(bench::BenchArgs),
     /// Run scenarios for Proxy-Wasm filters: YAML, in process, under a virtual clock.
     Test(test::TestArgs),
+    /// Write a document as files for Envoy, or as objects for Istio, Envoy Gateway or the Gateway API.
+    Render(render::RenderArgs),
     /// Print the JSON Schema of the rollout document, or of scenarios.
     Schema(schema::SchemaArgs),
     /// Run two demo upstreams and a gateway in front of them.
@@ -83,6 +86,7 @@ pub fn run() -> ExitCode {
         Verb::Check(args) => check::run(&args),
         Verb::Rollout(args) => rollout::run(args),
         Verb::Plan(args) => plan::run(&args),
+        Verb::Render(args) => render::run(&args),
         Verb::Inspect(args) => inspect::run(&args),
         Verb::Pack(args) => pack::run(&args),
         Verb::Trace(args) => trace::run(&args),

@@ -12,6 +12,7 @@ pub mod pack;
 pub mod plan;
 pub mod process;
 pub mod proxy;
+pub mod render;
 pub mod rig;
 pub mod rollout;
 pub mod scenario;

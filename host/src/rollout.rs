@@ -5,7 +5,7 @@
 
 mod apply;
 pub mod audit;
-mod edit;
+pub(crate) mod edit;
 mod file;
 pub mod live;
 mod select;
@@ -312,6 +312,18 @@ impl Loaded {
     #[must_use]
     pub fn document(&self) -> &document::Document {
         &self.document
+    }
+
+    /// The document as it is written.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        self.carrier.document()
+    }
+
+    /// An error at a JSON path of the document.
+    #[must_use]
+    pub fn error(&self, path: &str, message: String) -> Problem {
+        self.carrier.error(path, message)
     }
 
     /// The rollout of this id, or the only one.

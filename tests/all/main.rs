@@ -34,6 +34,7 @@ mod pack;
 mod packaging;
 mod recovery;
 mod reload;
+mod render;
 mod rollouts;
 mod scenarios;
 mod sdk;
