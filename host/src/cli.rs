@@ -8,6 +8,7 @@ mod console;
 mod demo;
 mod drill;
 mod exchange;
+mod generate;
 mod inspect;
 mod pack;
 mod plan;
@@ -22,7 +23,7 @@ mod trace;
 use std::io;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::vm::engine;
 
@@ -71,6 +72,10 @@ enum Verb {
     Drill(drill::DrillArgs),
     /// Run an OpenAI-shaped upstream whose faults can be set.
     DemoUpstream(crate::demo::Args),
+    /// Print a shell's completions.
+    Completions(generate::CompletionsArgs),
+    /// Write man pages.
+    Man(generate::ManArgs),
     /// Compile a module from standard input to standard output, for the gateway's own use.
     #[command(hide = true, name = engine::COMPILE_VERB)]
     Compile,
@@ -93,6 +98,8 @@ pub fn run() -> ExitCode {
         Verb::Test(args) => test::run(&args),
         Verb::Compile => compile::run(),
         Verb::Schema(args) => schema::run(&args),
+        Verb::Completions(args) => generate::completions(Arguments::command(), &args),
+        Verb::Man(args) => generate::man(Arguments::command(), &args),
         Verb::Demo(args) => demo::run(&args),
         Verb::Drill(args) => drill::run(&args),
         Verb::DemoUpstream(args) => demo::upstream(args),
