@@ -41,6 +41,7 @@ pub struct Origin {
 
 impl<'a> Mark<'a> {
     /// Writes the text form over `into`.
+    #[inline]
     pub fn write(&self, into: &mut Vec<u8>) {
         let trust: &str = if self.trusted { "trusted" } else { "exempt" };
         into.clear();
@@ -54,6 +55,7 @@ impl<'a> Mark<'a> {
 
     /// Reads the text form; `None` if it is another version's or no mark at all.
     #[must_use]
+    #[inline]
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         let mut parts = str::from_utf8(bytes).ok()?.splitn(7, ';');
         if parts.next() != Some("2") {
@@ -80,6 +82,7 @@ impl<'a> Mark<'a> {
 }
 
 /// Writes a number in hexadecimal digits, and `;`.
+#[inline]
 fn write_hex(number: u64, into: &mut Vec<u8>) {
     let digits = (64 - number.leading_zeros()).div_ceil(4).max(1);
     for digit in (0..digits).rev() {
@@ -96,6 +99,7 @@ fn write_hex(number: u64, into: &mut Vec<u8>) {
 impl Rollout {
     /// The environment of a cluster, by the clusters that the environments list.
     #[must_use]
+    #[inline]
     pub fn environment_of_cluster(&self, cluster: &[u8]) -> Option<usize> {
         let has = |clusters: &[crate::document::ClusterName]| {
             clusters
@@ -108,6 +112,7 @@ impl Rollout {
     }
 
     /// The changes of an attempt's headers; `None` is an attempt whose environment is unknown.
+    #[inline]
     pub fn edit_attempt(&self, environment: Option<usize>, trusted: bool, apply: Apply<'_>) {
         let environment = environment.and_then(|index| self.environments.get(index));
         let own = environment

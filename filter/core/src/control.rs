@@ -142,6 +142,7 @@ impl Control {
     }
 
     /// Counts an outcome. Should it cross a limit, everything goes to stable from here on, and the trip is given, once.
+    #[inline]
     pub fn record(&mut self, rollout: &Rollout, outcome: &Outcome, now: Timestamp) -> Option<Trip> {
         let guard = rollout.guard.as_ref()?;
         let window = self.window.as_mut()?;

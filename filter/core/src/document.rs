@@ -1,6 +1,7 @@
 //! The rollout document: parsed, checked as a whole, and compiled into types that cannot be invalid.
 
 mod compile;
+mod digest;
 pub(crate) mod raw;
 pub(crate) mod read;
 #[cfg(feature = "schema")]
@@ -49,6 +50,7 @@ pub struct Document {
     names: Names,
     slots: CommonSlots,
     variables: Vec<String>,
+    digest: String,
 }
 
 /// The headers that every document asks for.
@@ -118,6 +120,12 @@ impl Document {
         &self.rollouts
     }
 
+    /// What the document says, as 12 hexadecimal digits: a metric label. See [`digest`].
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
     /// The environment variables that hold credentials, each once, in the order of the document.
     #[must_use]
     pub fn variables(&self) -> &[String] {
@@ -140,12 +148,14 @@ impl Document {
     }
 
     /// Finds the headers that this document asks for in a serialised map; `None` if the map is malformed.
+    #[inline]
     pub fn index<'a>(&'a self, pairs: &'a [u8], spans: &'a mut Spans) -> Option<Headers<'a>> {
         self.names.index(pairs, spans)
     }
 
     /// The first rollout that is for this request, with its index.
     #[must_use]
+    #[inline]
     pub fn select(&self, headers: &Headers<'_>) -> Option<(usize, &Rollout)> {
         let authority = headers.get(self.slots.authority).unwrap_or_default();
         let path = headers.get(self.slots.path).unwrap_or_default();
@@ -177,6 +187,7 @@ impl Rollout {
 
     /// The environment of this name, as an index.
     #[must_use]
+    #[inline]
     pub fn environment(&self, name: &[u8]) -> Option<usize> {
         self.environments
             .iter()
@@ -254,10 +265,35 @@ impl Rollout {
         self.shadow.as_ref()
     }
 
+    /// The hosts that the rollout is for; none: all.
+    #[must_use]
+    pub fn hosts(&self) -> &[HostPattern] {
+        &self.hosts
+    }
+
+    /// What the paths start with that the rollout is for, in whole segments; `None`: all paths.
+    #[must_use]
+    pub fn path_prefix(&self) -> Option<&UrlPath> {
+        self.path_prefix.as_ref()
+    }
+
+    /// The header that tells an environment who the consumer is.
+    #[must_use]
+    pub fn identity_header(&self) -> Option<&HeaderName> {
+        self.auth.identity.as_ref().map(|(header, _)| header)
+    }
+
     /// The environment that a sticky key belongs to under these weights.
     #[must_use]
     pub fn environment_of_key(&self, weights: &[u32], key: &[u8]) -> usize {
         rendezvous::choose(&self.environments, weights, key).unwrap_or(self.stable)
+    }
+
+    /// The name of a consumer.
+    #[must_use]
+    pub fn consumer(&self, index: usize) -> Option<&Label> {
+        let consumer = self.auth.consumers.get(index);
+        consumer.map(|consumer| &consumer.name)
     }
 
     /// Whether the rollout is for every request.
@@ -266,6 +302,7 @@ impl Rollout {
         self.hosts.is_empty() && self.path_prefix.is_none()
     }
 
+    #[inline]
     fn fits(&self, authority: &[u8], path: &[u8]) -> bool {
         if self.fits_all() {
             return true;
@@ -296,6 +333,7 @@ fn without_port(authority: &[u8]) -> &[u8] {
     }
 }
 
+#[inline]
 fn fits_host(pattern: &str, host: &[u8]) -> bool {
     match pattern.strip_prefix('*') {
         None => host.eq_ignore_ascii_case(pattern.as_bytes()),
@@ -308,6 +346,7 @@ fn fits_host(pattern: &str, host: &[u8]) -> bool {
     }
 }
 
+#[inline]
 fn fits_path(prefix: &[u8], path: &[u8]) -> bool {
     path.strip_prefix(prefix)
         .is_some_and(|rest| prefix.ends_with(b"/") || matches!(rest.first(), None | Some(b'/')))
@@ -393,6 +432,13 @@ pub fn parse(bytes: &[u8], variables: Variables<'_>) -> Result<Document, Vec<Pro
         Some(document) if problems.is_empty() => Ok(document),
         _ => Err(problems),
     }
+}
+
+/// What a document says, as the first 12 hexadecimal digits of a SHA-256 digest: the same for every text that says it,
+/// whatever its order of members, its spaces or its way to write a number. `None` where the text is no JSON.
+#[must_use]
+pub fn digest(bytes: &[u8]) -> Option<String> {
+    Some(digest::short(&Node::parse(bytes).ok()?))
 }
 
 /// Parses the configuration of an attempt role: nothing, `{}`, or `{"route_plugin": NAME}`; gives that name.

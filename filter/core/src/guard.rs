@@ -203,6 +203,7 @@ impl Guard {
 
     /// Whether an answer of this status, or none, is a failure.
     #[must_use]
+    #[inline]
     pub fn is_failure(&self, status: Option<u16>) -> bool {
         match status {
             None => true,
@@ -238,6 +239,7 @@ impl Guard {
 
     /// The first limit that is crossed.
     #[must_use]
+    #[inline]
     pub fn judge(&self, figures: &Both) -> Option<Cause> {
         let Both { guarded, stable } = figures;
         if guarded.total < self.min_requests {
@@ -315,12 +317,14 @@ impl Guard {
 }
 
 /// Whether the part of failures is above `rate`.
+#[inline]
 fn above(figures: &Figures, rate: Rate) -> bool {
     let (failed, total) = (u64::from(figures.failed), u64::from(figures.total));
     failed * 1_000_000 > u64::from(rate.millionths()) * total
 }
 
 /// Whether the part of failures is more than `by` above that of stable.
+#[inline]
 fn worse(guarded: &Figures, stable: &Figures, by: Rate) -> bool {
     let wide = |count: u32| i128::from(count);
     let (total, stable_total) = (wide(guarded.total), wide(stable.total));

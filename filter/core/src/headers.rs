@@ -74,6 +74,7 @@ impl Names {
     /// each name and value (all little-endian u32), then each name and value, each with a zero byte behind it.
     ///
     /// `None` if the map is malformed.
+    #[inline]
     pub(crate) fn index<'a>(
         &'a self,
         pairs: &'a [u8],
@@ -151,6 +152,7 @@ impl<'a> Headers<'a> {
     }
 
     /// All values of a header, in order.
+    #[inline]
     pub fn values(&self, slot: Slot) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let name = self
             .names

@@ -41,6 +41,7 @@ impl<T> IdMap<T> {
     }
 
     /// Adds an id; gives the value that it replaces.
+    #[inline]
     pub fn insert(&mut self, id: u32, value: T) -> Option<T> {
         if (self.taken + 1) * 2 > self.slots.len() {
             self.resize((self.slots.len() * 2).max(SMALLEST));
@@ -49,12 +50,14 @@ impl<T> IdMap<T> {
     }
 
     /// The value of an id.
+    #[inline]
     pub fn get_mut(&mut self, id: u32) -> Option<&mut T> {
         let slot = self.find(id)?;
         self.slots.get_mut(slot)?.as_mut().map(|(_, value)| value)
     }
 
     /// Takes an id out. The ones behind it move up, so that no marks of the dead pile up.
+    #[inline]
     pub fn remove(&mut self, id: u32) -> Option<T> {
         let mut hole = self.find(id)?;
         let (_, removed) = self.slots.get_mut(hole)?.take()?;
@@ -73,17 +76,20 @@ impl<T> IdMap<T> {
         Some(removed)
     }
 
+    #[inline]
     fn home(&self, id: u32) -> usize {
         let spread = id.wrapping_mul(0x9e37_79b1);
         usize::try_from(spread ^ spread >> 16).unwrap_or(0) & self.slots.len().wrapping_sub(1)
     }
 
     /// The slots where an id may be, in order.
+    #[inline]
     fn probe(&self, id: u32) -> impl Iterator<Item = usize> + use<T> {
         let (home, slots) = (self.home(id), self.slots.len());
         (0..slots).map(move |step| home.wrapping_add(step) & slots.wrapping_sub(1))
     }
 
+    #[inline]
     fn find(&self, id: u32) -> Option<usize> {
         for slot in self.probe(id) {
             match self.slots.get(slot)? {
@@ -95,6 +101,7 @@ impl<T> IdMap<T> {
         None
     }
 
+    #[inline]
     fn put(&mut self, id: u32, value: T) -> Option<T> {
         let is_home = |slot: &usize| {
             self.slots

@@ -44,6 +44,8 @@ pub struct Surroundings<'a> {
 pub struct Decision<'a> {
     /// How the look at the credential ended; `None` where nothing was looked at.
     pub auth: Option<AuthOutcome>,
+    /// Index of the consumer whose key it is, also where it is not good now; `None` where it is nobody's.
+    pub consumer: Option<usize>,
     /// The request named an environment and was not allowed to.
     pub override_refused: bool,
     /// Where it goes, or the answer that it gets at once.
@@ -125,6 +127,7 @@ impl Reason {
 
 impl Document {
     /// Decides about a request that fits `rollout`, which must be one of this document's.
+    #[inline]
     pub fn decide<'a>(
         &self,
         rollout: &Rollout,
@@ -140,6 +143,7 @@ impl Document {
                 .identify(headers, method, path, surroundings.now, surroundings.recent);
         let decision = |verdict, override_refused| Decision {
             auth: identity.outcome,
+            consumer: identity.consumer,
             override_refused,
             verdict,
         };
@@ -176,6 +180,7 @@ impl Document {
         };
         Decision {
             auth: identity.outcome,
+            consumer,
             override_refused,
             verdict: Ok(route),
         }
@@ -185,6 +190,7 @@ impl Document {
 impl Rollout {
     /// The environment that the request names, if it may, and whether it was refused; the error answers a name that
     /// does not exist.
+    #[inline]
     fn overridden(
         &self,
         headers: &Headers<'_>,
@@ -224,6 +230,7 @@ impl Rollout {
     }
 
     /// Chooses by sticky key, else by strategy.
+    #[inline]
     fn choose(
         &self,
         headers: &Headers<'_>,
@@ -292,12 +299,14 @@ impl Rollout {
     }
 
     /// The environment of a verified consumer where that comes before all other keys, as it was worked out last time.
+    #[inline]
     fn remembered(&self, identity: &Identity<'_>, recent: &Recent) -> Option<usize> {
         matches!(self.sticky.by.first(), Some(KeySource::Consumer)).then_some(())?;
         recent.environment(identity.consumer?)
     }
 
     /// The verified consumer's name, else the digest of the credential that the request carries.
+    #[inline]
     fn consumer_key<'a>(
         &'a self,
         headers: &Headers<'a>,

@@ -65,6 +65,7 @@ impl Shadow {
 impl Rollout {
     /// Whether a request is to be copied that goes to the environment of index `goes_to`. Requests that need no key are not:
     /// they may not carry the environment's.
+    #[inline]
     pub fn is_copied(
         &self,
         goes_to: usize,

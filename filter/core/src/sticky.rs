@@ -83,6 +83,7 @@ impl CookieId {
 }
 
 /// The value of a cookie, in whichever `cookie` header it is; empty ones are none.
+#[inline]
 pub(crate) fn cookie<'a>(headers: &Headers<'a>, slot: Slot, name: &CookieName) -> Option<&'a [u8]> {
     let pairs = headers
         .values(slot)
@@ -95,6 +96,7 @@ pub(crate) fn cookie<'a>(headers: &Headers<'a>, slot: Slot, name: &CookieName) -
 }
 
 /// An address without its port: `10.0.0.1:1234` and `[::1]:1234`.
+#[inline]
 pub(crate) fn without_port(address: &[u8]) -> &[u8] {
     let colon = address.iter().rposition(|byte| *byte == b':');
     colon

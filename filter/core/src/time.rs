@@ -18,6 +18,7 @@ struct Scanner<'a>(&'a [u8]);
 impl Timestamp {
     /// From a host's clock, which counts nanoseconds since 1970.
     #[must_use]
+    #[inline]
     pub fn from_nanos(nanos: u64) -> Self {
         Self(i64::try_from(nanos / 1_000_000).unwrap_or(i64::MAX))
     }
@@ -30,6 +31,7 @@ impl Timestamp {
 
     /// Milliseconds since 1970; negative before.
     #[must_use]
+    #[inline]
     pub fn as_millis(self) -> i64 {
         self.0
     }
@@ -82,6 +84,7 @@ impl Duration {
 
     /// In milliseconds.
     #[must_use]
+    #[inline]
     pub fn as_millis(self) -> u64 {
         self.0
     }

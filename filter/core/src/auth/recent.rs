@@ -50,6 +50,7 @@ impl Recent {
     }
 
     /// How a credential is remembered.
+    #[inline]
     pub(crate) fn tag(&self, credential: &[u8]) -> Tag {
         let mut hasher = self.hasher;
         hasher.write(credential);
@@ -58,6 +59,7 @@ impl Recent {
     }
 
     /// The key that a credential was last time.
+    #[inline]
     pub(crate) fn key(&self, tag: Tag) -> Option<usize> {
         let entry = self.credentials.get(place(tag))?;
         // One comparison of both halves: nothing to be told from its time.
@@ -87,6 +89,7 @@ impl Recent {
     }
 
     /// The environment that a consumer belongs to, as it was worked out last time.
+    #[inline]
     pub(crate) fn environment(&self, consumer: usize) -> Option<usize> {
         let known = self
             .environments
@@ -96,6 +99,7 @@ impl Recent {
     }
 
     /// Remembers a consumer's environment, of `consumers` in all.
+    #[inline]
     pub(crate) fn remember_environment(
         &mut self,
         consumer: usize,

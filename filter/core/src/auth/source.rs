@@ -32,6 +32,7 @@ pub(crate) enum Found<'a> {
 }
 
 /// Finds the credential in all accepted places. `path` is the request's path with its query.
+#[inline]
 pub(crate) fn find<'a>(
     sources: &[Source],
     headers: &Headers<'a>,
@@ -68,6 +69,7 @@ pub(crate) fn find<'a>(
 }
 
 /// What follows the scheme, without spaces at either end; `None` if the scheme is another or nothing follows.
+#[inline]
 fn strip_scheme<'a>(value: &'a [u8], scheme: &[u8]) -> Option<&'a [u8]> {
     let value = value.trim_ascii();
     if scheme.is_empty() {
@@ -80,11 +82,13 @@ fn strip_scheme<'a>(value: &'a [u8], scheme: &[u8]) -> Option<&'a [u8]> {
 }
 
 /// The path without its query.
+#[inline]
 pub(crate) fn without_query(path: &[u8]) -> &[u8] {
     path.split(|byte| *byte == b'?').next().unwrap_or_default()
 }
 
 /// Names and values of the query, as they stand there.
+#[inline]
 fn parameters(path: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     let query = path
         .split_at_checked(without_query(path).len() + 1)
@@ -99,6 +103,7 @@ fn parameters(path: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 }
 
 /// Writes the path without the query parameters that are sources; false if there are none of them.
+#[inline]
 pub(crate) fn strip_query(sources: &[Source], path: &[u8], stripped: &mut Vec<u8>) -> bool {
     let is_source = |name: &[u8]| {
         sources.iter().any(|source| matches!(source, Source::Query { name: known } if known.as_str().as_bytes() == name))

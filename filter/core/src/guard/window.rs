@@ -49,6 +49,7 @@ impl Window {
     }
 
     /// Counts an outcome at `now`, in milliseconds since 1970.
+    #[inline]
     pub fn record(&mut self, guard: &Guard, side: Side, outcome: &Outcome, now: u64) {
         self.advance(now);
         let failed = guard.is_failure(outcome.status);
@@ -70,6 +71,7 @@ impl Window {
 
     /// Forgets what is older than the window. A clock that jumps back by less than the window goes on counting in the
     /// present slot; further back, all is forgotten.
+    #[inline]
     pub fn advance(&mut self, now: u64) {
         let slots = u64::try_from(SLOTS).unwrap_or(1);
         let slot = now / self.slot_millis;
@@ -93,6 +95,7 @@ impl Window {
 
     /// What was counted, by the last call of [`Window::advance`] or [`Window::record`].
     #[must_use]
+    #[inline]
     pub fn figures(&self) -> &Both {
         &self.sum.figures
     }
@@ -116,6 +119,7 @@ impl Window {
         0
     }
 
+    #[inline]
     fn place(&self, slot: u64) -> usize {
         usize::try_from(slot % u64::try_from(SLOTS).unwrap_or(1)).unwrap_or(0)
     }
@@ -141,6 +145,7 @@ impl Slot {
         stable: [0; BUCKETS],
     };
 
+    #[inline]
     fn add(&mut self, side: Side, figures: &Figures, bucket: usize) {
         let (own, buckets) = match side {
             Side::Guarded => (&mut self.figures.guarded, &mut self.guarded),
@@ -152,6 +157,7 @@ impl Slot {
         }
     }
 
+    #[inline]
     fn subtract(&mut self, other: &Self) {
         self.figures.guarded = self.figures.guarded.minus(&other.figures.guarded);
         self.figures.stable = self.figures.stable.minus(&other.figures.stable);
@@ -163,6 +169,7 @@ impl Slot {
 }
 
 /// The bucket of a latency: two bits below the highest one.
+#[inline]
 fn bucket(millis: u64) -> usize {
     let millis = u32::try_from(millis).unwrap_or(u32::MAX);
     let bucket = match millis.checked_ilog2() {

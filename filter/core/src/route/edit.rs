@@ -9,6 +9,7 @@ use crate::sticky::CookieId;
 
 impl Rollout {
     /// The changes of the request's headers. `scratch` is a buffer that is used again and again.
+    #[inline]
     pub fn edit_request(
         &self,
         document: &Document,
@@ -74,6 +75,7 @@ impl Rollout {
     }
 
     /// Removes or rewrites what the client sent as credentials, except in the header that is set afterwards anyway.
+    #[inline]
     fn clean(
         &self,
         route: &Route<'_>,
@@ -140,6 +142,7 @@ impl Rollout {
     }
 
     /// The changes of the response's headers. `answered` is the environment that answered, where that is known.
+    #[inline]
     pub fn edit_response(
         &self,
         answered: Option<usize>,

@@ -12,6 +12,7 @@ impl Random {
     }
 
     /// The next 64 bits.
+    #[inline]
     pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = self.0;
@@ -21,12 +22,14 @@ impl Random {
     }
 
     /// A number from 0 to below `bound` (0 for 0). The bias is below 2^-32.
+    #[inline]
     pub fn below(&mut self, bound: u32) -> u32 {
         let product = (self.bits() >> 32) * u64::from(bound);
         u32::try_from(product >> 32).unwrap_or(0)
     }
 
     /// Draws an index by weights; `None` if all are zero.
+    #[inline]
     pub fn draw(&mut self, weights: &[u32]) -> Option<usize> {
         let total = weights
             .iter()

@@ -38,6 +38,7 @@ impl Salt {
 }
 
 /// The environment that a key belongs to; `None` if all weights are zero. Weights are in the environments' order.
+#[inline]
 pub(crate) fn choose(environments: &[Environment], weights: &[u32], key: &[u8]) -> Option<usize> {
     let mut best: Option<(usize, f64)> = None;
     for (index, (environment, weight)) in environments.iter().zip(weights).enumerate() {
@@ -56,6 +57,7 @@ pub(crate) fn choose(environments: &[Environment], weights: &[u32], key: &[u8]) 
 
 /// A number strictly between 0 and 1 from the upper 52 bits.
 #[expect(clippy::cast_precision_loss, reason = "52 bits fit an f64")]
+#[inline]
 fn uniform(bits: u64) -> f64 {
     const SCALE: f64 = 1.0 / (1_u64 << 52) as f64;
     ((bits >> 12) as f64 + 0.5) * SCALE
@@ -63,6 +65,7 @@ fn uniform(bits: u64) -> f64 {
 
 /// -ln(x) for a normal x in (0, 1), to within 1e-14 or so. x = m * 2^-e with m in [0.75, 1.5), and
 /// ln m = 2 atanh((m - 1) / (m + 1)), by its series.
+#[inline]
 fn minus_ln(x: f64) -> f64 {
     const MANTISSA: u64 = (1 << 52) - 1;
     const ONE: u64 = 1023 << 52;

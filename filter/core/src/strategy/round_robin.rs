@@ -68,6 +68,7 @@ impl RoundRobin {
     }
 
     /// The environment whose turn it is; `None` if all weights are zero.
+    #[inline]
     pub fn choose(&mut self) -> Option<usize> {
         let mut best: Option<(usize, i64)> = None;
         for (index, (credit, weight)) in self.credits.iter_mut().zip(&self.weights).enumerate() {
