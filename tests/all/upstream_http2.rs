@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
+use switchover_tests::http2::{frame, kind};
 use switchover_tests::upstream::{Wire, full, text};
 use switchover_tests::{Setup, Upstream, assert_eventually, cases};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const HTTP2: Wire = Wire {
     tls: None,
@@ -65,6 +67,43 @@ cases! {
             assert_eq!(reply.text(), "blue");
         }
         assert_eq!(blue.connections(), 3);
+    }
+
+    /// `max_requests_per_connection`.
+    async fn a_connection_has_a_maximum_of_requests(engine: Engine) {
+        let blue = Upstream::speaking(HTTP2, |_| async { text(StatusCode::OK, "blue") }).await;
+        let gateway = over_http2(&blue).edit(|bootstrap| bootstrap.speak("blue-only", json!({
+            "explicit_http_config": {"http2_protocol_options": {}},
+            "common_http_protocol_options": {"max_requests_per_connection": 2},
+        }))).start(engine).await;
+        let mut client = gateway.client();
+        for _ in 0..6 {
+            assert_eq!(client.get("/").send().await.text(), "blue");
+        }
+        assert_eq!(blue.connections(), 3);
+    }
+
+    /// `connection_keepalive`: a connection whose PING is not answered is given up, with the request on it.
+    async fn a_connection_that_is_dead_is_found_out(engine: Engine) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let keepalive = json!({"connection_keepalive": {"interval": "0.1s", "timeout": "0.1s"}});
+        let gateway = at_http2(listener.local_addr().unwrap()).edit(move |bootstrap| {
+            bootstrap.speak("blue-only", json!({"explicit_http_config": {"http2_protocol_options": keepalive}}));
+        }).start(engine).await;
+        let mut client = gateway.client();
+        let (reply, wire) = tokio::join!(client.get("/").send(), async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            // Settings and their acknowledgement, and nothing after them.
+            stream.write_all(&frame(kind::SETTINGS, 0, 0, b"")).await.unwrap();
+            stream.write_all(&frame(kind::SETTINGS, 1, 0, b"")).await.unwrap();
+            let mut wire = Vec::new();
+            tokio::time::timeout(switchover_tests::PATIENCE, stream.read_to_end(&mut wire)).await.expect("it is given up").unwrap();
+            wire
+        });
+        assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE, "{reply:?}");
+        // Of eight bytes, on the connection.
+        let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0];
+        assert!(wire.windows(ping.len()).any(|bytes| bytes == ping), "no PING in {wire:?}");
     }
 
     async fn large_bodies_go_both_ways(engine: Engine) {

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 use switchover_tests::certificates::{Authority, Certificate, put};
-use switchover_tests::upstream::{Wire, text};
+use switchover_tests::upstream::{Handshake, Seen, Wire, text};
 use switchover_tests::{Gateway, Reply, Setup, Upstream, assert_eventually, cases};
 
 const NAME: &str = "blue.example.com";
@@ -238,6 +238,84 @@ cases! {
             assert!(old == 200 || new == 200 , "old {old}, new {new}");
             new == 200
         }, "the new certificate is not shown");
+    }
+
+    /// One cluster, whose upstream takes the old certificate and the new one: no request fails while they change.
+    async fn a_renewal_costs_no_request(engine: Engine) {
+        let (authority, directory) = (Authority::new(), tempfile::tempdir().unwrap());
+        let secret = directory.path().join("secret.json");
+        let (old, new) = (authority.issue(&["old.example.com"]), authority.issue(&["new.example.com"]));
+        let document = |certificate: &Certificate| json!({"resources": [{
+            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
+            "name": "gateway",
+            "tls_certificate": {
+                "certificate_chain": {"inline_string": certificate.chain},
+                "private_key": {"inline_string": certificate.key},
+            },
+        }]}).to_string();
+        put(&secret, &document(&old));
+        let renewed = new.der();
+        let wire = Wire { tls: Some(authority.issue(&[NAME]).server(&["http/1.1"], Some(&authority))), ..Wire::default() };
+        let blue = Upstream::speaking(wire, move |request: Seen| {
+            let shown = request.extensions().get::<Handshake>().unwrap().certificate.clone();
+            let answer = if shown.as_ref() == Some(&renewed) { "new" } else { "old" };
+            async move { text(StatusCode::OK, answer) }
+        }).await;
+        let mut context = trusting(&authority);
+        context["common_tls_context"]["tls_certificate_sds_secret_configs"] = json!([{
+            "name": "gateway",
+            "sds_config": {"path_config_source": {"path": secret, "watched_directory": {"path": directory.path()}}},
+        }]);
+        let gateway = over_tls(&blue, context).edit(|bootstrap| bootstrap.speak("blue-only", json!({
+            "explicit_http_config": {"http_protocol_options": {}},
+            // Each request has a connection, and so a handshake, of its own.
+            "common_http_protocol_options": {"max_requests_per_connection": 1},
+        }))).start(engine).await;
+        let begun = std::sync::Arc::new(tokio::sync::Barrier::new(5));
+        let loads: Vec<_> = (0..4).map(|_| {
+            let (mut client, begun) = (gateway.client(), begun.clone());
+            tokio::spawn(async move {
+                let first = client.get("/").send().await;
+                assert_eq!((first.status, first.text()), (StatusCode::OK, "old"));
+                begun.wait().await;
+                let until = std::time::Instant::now() + switchover_tests::PATIENCE;
+                while std::time::Instant::now() < until {
+                    let reply = client.get("/").send().await;
+                    assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
+                    if reply.text() == "new" {
+                        return;
+                    }
+                }
+                panic!("the new certificate is not shown");
+            })
+        }).collect();
+        begun.wait().await;
+        put(&secret, &document(&new));
+        for load in loads {
+            load.await.unwrap();
+        }
+    }
+
+    /// `auto_host_sni`: the endpoint's name, over `sni`; none where the endpoint has an address only.
+    async fn the_sni_is_the_endpoints_name(engine: Engine) {
+        let authority = Authority::new();
+        for (auto, expected) in [(true, "localhost"), (false, NAME)] {
+            let blue = secured(&authority.issue(&[expected]), None).await;
+            let mut context = trusting(&authority);
+            context["auto_host_sni"] = auto.into();
+            context["auto_sni_san_validation"] = true.into();
+            let gateway = over_tls(&blue, context).edit(|bootstrap| {
+                let leaf = bootstrap.cluster("blue-only");
+                leaf["type"] = "STRICT_DNS".into();
+                leaf["dns_lookup_family"] = "V4_ONLY".into();
+                let endpoint = &mut leaf["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"];
+                endpoint["address"]["socket_address"]["address"] = "localhost".into();
+            }).start(engine).await;
+            assert_eventually!(gateway.client().get("/").send().await.text() == "blue", "{}", gateway.output());
+            let requests = blue.requests();
+            let handshake = requests[0].extensions().get::<Handshake>().unwrap();
+            assert_eq!(handshake.server_name.as_deref(), Some(expected));
+        }
     }
 
     /// A certificate that is of no use is refused, and the one before is shown still.

@@ -83,6 +83,12 @@ impl Authority {
 // === impl Certificate ===
 
 impl Certificate {
+    /// It in DER, as it goes over the wire.
+    pub fn der(&self) -> Vec<u8> {
+        let der = CertificateDer::from_pem_slice(self.chain.as_bytes());
+        der.unwrap().to_vec()
+    }
+
     /// Writes both into files of that name, by a move, as whoever renews certificates does.
     pub fn write(&self, directory: &Path, name: &str) -> (PathBuf, PathBuf) {
         let chain = directory.join(format!("{name}.pem"));

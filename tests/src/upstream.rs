@@ -44,6 +44,15 @@ pub struct Upstream {
     server: JoinHandle<()>,
 }
 
+/// What a gateway showed in its TLS handshake: an extension of each request that came so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Handshake {
+    /// The server that it asked for (SNI).
+    pub server_name: Option<String>,
+    /// Its certificate, in DER.
+    pub certificate: Option<Vec<u8>>,
+}
+
 /// What an upstream speaks.
 #[derive(Clone, Default)]
 pub struct Wire {
@@ -239,20 +248,33 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
 
 async fn connection(stream: TcpStream, shared: Arc<Shared>) {
     let answering = shared.clone();
-    let service = move |request| {
-        let shared = answering.clone();
-        async move { Ok::<_, Infallible>(shared.answer(request).await) }
+    let service = move |handshake: Option<Handshake>| {
+        move |mut request: Request<Incoming>| {
+            let shared = answering.clone();
+            if let Some(handshake) = &handshake {
+                request.extensions_mut().insert(handshake.clone());
+            }
+            async move { Ok::<_, Infallible>(shared.answer(request).await) }
+        }
     };
     // A gateway that breaks off, or does not trust it, is a case's own business.
     let wire = &shared.wire;
     let Some(tls) = &wire.tls else {
-        return serve_http(stream, wire.http2, wire, service).await;
+        return serve_http(stream, wire.http2, wire, service(None)).await;
     };
     let Ok(stream) = TlsAcceptor::from(tls.clone()).accept(stream).await else {
         return;
     };
-    let http2 = wire.http2 || stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    serve_http(stream, http2, wire, service).await;
+    let session = stream.get_ref().1;
+    let http2 = wire.http2 || session.alpn_protocol() == Some(b"h2");
+    let handshake = Handshake {
+        server_name: session.server_name().map(str::to_owned),
+        certificate: session
+            .peer_certificates()
+            .and_then(|chain| chain.first())
+            .map(|certificate| certificate.to_vec()),
+    };
+    serve_http(stream, http2, wire, service(Some(handshake))).await;
 }
 
 async fn serve_http<S, F, R>(stream: S, http2: bool, wire: &Wire, service: F)
