@@ -394,7 +394,11 @@ impl Exchange {
         if let Some(span) = &self.span {
             span.inject(&mut self.cell.borrow_mut().request.headers);
         }
-        self.cell.borrow_mut().info.cluster = Some(cluster.upstream.shared.name.clone());
+        {
+            let info = &mut self.cell.borrow_mut().info;
+            info.cluster = Some(cluster.upstream.shared.name.clone());
+            info.endpoints = Some(cluster.upstream.shared.endpoints());
+        }
         self.permit = Some(cluster.upstream.shared.begin_request().ok_or_else(|| {
             cluster.upstream.shared.stats.rq_overflow.increment();
             GatewayError::Overflow
