@@ -155,12 +155,9 @@ async fn post(to: &TraceExporter, worker: &Worker, message: Bytes) -> bool {
     );
     headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
     headers.extend(to.headers.iter().cloned());
-    let head = RequestHead {
-        method: Method::POST,
-        path: Target::Valid(to.path.clone()),
-        scheme: HeaderValue::from_static("http"),
-        headers,
-    };
+    let path = Target::Valid(to.path.clone());
+    let scheme = HeaderValue::from_static("http");
+    let head = RequestHead::new(Method::POST, path, scheme, headers);
     let cell = callout::detached(worker, head);
     let Some(attempt) = callout::send(&cluster, &cell, message).await else {
         return false;
