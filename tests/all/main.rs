@@ -51,6 +51,7 @@ mod trace;
 mod tracing;
 mod traffic;
 mod tunnels;
+mod upgrade;
 mod upstream_http2;
 mod upstream_tls;
 mod verbs;
