@@ -9,7 +9,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use rustc_hash::FxBuildHasher;
 
-use super::{Export, Exports, Failed, Vm, narrow};
+use super::exports::{Export, Exports};
+use super::{Failed, Vm, narrow};
 use crate::stream::ResponseHead;
 use crate::stream::head::Fields;
 
