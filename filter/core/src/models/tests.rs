@@ -2,7 +2,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::body::{BodyOutcome, Passed};
-use crate::document::{Document, Spans, parse};
+use crate::document::{Document, parse};
+use crate::headers::Spans;
 use crate::headers::tests::serialise;
 use crate::reply::Reply;
 use crate::route::Reason;
@@ -184,10 +185,11 @@ fn streams_are_asked_for_their_usage() {
 
 #[test]
 fn a_model_goes_where_it_may() {
+    let ids = ["gpt-4.1", "gpt-4.1-mini", "only-green", "nowhere"].map(|id| json!({"id": id}));
     let text = json!({
         "stable": "blue",
         "routing": {"blue": {"weight": 1, "models": ["gpt-*", "only-blue"]}, "green": {"weight": 99, "models": ["gpt-4.1-mini", "only-green"]}},
-        "models": {"hold_headers": true, "catalogue": ["gpt-4.1", "gpt-4.1-mini", "only-green", "nowhere"].map(|id| json!({"id": id}))},
+        "models": {"hold_headers": true, "catalogue": ids},
     });
     let document = parse(text.to_string().as_bytes(), &|_| None).unwrap();
     let rollout = &document.rollouts()[0];
