@@ -33,6 +33,7 @@ export SWITCHOVER_MODULE_CACHE ?= $(CURDIR)/target/module-cache
 
 guests := $(wildcard tests/guests/*/Cargo.toml)
 raw    := target/wasm32-unknown-unknown/wasm/switchover_filter.wasm
+small  := target/wasm32-unknown-unknown/switchover.wasm
 # What the Wasm engines of Envoy and of the host both take, and rustc uses by default.
 wasm_features := --enable-bulk-memory --enable-multivalue --enable-mutable-globals \
 	--enable-nontrapping-float-to-int --enable-reference-types --enable-sign-ext
@@ -128,15 +129,19 @@ $(raw): always
 	$(call say,filter for wasm32)
 	@.ci/build-wasm filter target
 
-dist/switchover.wasm: $(raw) $(wasm_opt)
-	@mkdir -p $(@D)
-	@$(venv)/bin/node $(wasm_opt) -O3 $(wasm_features) \
+$(small): $(raw) $(wasm_opt)
+	@$(venv)/bin/node $(wasm_opt) --merge-similar-functions -O3 --converge $(wasm_features) \
 		--strip-debug --strip-producers --strip-target-features $< -o $@
 	@printf '%s: %d bytes, %d before wasm-opt\n' $@ $$(stat -c %s $@ $<)
 
+# A commit may change what the module says of itself and nothing else in it.
+dist/switchover.wasm: $(small) always
+	@$(python) .ci/wasm-stamp $< $@ --compiler "$$(cat target/wasm32-unknown-unknown/compiler)" \
+		--optimizer "binaryen $(binaryen_version)" --commit "$$(.ci/source-commit)"
+
 .PHONY: packages
 packages:
-	@.ci/apt-install nghttp2-client
+	@.ci/apt-install nghttp2-client docker-registry skopeo
 
 .PHONY: guests
 guests:

@@ -88,6 +88,8 @@ impl Live {
             is_superseded: Cell::new(false),
         };
         let is_over = |old: &&Rollout| live.document.rollout(old.id().as_str()).is_none();
+        let shown = before.map_or(&[][..], |before| &before.meters);
+        meters.supersede(shown, &live.meters);
         let olds = before.map_or(&[][..], |before| before.document.rollouts());
         for old in olds.iter().filter(is_over) {
             meters.retire(old.id().as_str());
@@ -140,12 +142,18 @@ impl Library {
     }
 
     /// Puts a document in force, for this VM and for those that follow.
-    pub(crate) fn publish(&mut self, live: &Rc<Live>, text: &[u8]) {
+    pub(crate) fn publish(&mut self, live: &Rc<Live>, text: &[u8], meters: &mut Meters) {
         let plugin = &live.plugin;
         let version = switchover_core::sha256(text);
-        if live.document.has_attempts() {
-            ffi::set_shared_data(&text_key(plugin), text);
-            ffi::set_shared_data(&version_key(plugin), &version);
+        let key = version_key(plugin);
+        ffi::set_shared_data(&text_key(plugin), text);
+        let found = ffi::shared_data(&key);
+        let found = found.as_ref();
+        // Each document passes through several VMs, of which Envoy has two that serve nothing: the first one counts it.
+        if found.is_none_or(|(found, _)| **found != version)
+            && ffi::swap_shared_data(&key, &version, found.map(|(_, number)| *number))
+        {
+            meters.count_reload(true);
         }
         if let Some(shelf) = self.shelf(plugin) {
             shelf.version = version.to_vec();

@@ -1,7 +1,9 @@
 //! Metrics: counted in guest memory, handed to the host on the tick.
 
+use std::cell::RefCell;
+
 use switchover_core::control::Control;
-use switchover_core::document::{Document, Environment, Rollout};
+use switchover_core::document::{Document, Environment, Label, Rollout};
 use switchover_core::guard::{Cause, Guard, Quantile, Side};
 use switchover_core::health::State;
 use switchover_core::route::Reason;
@@ -26,7 +28,10 @@ struct Meter {
 /// The numbers of one rollout's metrics.
 pub(crate) struct RolloutMeters {
     environments: Vec<EnvironmentMeters>,
-    auth: [usize; AuthOutcome::ALL.len()],
+    /// Made as they are counted, for there may be thousands: outcomes of nobody known, then those of each consumer.
+    auth: RefCell<Vec<Option<usize>>>,
+    /// 1 while the document is in force.
+    document: usize,
     overrides_refused: usize,
     step: Option<usize>,
     guard: Option<GuardMeters>,
@@ -37,11 +42,25 @@ struct EnvironmentMeters {
     requests: [usize; Reason::ALL.len()],
     attempts: usize,
     failures: usize,
+    retries: usize,
+    /// By the environment that the attempt before went to, its own place unused.
+    failovers: Vec<usize>,
     duration: usize,
     weight: usize,
     planned: usize,
     probes: Option<Probes>,
 }
+
+/// What the metrics of one environment have in common.
+struct Own<'a> {
+    meters: &'a mut Meters,
+    environment: &'a str,
+    rollout: &'a str,
+    version: &'a str,
+}
+
+/// No label more; it has the place of one.
+const NONE: (&str, &str) = ("from", "");
 
 /// Of an environment that is probed.
 struct Probes {
@@ -76,8 +95,16 @@ impl Meters {
         document
             .rollouts()
             .iter()
-            .map(|rollout| RolloutMeters::new(rollout, self))
+            .map(|rollout| RolloutMeters::new(document, rollout, self))
             .collect()
+    }
+
+    /// Counts a document that was taken over or refused. The host is told at once, for the VM may be there only to try it.
+    pub(crate) fn count_reload(&mut self, is_accepted: bool) {
+        let outcome = if is_accepted { "accepted" } else { "rejected" };
+        let index = self.intern(MetricKind::Counter, "reloads", &[("outcome", outcome)]);
+        self.count(index);
+        self.flush();
     }
 
     /// Hands all counts to the host.
@@ -109,9 +136,18 @@ impl Meters {
         self.0.len() - 1
     }
 
+    /// Shows that another document of the same rollouts has taken over.
+    pub(crate) fn supersede(&mut self, old: &[RolloutMeters], new: &[RolloutMeters]) {
+        for old in old {
+            if new.iter().all(|new| new.document != old.document) {
+                self.set(old.document, 0);
+            }
+        }
+    }
+
     /// Sets the gauges of a rollout that is over to 0, so that no alarm goes on for it.
     pub(crate) fn retire(&mut self, rollout: &str) {
-        // Labels are in order of their names, and none comes after `rollout`.
+        // Labels are in order of their names, and no gauge has one that comes after `rollout`.
         let ending = metrics::name("", &[("rollout", rollout)]);
         let ending = ending.trim_start_matches("switchover.");
         for index in 0..self.0.len() {
@@ -166,22 +202,18 @@ impl Meter {
 // === impl RolloutMeters ===
 
 impl RolloutMeters {
-    fn new(rollout: &Rollout, meters: &mut Meters) -> Self {
+    fn new(document: &Document, rollout: &Rollout, meters: &mut Meters) -> Self {
         let id = ("rollout", rollout.id().as_str());
         let environments: Vec<_> = rollout
             .environments()
             .iter()
             .map(|environment| EnvironmentMeters::new(rollout, environment, meters))
             .collect();
+        let document = [("document", document.digest()), id];
         Self {
             environments,
-            auth: AuthOutcome::ALL.map(|outcome| {
-                meters.intern(
-                    MetricKind::Counter,
-                    "auth",
-                    &[("outcome", outcome.label()), id],
-                )
-            }),
+            auth: RefCell::default(),
+            document: meters.intern(MetricKind::Gauge, "document", &document),
             overrides_refused: meters.intern(MetricKind::Counter, "overrides_refused", &[id]),
             step: rollout
                 .schedule()
@@ -203,11 +235,43 @@ impl RolloutMeters {
         own.into_iter().for_each(|index| meters.count(*index));
     }
 
-    pub(crate) fn count_auth(&self, outcome: AuthOutcome, meters: &mut Meters) {
-        self.auth
-            .get(outcome.index())
-            .into_iter()
-            .for_each(|index| meters.count(*index));
+    /// Counts how the look at a credential ended; `consumer` is the index of whose key it is.
+    pub(crate) fn count_auth(
+        &self,
+        rollout: &Rollout,
+        outcome: AuthOutcome,
+        consumer: Option<usize>,
+        meters: &mut Meters,
+    ) {
+        let Ok(mut auth) = self.auth.try_borrow_mut() else {
+            return;
+        };
+        let row = consumer.map_or(0, |consumer| consumer + 1);
+        let place = row * AuthOutcome::ALL.len() + outcome.index();
+        if place >= auth.len() {
+            auth.resize(place + 1, None);
+        }
+        let Some(index) = auth.get_mut(place) else {
+            return;
+        };
+        let index = *index.get_or_insert_with(|| {
+            let name = consumer.and_then(|consumer| rollout.consumer(consumer));
+            let labels = [
+                ("consumer", text(name)),
+                ("outcome", outcome.label()),
+                ("rollout", rollout.id().as_str()),
+            ];
+            meters.intern(MetricKind::Counter, "auth", &labels)
+        });
+        meters.count(index);
+    }
+
+    /// Counts that a request went from one environment to another, or once more to the same.
+    pub(crate) fn count_move(&self, from: usize, to: usize, meters: &mut Meters) {
+        if let Some(own) = self.environments.get(to) {
+            let failover = own.failovers.get(from).filter(|_| from != to);
+            meters.count(*failover.unwrap_or(&own.retries));
+        }
     }
 
     pub(crate) fn count_refused_override(&self, meters: &mut Meters) {
@@ -283,6 +347,7 @@ impl RolloutMeters {
         now: Timestamp,
         meters: &mut Meters,
     ) {
+        meters.set(self.document, 1);
         let (weights, planned) = (shares(control.weights()), shares(control.planned()));
         let states = control.health().iter();
         let shown = self
@@ -318,32 +383,58 @@ impl RolloutMeters {
 
 impl EnvironmentMeters {
     fn new(rollout: &Rollout, environment: &Environment, meters: &mut Meters) -> Self {
-        let id = ("rollout", rollout.id().as_str());
-        let name = ("environment", environment.name().as_str());
-        let labels = [name, id];
+        let mut own = Own {
+            meters,
+            environment: environment.name().as_str(),
+            rollout: rollout.id().as_str(),
+            version: text(environment.version()),
+        };
+        let requests =
+            |reason: Reason| own.make(MetricKind::Counter, "requests", ("reason", reason.label()));
+        let requests = Reason::ALL.map(requests);
+        let attempts = own.make(MetricKind::Counter, "attempts", NONE);
+        let failures = own.make(MetricKind::Counter, "failures", NONE);
+        let duration = own.make(MetricKind::Histogram, "request_duration_ms", NONE);
+        own.version = "";
+        let from = |from: &Environment| {
+            own.make(
+                MetricKind::Counter,
+                "failovers",
+                ("from", from.name().as_str()),
+            )
+        };
+        let failovers = rollout.environments().iter().map(from).collect();
         Self {
-            requests: Reason::ALL.map(|reason| {
-                let labels = [name, ("reason", reason.label()), id];
-                meters.intern(MetricKind::Counter, "requests", &labels)
-            }),
-            attempts: meters.intern(MetricKind::Counter, "attempts", &labels),
-            failures: meters.intern(MetricKind::Counter, "failures", &labels),
-            duration: meters.intern(MetricKind::Histogram, "request_duration_ms", &labels),
-            weight: meters.intern(MetricKind::Gauge, "weight", &labels),
-            planned: meters.intern(MetricKind::Gauge, "weight_planned", &labels),
-            probes: rollout.health().map(|_| {
-                let mut outcome = |outcome| {
-                    let labels = [name, ("outcome", outcome), id];
-                    meters.intern(MetricKind::Counter, "probes", &labels)
-                };
-                Probes {
-                    succeeded: outcome("succeeded"),
-                    failed: outcome("failed"),
-                    healthy: meters.intern(MetricKind::Gauge, "healthy", &labels),
-                    duration: meters.intern(MetricKind::Histogram, "probe_duration_ms", &labels),
-                }
+            requests,
+            attempts,
+            failures,
+            failovers,
+            duration,
+            retries: own.make(MetricKind::Counter, "retries", NONE),
+            weight: own.make(MetricKind::Gauge, "weight", NONE),
+            planned: own.make(MetricKind::Gauge, "weight_planned", NONE),
+            probes: rollout.health().map(|_| Probes {
+                succeeded: own.make(MetricKind::Counter, "probes", ("outcome", "succeeded")),
+                failed: own.make(MetricKind::Counter, "probes", ("outcome", "failed")),
+                healthy: own.make(MetricKind::Gauge, "healthy", NONE),
+                duration: own.make(MetricKind::Histogram, "probe_duration_ms", NONE),
             }),
         }
+    }
+}
+
+// === impl Own ===
+
+impl Own<'_> {
+    /// A metric of this environment with one label more, whose name comes between those that all have.
+    fn make(&mut self, kind: MetricKind, family: &str, label: (&str, &str)) -> usize {
+        let labels = [
+            ("environment", self.environment),
+            label,
+            ("rollout", self.rollout),
+            ("version", self.version),
+        ];
+        self.meters.intern(kind, family, &labels)
     }
 }
 
@@ -381,6 +472,11 @@ impl ShadowMeters {
             duration: meters.intern(MetricKind::Histogram, "shadow_duration_ms", &[name, id]),
         }
     }
+}
+
+/// The value of a label; empty where there is none.
+fn text(label: Option<&Label>) -> &str {
+    label.map_or("", Label::as_str)
 }
 
 fn name_of(rollout: &Rollout, environment: usize) -> &str {

@@ -159,10 +159,9 @@ impl RouteRoot {
             },
         };
         let decision = live.document.decide(rollout, &headers, surroundings);
-        decision
-            .auth
-            .into_iter()
-            .for_each(|outcome| meters.count_auth(outcome, &mut shared.meters));
+        decision.auth.into_iter().for_each(|outcome| {
+            meters.count_auth(rollout, outcome, decision.consumer, &mut shared.meters);
+        });
         if decision.override_refused {
             meters.count_refused_override(&mut shared.meters);
         }
@@ -259,8 +258,18 @@ impl Routed {
     pub(crate) fn begin_attempt(&mut self, name: &str, library: &Library, meters: &mut Meters) {
         self.count_unanswered(library, meters);
         let rollout = self.live.document.rollouts().get(self.rollout);
-        let environment = rollout.map(|rollout| rollout.environment(name.as_bytes()));
-        self.attempted = environment;
+        let environment = rollout.and_then(|rollout| rollout.environment(name.as_bytes()));
+        let own = self.live.meters.get(self.rollout);
+        if let (Some(own), Some(to)) = (own, environment) {
+            // The first attempt may go elsewhere too: where no host of the chosen environment is up.
+            match self.attempted {
+                None if self.environment == to => {}
+                None => own.count_move(self.environment, to, meters),
+                Some(Some(before)) => own.count_move(before, to, meters),
+                Some(None) => {}
+            }
+        }
+        self.attempted = Some(environment);
     }
 
     /// An attempt has ended without an answer. Whether that is a failure shows by what follows: hosts break attempts off

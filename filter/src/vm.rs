@@ -176,6 +176,7 @@ impl Vm {
                 true
             }
             Err(problems) => {
+                self.shared.meters.count_reload(false);
                 let line = |text: &str| {
                     ffi::log(
                         Level::Error,
@@ -225,7 +226,7 @@ impl Vm {
             &mut self.shared.meters,
         );
         let root = RouteRoot::new(Rc::clone(&live), before, &mut self.shared.random);
-        self.library.publish(&live, text);
+        self.library.publish(&live, text, &mut self.shared.meters);
         Ok(root)
     }
 

@@ -8,6 +8,7 @@ mod demo;
 mod drill;
 mod exchange;
 mod inspect;
+mod pack;
 mod plan;
 mod rollout;
 mod schema;
@@ -48,6 +49,8 @@ enum Verb {
     Plan(plan::PlanArgs),
     /// Look at a filter: ABI, language, imports, exports, contents, and whether it loads here and in Envoy.
     Inspect(inspect::InspectArgs),
+    /// Pack a filter into an OCI image, as Istio and Envoy Gateway pull it.
+    Pack(pack::PackArgs),
     /// Show every callback and hostcall of one request, with secrets masked.
     Trace(trace::TraceArgs),
     /// Measure what filters cost by themselves, in process, and whether they leak.
@@ -76,6 +79,7 @@ pub fn run() -> ExitCode {
         Verb::Rollout(args) => rollout::run(args),
         Verb::Plan(args) => plan::run(&args),
         Verb::Inspect(args) => inspect::run(&args),
+        Verb::Pack(args) => pack::run(&args),
         Verb::Trace(args) => trace::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Test(args) => test::run(&args),

@@ -2,6 +2,7 @@
 //!
 //! Files that cannot be loaded are what this is for: whatever could be read is told, and why the rest could not.
 
+mod build;
 mod callbacks;
 mod features;
 mod module;
@@ -12,6 +13,7 @@ mod verdict;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
+pub use build::{Build, SECTION as BUILD_SECTION};
 pub use callbacks::Callbacks;
 pub use module::{
     Custom, Export, Group, Import, Limits, Memory, Module, Section, Start, Table, WasmAbi,

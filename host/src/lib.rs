@@ -8,6 +8,7 @@ pub mod demo;
 pub mod drill;
 pub mod gateway;
 pub mod inspect;
+pub mod pack;
 pub mod plan;
 pub mod process;
 pub mod proxy;

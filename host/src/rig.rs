@@ -262,7 +262,7 @@ impl<'a> Rig<'a> {
         let has_body = !exchange.request_body.is_empty();
         for at in 0..active.len() {
             let step = active.request_headers(at, !has_body);
-            match self.passed(active, Direction::Request, step, exchange) {
+            match self.passed(active, (at, Direction::Request), step, exchange) {
                 Passed::On => {}
                 stopped => return stopped,
             }
@@ -278,7 +278,7 @@ impl<'a> Rig<'a> {
         exchange.cell.borrow_mut().response = exchange.response.take();
         for at in (0..active.len()).rev() {
             let step = active.response_headers(at, !has_body);
-            match self.passed(active, Direction::Response, step, exchange) {
+            match self.passed(active, (at, Direction::Response), step, exchange) {
                 Passed::On => {}
                 stopped => return stopped,
             }
@@ -292,12 +292,18 @@ impl<'a> Rig<'a> {
     /// Gives a whole body to the filters that want it.
     fn body(&self, active: &Active, direction: Direction, exchange: &mut Ready) -> Passed {
         for at in active.interested(direction) {
-            let data = match direction {
-                Direction::Request => &mut exchange.request_body,
-                Direction::Response => &mut exchange.response_body,
-            };
-            let step = active.body(at, direction, data, true);
-            match self.passed(active, direction, step, exchange) {
+            let step = active.body(at, direction, exchange.body(direction), true);
+            // What a guest holds it may change when its callout is answered.
+            let held = matches!(step, Step::Pause);
+            if held {
+                let data = std::mem::take(exchange.body(direction));
+                active.hold(at, direction, data);
+            }
+            let passed = self.passed(active, (at, direction), step, exchange);
+            if held && matches!(passed, Passed::On | Passed::Held) {
+                *exchange.body(direction) = active.release(at, direction);
+            }
+            match passed {
                 Passed::On => {}
                 stopped => return stopped,
             }
@@ -308,7 +314,7 @@ impl<'a> Rig<'a> {
     fn passed(
         &self,
         active: &Active,
-        direction: Direction,
+        (at, direction): (usize, Direction),
         step: Step,
         exchange: &mut Ready,
     ) -> Passed {
@@ -316,9 +322,9 @@ impl<'a> Rig<'a> {
             Step::Continue => Passed::On,
             Step::Pause => {
                 self.settle();
-                match active.poll_resumed(direction, Waker::noop()) {
+                match active.poll_resumed(at, direction, Waker::noop()) {
                     Some(Step::Pause) | None => Passed::Held,
-                    Some(step) => self.passed(active, direction, step, exchange),
+                    Some(step) => self.passed(active, (at, direction), step, exchange),
                 }
             }
             Step::Reset => Passed::Reset,
@@ -364,6 +370,17 @@ impl<'a> Rig<'a> {
                 // Its VM goes with the chain; the rest is the VM's own, or asked for.
                 Effect::Tick { .. } | Effect::Linger { .. } | Effect::Delete { .. } => {}
             }
+        }
+    }
+}
+
+// === impl Ready ===
+
+impl Ready {
+    fn body(&mut self, direction: Direction) -> &mut BytesMut {
+        match direction {
+            Direction::Request => &mut self.request_body,
+            Direction::Response => &mut self.response_body,
         }
     }
 }

@@ -35,6 +35,23 @@ pub enum Direction {
     Response,
 }
 
+/// A guest's context, told apart from all others of the process: filters of one stream may lie in several VMs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Member {
+    /// The VM's serial number.
+    pub vm: u64,
+    /// The context's number there.
+    pub context: u32,
+}
+
+/// A body, or the part of it that has come, which a filter has paused.
+#[derive(Debug)]
+struct Held {
+    by: Member,
+    direction: Direction,
+    data: BytesMut,
+}
+
 /// What a request asks for that is no exchange of messages but of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tunnel {
@@ -53,9 +70,9 @@ pub struct Stream {
     pub request: RequestHead,
     /// The response's head, from its arrival (or a local reply) on.
     pub response: Option<ResponseHead>,
-    /// What `HTTP_REQUEST_BODY` shows during a request body callback.
+    /// What `HTTP_REQUEST_BODY` shows during a request body callback; see [`Self::body`].
     pub request_body: BytesMut,
-    /// What `HTTP_RESPONSE_BODY` shows during a response body callback.
+    /// What `HTTP_RESPONSE_BODY` shows during a response body callback; see [`Self::body`].
     pub response_body: BytesMut,
     /// Request trailers, once they have come.
     pub request_trailers: Option<HeaderMap>,
@@ -73,14 +90,14 @@ pub struct Stream {
     pub filter_state: Vec<(Bytes, Bytes)>,
     /// Set by `send_local_response`, taken by the data path after the callback.
     pub local_reply: Option<LocalReply>,
-    /// `continue_stream` for the request came.
-    pub resume_request: bool,
-    /// `continue_stream` for the response came.
-    pub resume_response: bool,
     /// `close_stream` came: the exchange ends with a reset.
     pub closed: bool,
     /// The VM of a guest that filters it has failed, perhaps in a callback that was not about this stream.
     pub vm_failed: bool,
+    /// Who called `continue_stream`, for which direction, and has not been let go yet. Most streams have none.
+    resumed: Vec<(Member, Direction)>,
+    /// Bodies that filters hold; most streams have none.
+    held: Vec<Held>,
     /// Who waits for one of the above: the task of the request's way and that of the response's, which may be two.
     wakers: [Option<Waker>; 2],
 }
@@ -191,10 +208,10 @@ impl Stream {
             info,
             filter_state: Vec::new(),
             local_reply: None,
-            resume_request: false,
-            resume_response: false,
             closed: false,
             vm_failed: false,
+            resumed: Vec::new(),
+            held: Vec::new(),
             wakers: [None, None],
         }
     }
@@ -217,6 +234,65 @@ impl Stream {
         }
     }
 
+    /// Lets the filter of that context go on, in that direction.
+    pub fn resume(&mut self, member: Member, direction: Direction) {
+        if !self.resumed.contains(&(member, direction)) {
+            self.resumed.push((member, direction));
+        }
+        self.wake();
+    }
+
+    /// Whether the filter of that context has been let go since the last time; asking forgets it.
+    pub fn take_resumed(&mut self, member: Member, direction: Direction) -> bool {
+        let at = self
+            .resumed
+            .iter()
+            .position(|resumed| *resumed == (member, direction));
+        at.map(|at| self.resumed.swap_remove(at)).is_some()
+    }
+
+    /// Keeps a body for the filter that has paused it. Its guest reaches it there from any callback.
+    pub fn hold(&mut self, by: Member, direction: Direction, data: BytesMut) {
+        self.held.push(Held {
+            by,
+            direction,
+            data,
+        });
+    }
+
+    /// What [`Self::hold`] has kept, perhaps changed by the guest; empty where there is none.
+    pub fn release(&mut self, by: Member, direction: Direction) -> BytesMut {
+        let at = self.held.iter().position(|held| held.is(by, direction));
+        at.map_or_else(BytesMut::new, |at| self.held.swap_remove(at).data)
+    }
+
+    /// Whether the filter of that context has paused a body.
+    #[must_use]
+    pub fn holds(&self, member: Member, direction: Direction) -> bool {
+        self.held.iter().any(|held| held.is(member, direction))
+    }
+
+    /// The body as the guest of that context sees it: what its filter holds, or what its callback is about.
+    #[must_use]
+    pub fn body(&self, member: Member, direction: Direction) -> &BytesMut {
+        let mut held = self.held.iter();
+        match (held.find(|held| held.is(member, direction)), direction) {
+            (Some(held), _) => &held.data,
+            (None, Direction::Request) => &self.request_body,
+            (None, Direction::Response) => &self.response_body,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn body_mut(&mut self, member: Member, direction: Direction) -> &mut BytesMut {
+        let mut held = self.held.iter_mut();
+        match (held.find(|held| held.is(member, direction)), direction) {
+            (Some(held), _) => &mut held.data,
+            (None, Direction::Request) => &mut self.request_body,
+            (None, Direction::Response) => &mut self.response_body,
+        }
+    }
+
     /// Tells a task that waits on the way of that direction.
     pub fn wait(&mut self, direction: Direction, task: &Waker) {
         let [request, response] = &mut self.wakers;
@@ -235,6 +311,14 @@ impl Stream {
         for waker in self.wakers.iter_mut().filter_map(Option::take) {
             waker.wake();
         }
+    }
+}
+
+// === impl Held ===
+
+impl Held {
+    fn is(&self, by: Member, direction: Direction) -> bool {
+        self.by == by && self.direction == direction
     }
 }
 

@@ -1,11 +1,14 @@
 //! Bodies and trailers through filters of listeners and of clusters.
 
+use std::sync::Arc;
+
 use http::{Response, StatusCode};
 use serde_json::json;
 use switchover_tests::http2::{Http2, request};
 use switchover_tests::setup::{Bootstrap, wasm};
-use switchover_tests::upstream::{full, text};
+use switchover_tests::upstream::{Seen, full, text};
 use switchover_tests::{Engine, Gateway, Setup, Upstream, assert_eventually, cases, programs};
+use tokio::sync::Notify;
 
 /// A plugin of the guest `flow` by this name.
 fn plugin(name: &str) -> serde_json::Value {
@@ -23,6 +26,13 @@ fn plugin(name: &str) -> serde_json::Value {
 
 fn filter(name: &str) -> serde_json::Value {
     json!({"name": name, "typed_config": wasm(&plugin(name))})
+}
+
+/// The same with bodies that flow to it while it holds the head.
+fn stopping_filter(name: &str) -> serde_json::Value {
+    let mut plugin = plugin(name);
+    plugin["allow_on_headers_stop_iteration"] = true.into();
+    json!({"name": name, "typed_config": wasm(&plugin)})
 }
 
 /// Listener filters `L` and `M`, and the filter `U` upstream.
@@ -51,6 +61,53 @@ async fn gateway(engine: Engine, blue: &Upstream) -> Gateway {
 /// An upstream that echoes bodies.
 async fn echo() -> Upstream {
     Upstream::start(|request| async move { Response::new(full(request.into_body())) }).await
+}
+
+/// The same, and it answers each filter's callout with the filter's name; that of `late` when it may.
+async fn answering(late: &'static str, when: &Arc<Notify>) -> Upstream {
+    let when = Arc::clone(when);
+    Upstream::start(move |request| {
+        let when = Arc::clone(&when);
+        async move {
+            let Some(name) = request.uri().path().strip_prefix("/side/") else {
+                return Response::new(full(request.into_body()));
+            };
+            if name == late {
+                when.notified().await;
+            }
+            let answer = format!("answer-{name}");
+            Response::new(full(answer))
+        }
+    })
+    .await
+}
+
+/// Asks for this of filters that let bodies flow while they hold heads, of which `late`'s callout is answered when `line`
+/// has been said; the upstream's last request, and the answer.
+async fn in_turns(
+    engine: Engine,
+    what: &str,
+    late: &'static str,
+    line: &str,
+) -> (Seen, switchover_tests::http2::Answer) {
+    let when = Arc::new(Notify::new());
+    let blue = answering(late, &when).await;
+    let gateway = Setup::new(&[("blue", &blue)])
+        .without_filters()
+        .edit(|bootstrap| {
+            let filters = [stopping_filter("L"), stopping_filter("M")];
+            bootstrap.filters().splice(0..0, filters);
+        })
+        .start(engine)
+        .await;
+    let mut client = Http2::connect(gateway.address()).await;
+    let (answer, ()) = tokio::join!(client.send(asking(what, &["body"], &[])), async {
+        told(&gateway, line).await;
+        when.notify_one();
+    });
+    let mut seen = blue.requests().into_iter();
+    let request = seen.find(|request| !request.uri().path().starts_with("/side/"));
+    (request.unwrap(), answer)
 }
 
 fn asking(
@@ -173,6 +230,40 @@ cases! {
         let answer = Http2::connect(gateway.address()).await.send(call).await;
         assert_eq!(answer.reply.text(), "onetwo");
         told(&gateway, "U: goes on").await;
+    }
+
+    async fn a_held_request_body_is_replaced_with_a_callouts_answer(engine: Engine) {
+        let blue = answering("", &Arc::default()).await;
+        let gateway = gateway(engine, &blue).await;
+        let call = asking("L:buffer-request L:hold-request-body L:take-body", &["one", "two"], &[]);
+        let answer = Http2::connect(gateway.address()).await.send(call).await;
+        assert_eq!(answer.reply.text(), "answer-L");
+    }
+
+    async fn a_held_response_body_is_replaced_with_a_callouts_answer(engine: Engine) {
+        for name in ["M", "U"] {
+            let blue = answering("", &Arc::default()).await;
+            let gateway = gateway(engine, &blue).await;
+            let what = format!("{name}:buffer-response {name}:hold-response-body {name}:take-body");
+            let answer = Http2::connect(gateway.address()).await.send(asking(&what, &["one", "two"], &[])).await;
+            assert_eq!(answer.reply.text(), format!("answer-{name}"));
+        }
+    }
+
+    /// `M` holds the head while `L` holds the body: each lets go of its own.
+    async fn two_filters_hold_one_request(engine: Engine) {
+        let what = "L:buffer-request L:hold-request-body L:take-body M:hold-request-headers M:take-header";
+        let (request, answer) = in_turns(engine, what, "M", "M: request body \"answer-L\" end true").await;
+        assert_eq!(request.headers()["x-side"], "answer-M");
+        assert_eq!(request.body(), "answer-L");
+        assert_eq!(answer.reply.text(), "answer-L");
+    }
+
+    async fn two_filters_hold_one_response(engine: Engine) {
+        let what = "M:buffer-response M:hold-response-body M:take-body L:hold-response-headers L:take-header";
+        let (_, answer) = in_turns(engine, what, "L", "L: response body \"answer-M\" end true").await;
+        assert_eq!(answer.reply.headers["x-side"], "answer-L");
+        assert_eq!(answer.reply.text(), "answer-M");
     }
 
     /// Host only: Envoy lets the request go on as soon as its connection is there, whether or not the filter still holds it.

@@ -233,6 +233,37 @@ fn real_filters_are_told_by_language_and_sdk() {
     assert!(!text.contains('\u{1b}'), "colour is for terminals");
 }
 
+/// The filter under test was built here, so that what it says of itself can be compared.
+#[test]
+fn the_filter_says_what_it_was_built_from() {
+    let filter = programs::filter();
+    let build = &report(&filter)["module"]["build"];
+    assert_eq!(build["name"], "switchover");
+    assert_eq!(build["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(build["abi"], "0.2.1");
+    assert_eq!(build["sdk"], "none");
+    let compiler = build["compiler"].as_str().unwrap_or_default();
+    assert!(compiler.starts_with("rustc 1."), "{build}");
+    let told = build["commit"].as_str().unwrap_or_default();
+    // Sources may have been changed or committed since; where they are an archive, there is nothing to compare with.
+    if programs::root().join(".git").exists() {
+        let commit = format!("{}^{{commit}}", told.trim_end_matches("-dirty"));
+        let mut git = Command::new("git");
+        git.args(["cat-file", "-e", &commit])
+            .current_dir(programs::root());
+        assert!(git.status().unwrap().success(), "{told} is no commit");
+    }
+    let text = inspect(&[filter.to_str().unwrap()]);
+    let text = String::from_utf8(text.stdout).unwrap();
+    for words in [
+        "build         switchover 0.",
+        &format!("commit {told}"),
+        "SDK none",
+    ] {
+        assert!(text.contains(words), "{words:?} in {text}");
+    }
+}
+
 #[test]
 fn what_does_not_load_is_told_with_exit_code_1() {
     let directory = tempfile::tempdir().unwrap();

@@ -29,6 +29,7 @@ mod languages;
 mod limits;
 mod operate;
 mod overrides;
+mod pack;
 mod recovery;
 mod reload;
 mod rollouts;

@@ -20,6 +20,7 @@ pub mod probe;
 pub mod programs;
 pub mod python;
 pub mod raw;
+pub mod registry;
 pub mod setup;
 pub mod story;
 pub mod upstream;

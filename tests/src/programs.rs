@@ -35,6 +35,14 @@ pub fn envoy() -> PathBuf {
     find("Envoy", "ENVOY", &[".venv/bin/envoy"], "make test")
 }
 
+/// A program of Debian's, by its name.
+pub fn debian(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut places = std::env::split_paths(&path).map(|folder| folder.join(name));
+    let found = places.find(|place| place.is_file());
+    found.unwrap_or_else(|| panic!("{name} is missing: run `make packages`, or install it"))
+}
+
 /// Python with the packages of `tests/clients/requirements.txt`: `SWITCHOVER_PYTHON`, or `.venv`'s.
 pub fn python() -> PathBuf {
     find(

@@ -6,7 +6,7 @@ pub(crate) mod source;
 
 use std::borrow::Cow;
 
-use crate::auth::keys::{KeyTable, Verified};
+use crate::auth::keys::KeyTable;
 use crate::auth::recent::Recent;
 use crate::auth::source::{Found, Source};
 use crate::document::raw::AuthMode;
@@ -71,7 +71,7 @@ pub enum AuthOutcome {
 pub(crate) struct Identity<'a> {
     /// How it ended; `None` in `pass`, which looks at nothing.
     pub(crate) outcome: Option<AuthOutcome>,
-    /// Index of the verified consumer.
+    /// Index of the consumer whose key it is; where the outcome is not [`AuthOutcome::Ok`], the key is not good now.
     pub(crate) consumer: Option<usize>,
     /// The credential, where it is to be written anew.
     pub(crate) credential: Option<Cow<'a, [u8]>>,
@@ -183,12 +183,7 @@ impl Auth {
                 credential: Some(credential),
             };
         }
-        let (outcome, consumer) = match self.keys.verify(&credential, now, recent) {
-            Verified::Consumer(consumer) => (AuthOutcome::Ok, Some(consumer)),
-            Verified::NotYetValid => (AuthOutcome::NotYetValid, None),
-            Verified::Expired => (AuthOutcome::Expired, None),
-            Verified::Unknown => (AuthOutcome::Wrong, None),
-        };
+        let (outcome, consumer) = self.keys.verify(&credential, now, recent);
         Identity {
             outcome: Some(outcome),
             consumer,

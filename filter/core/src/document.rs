@@ -1,6 +1,7 @@
 //! The rollout document: parsed, checked as a whole, and compiled into types that cannot be invalid.
 
 mod compile;
+mod digest;
 pub(crate) mod raw;
 pub(crate) mod read;
 #[cfg(feature = "schema")]
@@ -50,6 +51,7 @@ pub struct Document {
     names: Names,
     slots: CommonSlots,
     variables: Vec<String>,
+    digest: String,
 }
 
 /// The headers that every document asks for.
@@ -120,6 +122,12 @@ impl Document {
     #[must_use]
     pub fn rollouts(&self) -> &[Rollout] {
         &self.rollouts
+    }
+
+    /// What the document says, as 12 hexadecimal digits: a metric label. See [`digest`].
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        &self.digest
     }
 
     /// The environment variables that hold credentials, each once, in the order of the document.
@@ -267,6 +275,13 @@ impl Rollout {
         rendezvous::choose(&self.environments, weights, key).unwrap_or(self.stable)
     }
 
+    /// The name of a consumer.
+    #[must_use]
+    pub fn consumer(&self, index: usize) -> Option<&Label> {
+        let consumer = self.auth.consumers.get(index);
+        consumer.map(|consumer| &consumer.name)
+    }
+
     /// Whether the rollout is for every request.
     #[must_use]
     pub fn fits_all(&self) -> bool {
@@ -404,6 +419,13 @@ pub fn parse(bytes: &[u8], variables: Variables<'_>) -> Result<Document, Vec<Pro
         Some(document) if problems.is_empty() => Ok(document),
         _ => Err(problems),
     }
+}
+
+/// What a document says, as the first 12 hexadecimal digits of a SHA-256 digest: the same for every text that says it,
+/// whatever its order of members, its spaces or its way to write a number. `None` where the text is no JSON.
+#[must_use]
+pub fn digest(bytes: &[u8]) -> Option<String> {
+    Some(digest::short(&Node::parse(bytes).ok()?))
 }
 
 /// Parses the configuration of an attempt role: nothing, `{}`, or `{"route_plugin": NAME}`; gives that name.

@@ -1,14 +1,17 @@
 //! Names of metrics: `switchover.FAMILY;LABEL=VALUE;…`, labels in order of their names.
 
-/// What is wrong with a family or label stays with whoever wrote the code; values are escaped.
+/// The name of a metric. Labels must come in order of their names; one without a value is left out, and values are escaped.
 ///
-/// `;`, `=`, `%` and everything but printable ASCII become `%XX`, so that a tag regex can take any value out again.
+/// `;`, `=`, `%` and everything but printable ASCII become `%XX`, so that a tag regex can take any value out
+/// again; `"` and `\` too, for they end a label's value where it is quoted.
 #[must_use]
 pub fn name(family: &str, labels: &[(&str, &str)]) -> String {
-    let mut labels = labels.to_vec();
-    labels.sort_unstable();
+    debug_assert!(labels.is_sorted(), "{family}: labels out of order");
     let mut name = ["switchover.", family].concat();
     for (label, value) in labels {
+        if value.is_empty() {
+            continue;
+        }
         name.push(';');
         name.push_str(label);
         name.push('=');
@@ -27,7 +30,7 @@ fn escape(byte: u8, into: &mut String) {
             b'A' + nibble - 10
         })
     };
-    if byte.is_ascii_graphic() && !b";=%".contains(&byte) {
+    if byte.is_ascii_graphic() && !b";=%\"\\".contains(&byte) {
         into.push(char::from(byte));
     } else {
         into.push('%');
@@ -41,14 +44,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_are_sorted_and_escaped() {
+    fn values_are_escaped_or_left_out() {
         let name = name(
             "requests",
-            &[("rollout", "a;b=c%é d"), ("environment", "blue")],
+            &[
+                ("environment", "blue"),
+                ("from", ""),
+                ("rollout", "a;b=c%é d\"\\"),
+            ],
         );
         assert_eq!(
             name,
-            "switchover.requests;environment=blue;rollout=a%3Bb%3Dc%25%C3%A9%20d"
+            "switchover.requests;environment=blue;rollout=a%3Bb%3Dc%25%C3%A9%20d%22%5C"
         );
     }
 }

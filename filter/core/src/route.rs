@@ -46,6 +46,8 @@ pub struct Surroundings<'a> {
 pub struct Decision<'a> {
     /// How the look at the credential ended; `None` where nothing was looked at.
     pub auth: Option<AuthOutcome>,
+    /// Index of the consumer whose key it is, also where it is not good now; `None` where it is nobody's.
+    pub consumer: Option<usize>,
     /// The request named an environment and was not allowed to.
     pub override_refused: bool,
     /// Where it goes, or the answer that it gets at once.
@@ -154,6 +156,7 @@ impl Document {
                 .identify(headers, method, path, surroundings.now, surroundings.recent);
         let decision = |verdict, override_refused| Decision {
             auth: identity.outcome,
+            consumer: identity.consumer,
             override_refused,
             verdict,
         };
@@ -200,6 +203,7 @@ impl Document {
         };
         Decision {
             auth: identity.outcome,
+            consumer,
             override_refused,
             verdict: Ok(route),
         }

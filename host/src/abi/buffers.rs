@@ -7,6 +7,7 @@ use super::import::family;
 use super::lint::{Rule, lint};
 use super::memory::{Span, give, give_bytes, split};
 use super::{Failure, Outcome, Reach, Status};
+use crate::stream::Direction;
 use crate::vm::grpc::Received;
 use crate::vm::state::State;
 
@@ -62,11 +63,11 @@ fn with_bytes<T>(state: &State, buffer: Buffer, look: impl FnOnce(&[u8]) -> T) -
     match buffer {
         Buffer::RequestBody if state.reach().has(Reach::REQUEST_BODY) => {
             let stream = state.effective_stream()?.borrow();
-            Some(look(&stream.request_body))
+            Some(look(stream.body(state.member(), Direction::Request)))
         }
         Buffer::ResponseBody if state.reach().has(Reach::RESPONSE_BODY) => {
             let stream = state.effective_stream()?.borrow();
-            Some(look(&stream.response_body))
+            Some(look(stream.body(state.member(), Direction::Response)))
         }
         Buffer::CalloutBody => Some(look(&state.callout.as_ref()?.body)),
         Buffer::VmConfiguration => Some(look(&state.vm.configuration)),
@@ -136,9 +137,9 @@ fn set_bytes(
     let buffer = Buffer::try_from(buffer)?;
     let (view, state) = split(caller)?;
     let value = view.span(value)?;
-    let (needed, request) = match buffer {
-        Buffer::RequestBody => (Reach::REQUEST_BODY, true),
-        Buffer::ResponseBody => (Reach::RESPONSE_BODY, false),
+    let (needed, direction) = match buffer {
+        Buffer::RequestBody => (Reach::REQUEST_BODY, Direction::Request),
+        Buffer::ResponseBody => (Reach::RESPONSE_BODY, Direction::Response),
         // What is there otherwise is not to be changed.
         Buffer::CalloutBody if state.callout.is_none() => return Err(Status::NotFound.into()),
         Buffer::PluginConfiguration if !state.configuring => return Err(Status::NotFound.into()),
@@ -156,17 +157,17 @@ fn set_bytes(
         };
         return Err(status.into());
     }
-    let strict = state.strict();
+    let (member, strict) = (state.member(), state.strict());
     let spliced = {
-        let mut stream = state
-            .effective_stream()
-            .ok_or(Status::BadArgument)?
-            .borrow_mut();
-        let body = match request {
-            true => &mut stream.request_body,
-            false => &mut stream.response_body,
-        };
-        splice(body, start, size, value, strict)
+        let stream = state.effective_stream().ok_or(Status::BadArgument)?;
+        let mut stream = stream.borrow_mut();
+        splice(
+            stream.body_mut(member, direction),
+            start,
+            size,
+            value,
+            strict,
+        )
     };
     if spliced.is_err() {
         lint(state, Rule::PartialReplace);

@@ -10,6 +10,7 @@ use super::lint::{Rule, lint};
 use super::memory::{Span, split};
 use super::reply::Answer;
 use super::{Outcome, Reach, Status, pairs};
+use crate::stream::Direction;
 use crate::vm::entry;
 use crate::vm::state::{Effect, State};
 
@@ -34,7 +35,8 @@ const RESPONSE: u32 = 1;
 const DOWNSTREAM: u32 = 2;
 const UPSTREAM: u32 = 3;
 
-/// Takes effect when the callback has returned. Without a stream it does nothing, as in Envoy.
+/// Lets the effective context's own filter go on when the callback has returned, whichever others have paused. Without a
+/// stream it does nothing, as in Envoy.
 fn continue_stream(caller: &mut Caller<'_, State>, which: u32) -> Outcome {
     let state = caller.data_mut();
     match which {
@@ -49,15 +51,18 @@ fn continue_stream(caller: &mut Caller<'_, State>, which: u32) -> Outcome {
         }
         _ => return Err(Status::BadArgument.into()),
     }
-    state.resume();
+    let member = state.member();
+    let mut held = false;
     if let Some(stream) = state.effective_stream() {
+        let direction = match which {
+            REQUEST => Direction::Request,
+            _ => Direction::Response,
+        };
         let mut stream = stream.borrow_mut();
-        match which {
-            REQUEST => stream.resume_request = true,
-            _ => stream.resume_response = true,
-        }
-        stream.wake();
+        stream.resume(member, direction);
+        held = stream.holds(member, Direction::Request);
     }
+    state.resume(held);
     Ok(())
 }
 
@@ -150,7 +155,10 @@ fn local_response(
         lint(state, Rule::LateReply);
     }
     let mut stream = stream.borrow_mut();
-    stream.local_reply = Some(answer.reply());
+    // Of several in one callback the first counts, as in Envoy.
+    if stream.local_reply.is_none() {
+        stream.local_reply = Some(answer.reply());
+    }
     stream.wake();
     drop(stream);
     state.stopped = true;

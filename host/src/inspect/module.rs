@@ -3,6 +3,7 @@
 use serde::Serialize;
 use wasmparser::{DataKind, ExternalKind, FuncType, KnownCustom, Name, Parser, Payload, TypeRef};
 
+use super::build::{self, Build};
 use super::verdict::offered_here;
 
 /// What a module is made of.
@@ -38,6 +39,8 @@ pub struct Module {
     pub start: Option<Start>,
     /// Custom sections.
     pub custom: Vec<Custom>,
+    /// What its maker wrote into it about its build.
+    pub build: Option<Build>,
     /// What the producers section says: language, tools, SDK, with versions.
     pub producers: Vec<(String, String)>,
     /// Names of functions, for whoever guesses what it was written in.
@@ -364,6 +367,9 @@ impl Module {
             _ => {}
         }
         let data = section.data();
+        if section.name() == build::SECTION {
+            self.build = Build::read(data);
+        }
         self.custom.push(Custom {
             name: section.name().to_owned(),
             bytes: data.len(),

@@ -4,6 +4,7 @@ mod body;
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use hyper::body::Incoming;
 use super::body::{RequestSource, UpstreamRequestBody};
 use super::deadline;
 use super::filters::{Active, Direction, Step};
-use super::pump::Pump;
+use super::pump::{Output, Pump, Stop};
 use super::reply::{GatewayError, gateway};
 use super::socket::Socket;
 use super::upstream::balancer::Choice;
@@ -45,6 +46,15 @@ pub enum AttemptFailure {
 impl From<AttemptError> for AttemptFailure {
     fn from(error: AttemptError) -> Self {
         Self::Error(error)
+    }
+}
+
+impl From<Stop> for AttemptFailure {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Reply(reply) => Self::Reply(reply),
+            Stop::Reset | Stop::Body(_) => Self::Error(AttemptError::Reset),
+        }
     }
 }
 
@@ -166,6 +176,10 @@ fn accepts_tunnel(stream: &Stream, status: StatusCode) -> bool {
 }
 
 /// What an upstream has answered with.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one for each attempt, taken apart at once"
+)]
 enum Sent {
     /// A response.
     Message(Response<Incoming>, Connection),
@@ -285,19 +299,34 @@ impl Filters {
         for at in 0..active.len() {
             let mut step = active.request_headers(at, end_of_stream);
             while matches!(step, Step::Pause) {
-                step = active.resumed(Direction::Request).await;
+                step = active.resumed(at, Direction::Request).await;
             }
             pass(step)?;
         }
         Ok(())
     }
 
-    async fn response(&self, end_of_stream: bool) -> Result<(), AttemptFailure> {
+    /// The response's head comes to them; to one that holds it the body from `next` flows through `pump`, where its
+    /// configuration says so.
+    async fn response(
+        &self,
+        end_of_stream: bool,
+        pump: &mut Option<Pump>,
+        next: &mut impl FnMut(&mut Context<'_>) -> Poll<Result<Output, Stop>>,
+    ) -> Result<(), AttemptFailure> {
         let Some(active) = &self.0 else { return Ok(()) };
+        let direction = Direction::Response;
         for at in (0..active.len()).rev() {
             let mut step = active.response_headers(at, end_of_stream);
+            if matches!(step, Step::Pause)
+                && active.takes_body_while_paused(at, direction)
+                && let Some(pump) = pump
+            {
+                std::future::poll_fn(|cx| pump.poll_until(at, cx, &mut *next)).await?;
+                continue;
+            }
             while matches!(step, Step::Pause) {
-                step = active.resumed(Direction::Response).await;
+                step = active.resumed(at, direction).await;
             }
             pass(step)?;
         }

@@ -10,8 +10,9 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::filters::{Active, Direction, Step};
 use super::pump::{Ending, Output, Pump, Stop, poll_through};
+use super::reply;
+use super::upstream::connection::AttemptError;
 use crate::stream::StreamCell;
 use crate::vm::grpc::Outbox;
 
@@ -33,8 +34,6 @@ pub enum BodyError {
 pub struct RequestSource {
     client: ClientBody,
     pump: Option<Pump>,
-    /// What a filter let go while it held the head, and the stage that it goes on from.
-    prefetched: Option<(usize, Output)>,
     cell: StreamCell,
     kept: Vec<Bytes>,
     kept_bytes: usize,
@@ -175,7 +174,6 @@ impl RequestSource {
                 left: false,
             },
             pump,
-            prefetched: None,
             cell,
             kept: Vec::new(),
             kept_bytes: 0,
@@ -197,7 +195,6 @@ impl RequestSource {
                 left: false,
             },
             pump: None,
-            prefetched: None,
             cell: cell.clone(),
             kept_bytes: bytes.len(),
             kept: vec![bytes],
@@ -251,53 +248,20 @@ impl RequestSource {
         (self.ended && !self.lost).then(|| self.kept.concat().into())
     }
 
-    /// Reads parts into the pump until the filter at `at`, which holds its head, lets go; what it has seen then
-    /// waits behind it.
+    /// Lets the body flow to the filter at `at`, which holds its head, until it lets go.
     ///
     /// # Errors
     /// Where the client goes away, or a filter stops it.
-    pub fn poll_until(
-        &mut self,
-        at: usize,
-        active: &Active,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(), Stop>> {
-        let Some(pump) = &mut self.pump else {
-            return Poll::Ready(Ok(()));
-        };
-        let until = pump.behind(at);
-        loop {
-            match active.poll_resumed(Direction::Request, cx.waker()) {
-                None | Some(Step::Pause) => {}
-                Some(Step::Reply(reply)) => return Poll::Ready(Err(Stop::Reply(reply))),
-                Some(Step::Reset) => return Poll::Ready(Err(Stop::Reset)),
-                Some(Step::Continue) => {
-                    let output = pump.release(until.saturating_sub(1));
-                    self.prefetched = Some((until, output));
-                    return Poll::Ready(Ok(()));
-                }
-            }
-            if pump.waits_for_resume() {
-                return Poll::Pending;
-            }
-            let Ok(part) = ready!(self.client.poll(cx)) else {
-                return Poll::Ready(Err(Stop::Reset));
-            };
-            if let Some(output) = pump.push(0, until, part.data, part.ending)? {
-                self.prefetched = Some((until, output));
-                return Poll::Ready(Ok(()));
-            }
+    pub fn poll_until(&mut self, at: usize, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
+        let Self { client, pump, .. } = self;
+        match pump {
+            Some(pump) => pump.poll_until(at, cx, |cx| client.poll(cx).map_err(Stop::Body)),
+            None => Poll::Ready(Ok(())),
         }
     }
 
     /// The next part behind all filters.
     fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Output, Stop>> {
-        if let Some((from, part)) = self.prefetched.take()
-            && let Some(pump) = &mut self.pump
-            && let Some(output) = pump.push(from, pump.stages(), part.data, part.ending)?
-        {
-            return Poll::Ready(Ok(output));
-        }
         let client = &mut self.client;
         poll_through(&mut self.pump, cx, |cx| client.poll(cx).map_err(Stop::Body))
     }
@@ -318,7 +282,7 @@ impl RequestSource {
             }
             let Output { data, ending } = match ready!(self.poll_part(cx)) {
                 Ok(output) => output,
-                Err(stop) => return Poll::Ready(Some(Err(self.stop(stop)))),
+                Err(stop) => return Poll::Ready(Some(Err(stopped(&self.cell, stop)))),
             };
             self.ended = ending.is_last();
             self.cell.borrow_mut().request_sent = self.ended;
@@ -335,11 +299,6 @@ impl RequestSource {
         }
     }
 
-    /// Leaves a filter's answer where the exchange finds it when the attempt fails.
-    fn stop(&self, stop: Stop) -> BodyError {
-        stopped(&self.cell, stop)
-    }
-
     fn remember(&mut self, data: &Bytes) {
         self.kept_bytes += data.len();
         if self.keep && !self.lost && self.kept_bytes <= self.limit {
@@ -351,16 +310,24 @@ impl RequestSource {
     }
 }
 
-/// Leaves a filter's answer in the stream, where the exchange finds it.
+/// Leaves in the stream what a filter wants instead, where the exchange finds it.
 fn stopped(cell: &StreamCell, stop: Stop) -> BodyError {
+    let mut stream = cell.borrow_mut();
     match stop {
-        Stop::Body(error) => error,
-        Stop::Reply(reply) => {
-            cell.borrow_mut().local_reply = Some(reply);
-            BodyError::Stopped
-        }
-        Stop::Reset => BodyError::Stopped,
+        Stop::Body(error) => return error,
+        Stop::Reply(reply) => stream.local_reply = Some(reply),
+        Stop::Reset => stream.closed = true,
     }
+    BodyError::Stopped
+}
+
+/// The same for the filters of an attempt: to break off is theirs to do for the attempt alone.
+fn broken_off(cell: &StreamCell, stop: Stop) -> BodyError {
+    let stop = match stop {
+        Stop::Reset => Stop::Reply(reply::attempt(&AttemptError::Reset.into(), false)),
+        stop => stop,
+    };
+    stopped(cell, stop)
 }
 
 /// Whether a body broke off with its connection; else it is not valid.
@@ -446,7 +413,7 @@ impl Replay {
             });
             let Output { data, ending } = match ready!(part) {
                 Ok(output) => output,
-                Err(stop) => return Poll::Ready(Some(Err(stopped(&source.cell, stop)))),
+                Err(stop) => return Poll::Ready(Some(Err(broken_off(&source.cell, stop)))),
             };
             self.progress = match ending {
                 Ending::More => Progress::Data,

@@ -71,6 +71,15 @@ impl From<LocalReply> for End {
     }
 }
 
+impl From<Stop> for End {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Reply(reply) => Self::Reply(reply),
+            Stop::Reset | Stop::Body(_) => Self::Reset,
+        }
+    }
+}
+
 impl From<GatewayError> for End {
     fn from(error: GatewayError) -> Self {
         Self::Reply(gateway(error))
@@ -331,16 +340,13 @@ impl Exchange {
         empty: bool,
     ) -> Result<(), End> {
         let tunnel = self.cell.borrow().tunnel.is_some();
-        if !empty && !tunnel && self.active.takes_body_while_paused(at) {
-            let active = &self.active;
-            let poll = |cx: &mut Context<'_>| source.borrow_mut().poll_until(at, active, cx);
-            return std::future::poll_fn(poll).await.map_err(|stop| match stop {
-                Stop::Reply(reply) => End::Reply(reply),
-                Stop::Reset | Stop::Body(_) => End::Reset,
-            });
+        let direction = Direction::Request;
+        if !empty && !tunnel && self.active.takes_body_while_paused(at, direction) {
+            let poll = |cx: &mut Context<'_>| source.borrow_mut().poll_until(at, cx);
+            return Ok(std::future::poll_fn(poll).await?);
         }
         loop {
-            match self.active.resumed(Direction::Request).await {
+            match self.active.resumed(at, direction).await {
                 Step::Continue => return Ok(()),
                 Step::Pause => {}
                 Step::Reply(reply) => return Err(reply.into()),
@@ -417,11 +423,12 @@ impl Exchange {
             Ok(attempt) => Ok(attempt),
             Err(Unanswered { reply, failure }) => {
                 self.failure = failure;
-                if left {
+                let mut stream = self.cell.borrow_mut();
+                if left || std::mem::take(&mut stream.closed) {
                     return Err(End::Reset);
                 }
                 // A filter on the body's way may have left an answer.
-                let left = self.cell.borrow_mut().local_reply.take();
+                let left = stream.local_reply.take();
                 Err(End::Reply(left.unwrap_or(reply)))
             }
         }

@@ -13,7 +13,7 @@ use crate::config::listener::HeaderMutation;
 use crate::config::plugin::FailurePolicy;
 pub use crate::stream::Direction;
 use crate::stream::head::Fields;
-use crate::stream::{LocalReply, StreamCell};
+use crate::stream::{LocalReply, Member, StreamCell};
 use crate::vm::plugin::{Plugin, Root};
 use crate::vm::{Action, Failed};
 
@@ -55,8 +55,6 @@ struct Guest {
     id: Cell<u32>,
     /// It failed and is passed over (FAIL_OPEN).
     bypassed: Cell<bool>,
-    /// It has paused.
-    holds: Cell<bool>,
 }
 
 /// What a filter wants after a callback.
@@ -107,7 +105,6 @@ impl Filter {
                         root,
                         id: Cell::new(0),
                         bypassed: Cell::new(false),
-                        holds: Cell::new(false),
                     }),
                     Err(_) if plugin.config.failure_policy == FailurePolicy::FailOpen => {
                         ActiveFilter::Bypassed
@@ -147,10 +144,7 @@ impl Active {
     #[must_use]
     pub fn interested(&self, direction: Direction) -> Vec<usize> {
         let wants = |filter: &ActiveFilter| match filter {
-            ActiveFilter::Wasm(guest) => match direction {
-                Direction::Request => guest.root.interests.request_body,
-                Direction::Response => guest.root.interests.response_body,
-            },
+            ActiveFilter::Wasm(guest) => guest.wants(direction),
             _ => false,
         };
         let mut found: Vec<usize> = self
@@ -168,13 +162,35 @@ impl Active {
 
     /// Whether the body is to flow to this filter while it holds the head.
     #[must_use]
-    pub fn takes_body_while_paused(&self, at: usize) -> bool {
+    pub fn takes_body_while_paused(&self, at: usize, direction: Direction) -> bool {
         match self.filters.get(at) {
             Some(ActiveFilter::Wasm(guest)) => {
-                guest.plugin.config.allow_on_headers_stop_iteration
-                    && guest.root.interests.request_body
+                guest.plugin.config.allow_on_headers_stop_iteration && guest.wants(direction)
             }
             _ => false,
+        }
+    }
+
+    /// Keeps a body where the guest of the filter at that place, which has paused it, reaches it from any callback.
+    pub fn hold(&self, at: usize, direction: Direction, data: BytesMut) {
+        if let Some(member) = self.member(at) {
+            self.cell.borrow_mut().hold(member, direction, data);
+        }
+    }
+
+    /// What [`Self::hold`] has kept, as the guest has left it.
+    pub fn release(&self, at: usize, direction: Direction) -> BytesMut {
+        let member = self.member(at);
+        member.map_or_else(BytesMut::new, |member| {
+            self.cell.borrow_mut().release(member, direction)
+        })
+    }
+
+    /// The context of the guest at that place.
+    fn member(&self, at: usize) -> Option<Member> {
+        match self.filters.get(at) {
+            Some(ActiveFilter::Wasm(guest)) => Some(guest.member()),
+            _ => None,
         }
     }
 
@@ -190,7 +206,7 @@ impl Active {
                 router::edit(&mut stream.request.headers, &edits.request);
                 Step::Continue
             }
-            Some(ActiveFilter::Wasm(guest)) => self.guest(guest, |guest| {
+            Some(ActiveFilter::Wasm(guest)) => self.guest(guest, Direction::Request, |guest| {
                 let fields = Fields::Request(&self.cell.borrow().request).len();
                 let cell = self.cell.clone();
                 guest.root.vm.run(|vm| {
@@ -211,18 +227,20 @@ impl Active {
                 }
                 Step::Continue
             }
-            Some(ActiveFilter::Wasm(guest)) if guest.id.get() != 0 => self.guest(guest, |guest| {
-                let fields = self
-                    .cell
-                    .borrow()
-                    .response
-                    .as_ref()
-                    .map_or(0, |head| Fields::Response(head).len());
-                guest
-                    .root
-                    .vm
-                    .run(|vm| vm.response_headers(guest.id.get(), fields, end_of_stream))
-            }),
+            Some(ActiveFilter::Wasm(guest)) if guest.id.get() != 0 => {
+                self.guest(guest, Direction::Response, |guest| {
+                    let fields = self
+                        .cell
+                        .borrow()
+                        .response
+                        .as_ref()
+                        .map_or(0, |head| Fields::Response(head).len());
+                    guest
+                        .root
+                        .vm
+                        .run(|vm| vm.response_headers(guest.id.get(), fields, end_of_stream))
+                })
+            }
             _ => Step::Continue,
         }
     }
@@ -243,7 +261,7 @@ impl Active {
         }
         let size = data.len();
         self.swap_body(direction, data);
-        let step = self.guest(guest, |guest| {
+        let step = self.guest(guest, direction, |guest| {
             guest.root.vm.run(|vm| match direction {
                 Direction::Request => vm.request_body(guest.id.get(), size, end_of_stream),
                 Direction::Response => vm.response_body(guest.id.get(), size, end_of_stream),
@@ -287,7 +305,7 @@ impl Active {
         if guest.id.get() == 0 {
             return Step::Continue;
         }
-        self.guest(guest, |guest| {
+        self.guest(guest, direction, |guest| {
             let stream = self.cell.borrow();
             let map = match direction {
                 Direction::Request => &stream.request_trailers,
@@ -306,11 +324,17 @@ impl Active {
     fn guest(
         &self,
         guest: &Guest,
+        direction: Direction,
         callback: impl FnOnce(&Guest) -> Result<Action, Failed>,
     ) -> Step {
         if guest.bypassed.get() {
             return Step::Continue;
         }
+        // To go on what was not held then says nothing about what comes now.
+        let _ = self
+            .cell
+            .borrow_mut()
+            .take_resumed(guest.member(), direction);
         let action = match callback(guest) {
             Ok(action) => action,
             Err(Failed) if guest.plugin.config.failure_policy == FailurePolicy::FailOpen => {
@@ -322,7 +346,6 @@ impl Active {
                 return fail_stream();
             }
         };
-        guest.holds.set(action == Action::Pause);
         let mut stream = self.cell.borrow_mut();
         if let Some(reply) = stream.local_reply.take() {
             return Step::Reply(reply);
@@ -336,9 +359,9 @@ impl Active {
         }
     }
 
-    /// Waits until a paused filter lets the stream go on, answers, or breaks it off.
-    pub async fn resumed(&self, direction: Direction) -> Step {
-        std::future::poll_fn(|cx| match self.poll_resumed(direction, cx.waker()) {
+    /// Waits until the filter at that place, which has paused, lets the stream go on, answers, or breaks it off.
+    pub async fn resumed(&self, at: usize, direction: Direction) -> Step {
+        std::future::poll_fn(|cx| match self.poll_resumed(at, direction, cx.waker()) {
             Some(step) => Poll::Ready(step),
             None => Poll::Pending,
         })
@@ -346,9 +369,14 @@ impl Active {
     }
 
     /// What [`Self::resumed`] waits for, if it is there; else `waker` is told.
-    pub fn poll_resumed(&self, direction: Direction, waker: &std::task::Waker) -> Option<Step> {
+    pub fn poll_resumed(
+        &self,
+        at: usize,
+        direction: Direction,
+        waker: &std::task::Waker,
+    ) -> Option<Step> {
         let failed = std::mem::take(&mut self.cell.borrow_mut().vm_failed);
-        if failed && let Some(step) = self.failed_elsewhere() {
+        if failed && let Some(step) = self.failed_elsewhere(at) {
             return Some(step);
         }
         let mut stream = self.cell.borrow_mut();
@@ -358,22 +386,20 @@ impl Active {
         if std::mem::take(&mut stream.closed) {
             return Some(Step::Reset);
         }
-        let flag = match direction {
-            Direction::Request => &mut stream.resume_request,
-            Direction::Response => &mut stream.resume_response,
-        };
-        if std::mem::take(flag) {
+        let member = self.member(at)?;
+        if stream.take_resumed(member, direction) {
             return Some(Step::Continue);
         }
         stream.wait(direction, waker);
         None
     }
 
-    /// What becomes of a stream one of whose guests has failed in another's callback, by that guest's policy.
+    /// What becomes of a stream one of whose guests has failed in another's callback, by that guest's policy; `at` is
+    /// the filter that has paused.
     #[cold]
-    fn failed_elsewhere(&self) -> Option<Step> {
+    fn failed_elsewhere(&self, at: usize) -> Option<Step> {
         let mut step = None;
-        for filter in &self.filters {
+        for (place, filter) in self.filters.iter().enumerate() {
             let ActiveFilter::Wasm(guest) = filter else {
                 continue;
             };
@@ -384,7 +410,7 @@ impl Active {
                 return Some(fail_stream());
             }
             guest.bypassed.set(true);
-            if guest.holds.replace(false) {
+            if place == at {
                 step = Some(Step::Continue);
             }
         }
@@ -400,6 +426,25 @@ impl Active {
                     guest.root.vm.run(|vm| vm.end(id, log));
                 }
             }
+        }
+    }
+}
+
+// === impl Guest ===
+
+impl Guest {
+    fn member(&self) -> Member {
+        Member {
+            vm: self.root.vm.serial,
+            context: self.id.get(),
+        }
+    }
+
+    /// Whether it has a callback for bodies of that direction.
+    fn wants(&self, direction: Direction) -> bool {
+        match direction {
+            Direction::Request => self.root.interests.request_body,
+            Direction::Response => self.root.interests.response_body,
         }
     }
 }

@@ -5,7 +5,7 @@
 //! what it held goes before them.
 
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
@@ -22,6 +22,8 @@ pub struct Pump {
     stages: Vec<Stage>,
     /// The stage that has paused, and what has come behind the data it holds.
     paused: Option<(usize, Ending)>,
+    /// What the filters before a stage have let go of while a head was held, and that stage.
+    ready: Option<(usize, Output)>,
     /// What a paused filter may hold, in bytes.
     limit: usize,
 }
@@ -29,7 +31,8 @@ pub struct Pump {
 struct Stage {
     /// The filter's place in its chain.
     at: usize,
-    held: BytesMut,
+    /// Whether it holds a body, which is in the stream then: its guest reaches it there from any callback.
+    holds: bool,
 }
 
 /// What follows a part of a body.
@@ -71,14 +74,14 @@ pub fn poll_through(
 ) -> Poll<Result<Output, Stop>> {
     let Some(pump) = pump else { return next(cx) };
     loop {
-        if let Some(output) = pump.poll_resumed(cx.waker())? {
+        if let Some(output) = pump.poll_resumed(pump.stages.len(), cx.waker())? {
             return Poll::Ready(Ok(output));
         }
         if pump.waits_for_resume() {
             return Poll::Pending;
         }
-        let Output { data, ending } = std::task::ready!(next(cx)?);
-        if let Some(output) = pump.push(0, pump.stages(), data, ending)? {
+        let (from, Output { data, ending }) = ready!(pump.poll_next(cx, &mut next))?;
+        if let Some(output) = pump.push(from, pump.stages.len(), data, ending)? {
             return Poll::Ready(Ok(output));
         }
     }
@@ -94,16 +97,25 @@ impl Ending {
     }
 }
 
+// === impl Stage ===
+
+impl Stage {
+    /// What it holds, as its guest has left it.
+    fn take(&mut self, active: &Active, direction: Direction) -> BytesMut {
+        match std::mem::take(&mut self.holds) {
+            true => active.release(self.at, direction),
+            false => BytesMut::new(),
+        }
+    }
+}
+
 // === impl Pump ===
 
 impl Pump {
     /// A pump through the interested filters, each of which may hold `limit` bytes; `None` where there is none.
     #[must_use]
     pub fn new(active: &Rc<Active>, direction: Direction, limit: usize) -> Option<Self> {
-        let stage = |at| Stage {
-            at,
-            held: BytesMut::new(),
-        };
+        let stage = |at| Stage { at, holds: false };
         let stages: Vec<Stage> = active
             .interested(direction)
             .into_iter()
@@ -117,23 +129,71 @@ impl Pump {
             direction,
             stages,
             paused: None,
+            ready: None,
             limit,
         })
     }
 
+    /// Lets the body from `next` flow to the filter at `at`, which holds its head, until it lets go. What it has let go of
+    /// the body waits behind it then.
+    ///
+    /// # Errors
+    /// As [`Self::push`], and those of `next`.
+    pub fn poll_until(
+        &mut self,
+        at: usize,
+        cx: &mut Context<'_>,
+        mut next: impl FnMut(&mut Context<'_>) -> Poll<Result<Output, Stop>>,
+    ) -> Poll<Result<(), Stop>> {
+        let until = self.behind(at);
+        loop {
+            match self.active.poll_resumed(at, self.direction, cx.waker()) {
+                None | Some(Step::Pause) => {}
+                Some(Step::Reply(reply)) => return Poll::Ready(Err(Stop::Reply(reply))),
+                Some(Step::Reset) => return Poll::Ready(Err(Stop::Reset)),
+                Some(Step::Continue) => {
+                    if self.paused.is_some_and(|(stage, _)| stage + 1 == until) {
+                        self.ready = Some((until, self.release(until.saturating_sub(1))));
+                    }
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            // One before it may hold the body.
+            if self.paused.is_some_and(|(stage, _)| stage + 1 < until)
+                && let Some(output) = self.poll_resumed(until, cx.waker())?
+            {
+                self.ready = Some((until, output));
+                return Poll::Ready(Ok(()));
+            }
+            if self.waits_for_resume() {
+                return Poll::Pending;
+            }
+            let (from, Output { data, ending }) = ready!(self.poll_next(cx, &mut next))?;
+            if let Some(output) = self.push(from, until, data, ending)? {
+                self.ready = Some((until, output));
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    /// The next part, and the stage that it is for: what is ready within, or what `next` reads.
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        next: &mut impl FnMut(&mut Context<'_>) -> Poll<Result<Output, Stop>>,
+    ) -> Poll<Result<(usize, Output), Stop>> {
+        match self.ready.take() {
+            Some(ready) => Poll::Ready(Ok(ready)),
+            None => next(cx).map_ok(|output| (0, output)),
+        }
+    }
+
     /// The stage behind that of the filter at `at`.
-    #[must_use]
-    pub fn behind(&self, at: usize) -> usize {
+    fn behind(&self, at: usize) -> usize {
         self.stages
             .iter()
             .position(|stage| stage.at == at)
             .map_or(0, |stage| stage + 1)
-    }
-
-    /// How many stages there are.
-    #[must_use]
-    pub fn stages(&self) -> usize {
-        self.stages.len()
     }
 
     /// Sends data into stage `from` and on to the one before `until`, and the trailers behind it where they have come;
@@ -141,7 +201,7 @@ impl Pump {
     ///
     /// # Errors
     /// Where a filter answers or breaks off, or holds more than the limit.
-    pub fn push(
+    fn push(
         &mut self,
         from: usize,
         until: usize,
@@ -160,9 +220,10 @@ impl Pump {
             if data.is_empty() && !last_part {
                 break;
             }
-            if !stage.held.is_empty() {
-                stage.held.unsplit(data);
-                data = std::mem::take(&mut stage.held);
+            if stage.holds {
+                let mut held = stage.take(&self.active, self.direction);
+                held.unsplit(data);
+                data = held;
             }
             self.paused = None;
             let last = ending == Ending::End;
@@ -203,7 +264,8 @@ impl Pump {
             return Err(Stop::Reply(LocalReply::text(status, text, "buffer_limit")));
         }
         if let Some(stage) = self.stages.get_mut(at) {
-            stage.held = data;
+            stage.holds = true;
+            self.active.hold(stage.at, self.direction, data);
         }
         self.paused = Some((at, ending));
         Ok(())
@@ -223,7 +285,7 @@ impl Pump {
             };
             match self.active.trailers(stage.at, self.direction) {
                 Step::Continue => {
-                    let held = std::mem::take(&mut stage.held);
+                    let held = stage.take(&self.active, self.direction);
                     if self.paused.is_some_and(|(paused, _)| paused == at) {
                         self.paused = None;
                     }
@@ -251,41 +313,46 @@ impl Pump {
     }
 
     /// Whether a filter has paused, after the end of the body: only a resume helps then.
-    #[must_use]
-    pub fn waits_for_resume(&self) -> bool {
+    fn waits_for_resume(&self) -> bool {
         self.paused.is_some_and(|(_, ending)| ending.is_last())
     }
 
-    /// Looks for a resume of the paused filter; what it held goes on from the stage behind it.
+    /// Looks for a resume of the paused filter; what it held goes on from the stage behind it to the one before `until`.
     ///
     /// # Errors
     /// As [`Self::push`].
-    pub fn poll_resumed(&mut self, waker: &std::task::Waker) -> Result<Option<Output>, Stop> {
+    fn poll_resumed(
+        &mut self,
+        until: usize,
+        waker: &std::task::Waker,
+    ) -> Result<Option<Output>, Stop> {
         let Some((at, _)) = self.paused else {
             return Ok(None);
         };
-        match self.active.poll_resumed(self.direction, waker) {
+        let Some(place) = self.stages.get(at).map(|stage| stage.at) else {
+            return Ok(None);
+        };
+        match self.active.poll_resumed(place, self.direction, waker) {
             None | Some(Step::Pause) => Ok(None),
             Some(Step::Reply(reply)) => Err(Stop::Reply(reply)),
             Some(Step::Reset) => Err(Stop::Reset),
             Some(Step::Continue) => {
                 let Output { data, ending } = self.release(at);
-                self.push(at + 1, self.stages.len(), data, ending)
+                self.push(at + 1, until, data, ending)
             }
         }
     }
 
     /// What a stage holds, to be sent on from the one behind it.
-    pub fn release(&mut self, at: usize) -> Output {
+    fn release(&mut self, at: usize) -> Output {
         let ending = self
             .paused
             .take()
             .map_or(Ending::More, |(_, ending)| ending);
-        let held = self
-            .stages
-            .get_mut(at)
-            .map(|stage| std::mem::take(&mut stage.held))
-            .unwrap_or_default();
+        let held = match self.stages.get_mut(at) {
+            Some(stage) => stage.take(&self.active, self.direction),
+            None => BytesMut::new(),
+        };
         Output {
             data: held.freeze(),
             ending,

@@ -1,7 +1,7 @@
 //! The response's body on its way to the client.
 
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -25,16 +25,25 @@ pub enum DownstreamBody {
 pub enum Source {
     /// An upstream.
     Attempt(Box<AttemptBody>),
-    /// The gateway, or a filter of the listener's.
-    Local(Bytes),
+    /// The gateway, or a filter of the listener's; `None` once it has been read.
+    Local(Option<Bytes>),
+}
+
+/// A body behind the listener's filters.
+pub struct Filtered {
+    /// Those that want to see it.
+    pub pump: Option<Pump>,
+    /// Where it comes from.
+    pub source: Source,
 }
 
 /// A body as it comes.
 pub struct ResponseStream {
     // Fields are dropped in this order: the listener's filters end before the attempt's.
     exchange: Box<Exchange>,
-    pump: Option<Pump>,
-    source: Source,
+    body: Filtered,
+    /// What came before the head went out, to be given before anything else.
+    first: Bytes,
     ending: Ending,
     trailers: Option<http::HeaderMap>,
 }
@@ -93,10 +102,56 @@ impl Body for DownstreamBody {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Stream(stream) => match (&stream.pump, &stream.source) {
-                (None, Source::Attempt(attempt)) => attempt.size_hint(),
-                _ => SizeHint::default(),
+            Self::Stream(stream) => stream.body.size_hint(),
+        }
+    }
+}
+
+// === impl Source ===
+
+impl Source {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Output, Stop>> {
+        match self {
+            Self::Attempt(attempt) => attempt.poll(cx),
+            Self::Local(body) => match body.take() {
+                Some(data) => Poll::Ready(Ok(Output {
+                    data,
+                    ending: Ending::End,
+                })),
+                // A filter holds all of it.
+                None => Poll::Pending,
             },
+        }
+    }
+}
+
+// === impl Filtered ===
+
+impl Filtered {
+    /// The next part behind all filters.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Output, Stop>> {
+        let source = &mut self.source;
+        poll_through(&mut self.pump, cx, |cx| source.poll(cx))
+    }
+
+    /// Lets it flow to the filter at `at`, which holds the head, until that lets go.
+    ///
+    /// # Errors
+    /// Where a filter answers in its place or stops it, or the upstream breaks off.
+    pub async fn until(&mut self, at: usize) -> Result<(), Stop> {
+        let Self { pump, source } = self;
+        match pump {
+            Some(pump) => {
+                std::future::poll_fn(|cx| pump.poll_until(at, cx, |cx| source.poll(cx))).await
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match (&self.pump, &self.source) {
+            (None, Source::Attempt(attempt)) => attempt.size_hint(),
+            _ => SizeHint::default(),
         }
     }
 }
@@ -106,19 +161,18 @@ impl Body for DownstreamBody {
 impl ResponseStream {
     /// The body of an attempt; one that is over already is [`DownstreamBody::Empty`].
     #[must_use]
-    pub fn body(
-        mut attempt: AttemptBody,
-        pump: Option<Pump>,
-        exchange: Box<Exchange>,
-    ) -> DownstreamBody {
-        if attempt.is_empty() {
+    pub fn body(mut body: Filtered, exchange: Box<Exchange>) -> DownstreamBody {
+        if let Source::Attempt(attempt) = &mut body.source
+            && body.pump.is_none()
+            && attempt.is_empty()
+        {
             attempt.finish();
             return DownstreamBody::Empty;
         }
         DownstreamBody::Stream(Box::new(Self {
             exchange,
-            pump,
-            source: Source::Attempt(Box::new(attempt)),
+            body,
+            first: Bytes::new(),
             ending: Ending::More,
             trailers: None,
         }))
@@ -129,62 +183,44 @@ impl ResponseStream {
     /// # Errors
     /// Where a filter answers in its place or stops it.
     pub fn local(
-        body: Bytes,
-        pump: Option<Pump>,
+        mut body: Filtered,
         exchange: Box<Exchange>,
     ) -> Result<DownstreamBody, (Box<Exchange>, Stop)> {
-        let Some(mut pump) = pump else {
-            return Ok(DownstreamBody::full(body, exchange));
-        };
-        match pump.push(0, pump.stages(), body, Ending::End) {
-            Ok(Some(Output {
+        let (first, ending) = match body.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(Output {
                 data,
                 ending: Ending::End,
-            })) => Ok(DownstreamBody::full(data, exchange)),
-            Ok(output) => {
-                let (body, ending) = match output {
-                    Some(output) => (output.data, output.ending),
-                    None => (Bytes::new(), Ending::More),
-                };
-                let mut stream = Self {
-                    exchange,
-                    pump: Some(pump),
-                    source: Source::Local(body),
-                    ending,
-                    trailers: None,
-                };
-                stream.note_trailers();
-                Ok(DownstreamBody::Stream(Box::new(stream)))
-            }
-            Err(stop) => Err((exchange, stop)),
-        }
+            })) => return Ok(DownstreamBody::full(data, exchange)),
+            Poll::Ready(Ok(output)) => (output.data, output.ending),
+            Poll::Ready(Err(stop)) => return Err((exchange, stop)),
+            Poll::Pending => (Bytes::new(), Ending::More),
+        };
+        let mut stream = Self {
+            exchange,
+            body,
+            first,
+            ending,
+            trailers: None,
+        };
+        stream.note_trailers();
+        Ok(DownstreamBody::Stream(Box::new(stream)))
     }
 
     /// Whether everything has been given.
     fn over(&self) -> bool {
-        self.ending.is_last() && self.trailers.is_none() && self.rest().is_empty()
-    }
-
-    /// What is to be given before anything else.
-    fn rest(&self) -> &[u8] {
-        match &self.source {
-            Source::Local(rest) => rest,
-            Source::Attempt(_) => &[],
-        }
+        self.ending.is_last() && self.trailers.is_none() && self.first.is_empty()
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if self.exchange.poll_expired(cx).is_ready() {
             return Poll::Ready(Some(Err(BodyError::Timeout)));
         }
-        if let Source::Local(rest) = &mut self.source
-            && !rest.is_empty()
-        {
-            let data = std::mem::take(rest);
+        if !self.first.is_empty() {
+            let data = std::mem::take(&mut self.first);
             return Poll::Ready(Some(Ok(self.data(data))));
         }
         while !self.ending.is_last() {
-            let Output { data, ending } = match ready!(self.poll_part(cx)) {
+            let Output { data, ending } = match ready!(self.body.poll(cx)) {
                 Ok(output) => output,
                 Err(stop) => return Poll::Ready(Some(Err(broken(stop)))),
             };
@@ -196,16 +232,6 @@ impl ResponseStream {
         }
         let trailers = self.trailers.take();
         Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
-    }
-
-    /// The next part behind all filters.
-    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Output, Stop>> {
-        let source = &mut self.source;
-        poll_through(&mut self.pump, cx, |cx| match source {
-            Source::Attempt(attempt) => attempt.poll(cx),
-            // A filter holds all of it.
-            Source::Local(_) => Poll::Pending,
-        })
     }
 
     fn data(&self, data: Bytes) -> Frame<Bytes> {

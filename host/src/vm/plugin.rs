@@ -37,7 +37,8 @@ struct VmKey {
 /// A VM that several plugins and streams hold.
 pub struct VmCell {
     vm: RefCell<Vm>,
-    serial: u64,
+    /// Tells it apart from all others of the process.
+    pub serial: u64,
     effects: EffectSink,
     /// Tick tasks by root.
     pub ticks: RefCell<HashMap<u32, tokio::task::AbortHandle>>,

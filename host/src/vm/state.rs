@@ -19,8 +19,8 @@ use crate::config::WasmPlugin;
 use crate::config::plugin::VmConfig;
 use crate::process::Process;
 use crate::stats::Metric;
-use crate::stream::StreamCell;
 use crate::stream::intern::Interner;
+use crate::stream::{Member, StreamCell};
 
 /// The data of a VM's store.
 pub struct State {
@@ -344,9 +344,14 @@ impl State {
         }
     }
 
-    /// The effective context resumes its stream: of the request it reaches nothing more, as in Envoy.
-    pub fn resume(&mut self) {
-        self.effective.reach = self.effective.reach.without(Reach::REQUEST);
+    /// The effective context resumes its stream: of the request it reaches nothing more, but for a body that it still
+    /// holds, as in Envoy.
+    pub fn resume(&mut self, holds_body: bool) {
+        let lost = match holds_body {
+            true => Reach::REQUEST.without(Reach::REQUEST_BODY),
+            false => Reach::REQUEST,
+        };
+        self.lose(lost);
     }
 
     /// Makes the context that the callback began on effective again.
@@ -397,6 +402,15 @@ impl State {
     #[must_use]
     pub fn strict(&self) -> bool {
         self.process.abi.mode == Mode::Strict
+    }
+
+    /// The context that hostcalls act on, told apart from those of other VMs.
+    #[must_use]
+    pub fn member(&self) -> Member {
+        Member {
+            vm: self.serial,
+            context: self.effective.id,
+        }
     }
 
     /// The context that hostcalls act on; 0 where there is none.

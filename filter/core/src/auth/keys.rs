@@ -3,6 +3,7 @@
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::auth::AuthOutcome;
 use crate::auth::recent::Recent;
 use crate::time::Timestamp;
 
@@ -24,19 +25,6 @@ pub(crate) struct KeyTable {
     /// Index of a key plus one; zero is empty. The length is a power of two.
     slots: Vec<u32>,
     keys: Vec<Key>,
-}
-
-/// What a credential turned out to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verified {
-    /// A good key of this consumer
-    Consumer(usize),
-    /// A key that is not good yet
-    NotYetValid,
-    /// A key that is no longer good
-    Expired,
-    /// No key at all
-    Unknown,
 }
 
 /// The SHA-256 digest of some bytes.
@@ -72,26 +60,31 @@ impl KeyTable {
         Ok(())
     }
 
-    /// Looks a credential up at this instant.
+    /// Looks a credential up at this instant: how that ends, and the index of the consumer whose key it is, good or not.
     #[inline]
     pub(crate) fn verify(
         &self,
         credential: &[u8],
         now: Timestamp,
         recent: &mut Recent,
-    ) -> Verified {
+    ) -> (AuthOutcome, Option<usize>) {
         let tag = recent.tag(credential);
         let known = recent.key(tag).or_else(|| {
             let found = self.find(&digest(credential))?;
             recent.remember_key(tag, found);
             Some(found)
         });
-        match known.and_then(|key| self.keys.get(key)) {
-            None => Verified::Unknown,
-            Some(key) if key.not_before.is_some_and(|from| now < from) => Verified::NotYetValid,
-            Some(key) if key.not_after.is_some_and(|until| now >= until) => Verified::Expired,
-            Some(key) => Verified::Consumer(key.consumer),
-        }
+        let Some(key) = known.and_then(|key| self.keys.get(key)) else {
+            return (AuthOutcome::Wrong, None);
+        };
+        let outcome = if key.not_before.is_some_and(|from| now < from) {
+            AuthOutcome::NotYetValid
+        } else if key.not_after.is_some_and(|until| now >= until) {
+            AuthOutcome::Expired
+        } else {
+            AuthOutcome::Ok
+        };
+        (outcome, Some(key.consumer))
     }
 
     /// The index of a digest's key.
@@ -150,20 +143,20 @@ mod tests {
         assert_eq!(
             [9, 10, 19, 20].map(&mut verify),
             [
-                Verified::NotYetValid,
-                Verified::Consumer(3),
-                Verified::Consumer(3),
-                Verified::Expired,
+                (AuthOutcome::NotYetValid, Some(3)),
+                (AuthOutcome::Ok, Some(3)),
+                (AuthOutcome::Ok, Some(3)),
+                (AuthOutcome::Expired, Some(3)),
             ]
         );
         assert_eq!(
             table.verify(b"K", at(15), &mut Recent::new((1, 2))),
-            Verified::Unknown
+            (AuthOutcome::Wrong, None)
         );
         assert_eq!(table.insert(key("k", 4)).unwrap_err().consumer, 3);
         assert_eq!(
             KeyTable::default().verify(b"k", at(0), &mut Recent::new((1, 2))),
-            Verified::Unknown
+            (AuthOutcome::Wrong, None)
         );
     }
 
@@ -176,7 +169,7 @@ mod tests {
             }
             let mut recent = Recent::new((1, 2));
             for index in (0..count * 2).chain(0..count * 2) {
-                let expected = if index < count { Verified::Consumer(index) } else { Verified::Unknown };
+                let expected = if index < count { (AuthOutcome::Ok, Some(index)) } else { (AuthOutcome::Wrong, None) };
                 prop_assert_eq!(table.verify(format!("key {index}").as_bytes(), Timestamp::from_millis(0), &mut recent), expected);
             }
         }

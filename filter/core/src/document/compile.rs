@@ -12,7 +12,8 @@ use crate::document::text::{
     ClusterName, HeaderName, HostPattern, Name, RolloutId, Scheme, UrlPath, is_header_value,
 };
 use crate::document::{
-    CommonSlots, Credential, Document, Environment, MODE_HEADER, Rollout, VERSION_HEADER, Variables,
+    CommonSlots, Credential, Document, Environment, MODE_HEADER, Rollout, VERSION_HEADER,
+    Variables, digest,
 };
 use crate::headers::{Names, Slot};
 use crate::json::Node;
@@ -58,6 +59,7 @@ pub(super) fn document(
         names: compiler.names,
         slots,
         variables: compiler.needed,
+        digest: digest::short(node),
     })
 }
 

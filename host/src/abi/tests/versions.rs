@@ -3,6 +3,8 @@
 use super::guest::{Guest, Source};
 use super::phases::stream;
 use crate::abi::Options;
+use crate::abi::queues::Mailbox;
+use crate::stream::{Direction, Member};
 use crate::vm::VmError;
 
 fn refused(source: &Source<'_>) -> VmError {
@@ -42,7 +44,11 @@ fn a_guest_of_0_1_0() {
     let action = guest.vm.request_headers(id, 3, true).unwrap();
     assert_eq!(action, crate::vm::Action::Pause);
     assert_eq!(guest.lines()[4..], ["0", "0", "0", "0"]);
-    assert!(cell.borrow().resume_request);
+    let vm = guest.vm.receive_by(Mailbox::default());
+    let member = Member { vm, context: id };
+    let resumed = |direction| cell.borrow_mut().take_resumed(member, direction);
+    assert!(resumed(Direction::Request));
+    assert!(!resumed(Direction::Response));
 }
 
 #[test]

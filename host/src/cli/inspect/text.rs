@@ -4,7 +4,10 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use crate::inspect::{Callbacks, ENVOY_VERSION, Group, Import, Module, Report, Toolchain, Verdict};
+use crate::inspect::{
+    BUILD_SECTION, Build, Callbacks, ENVOY_VERSION, Group, Import, Module, Report, Toolchain,
+    Verdict,
+};
 
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
@@ -25,6 +28,9 @@ pub(super) fn write(out: &mut dyn Write, name: &str, report: &Report) -> io::Res
     line(out, "sha256", &report.sha256)?;
     if let Some(module) = &report.module {
         line(out, "ABI", &abi(module))?;
+        if let Some(build) = &module.build {
+            built_from(out, build)?;
+        }
     }
     if let Some(toolchain) = &report.toolchain {
         written_in(out, toolchain)?;
@@ -62,6 +68,26 @@ fn abi(module: &Module) -> String {
             versions.collect::<Vec<_>>().join(", ")
         ),
     }
+}
+
+/// What its maker says, each line of it that there is.
+fn built_from(out: &mut dyn Write, build: &Build) -> io::Result<()> {
+    let mut label = "build";
+    for (what, said) in [
+        ("", [&build.name, &build.version]),
+        ("commit ", [&build.commit, &None]),
+        ("ABI ", [&build.abi, &None]),
+        ("SDK ", [&build.sdk, &None]),
+        ("", [&build.compiler, &None]),
+        ("", [&build.optimizer, &None]),
+    ] {
+        let said: Vec<&str> = said.into_iter().flatten().map(String::as_str).collect();
+        if !said.is_empty() {
+            line(out, label, &format!("{what}{}", said.join(" ")))?;
+            label = "";
+        }
+    }
+    Ok(())
 }
 
 fn written_in(out: &mut dyn Write, toolchain: &Toolchain) -> io::Result<()> {
@@ -249,6 +275,7 @@ fn sections(out: &mut dyn Write, module: &Module, size: usize) -> io::Result<()>
             .custom
             .iter()
             .find(|custom| section.name.strip_prefix("custom ") == Some(&custom.name))
+            .filter(|custom| custom.name != BUILD_SECTION)
             .and_then(|custom| custom.text.as_deref())
             .map_or(String::new(), |text| format!("  {DIM}{text}{DIM:#}"));
         #[expect(clippy::cast_precision_loss, reason = "a share in whole percent")]

@@ -82,11 +82,12 @@ impl AttemptBody {
             return Ok(());
         };
         let empty = self.wire.is_empty();
-        filters.response(empty).await?;
         if !empty {
             self.pump = filters.pump(Direction::Response);
         }
-        Ok(())
+        let (wire, cell) = (&mut self.wire, &self.cell);
+        let mut next = |cx: &mut Context<'_>| wire.poll(cell, cx).map_err(Stop::Body);
+        filters.response(empty, &mut self.pump, &mut next).await
     }
 
     /// Whether it is a tunnel, of which [`Self::into_upgraded`] is all that can be had.

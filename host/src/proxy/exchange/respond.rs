@@ -10,7 +10,7 @@ use crate::proxy::filters::{Direction, Step};
 use crate::proxy::grpc;
 use crate::proxy::pump::{Pump, Stop};
 use crate::proxy::reply::{GatewayError, gateway};
-use crate::proxy::response::{DownstreamBody, ResponseStream};
+use crate::proxy::response::{DownstreamBody, Filtered, ResponseStream, Source};
 use crate::proxy::router;
 use crate::stream::{LocalReply, ResponseHead};
 
@@ -37,18 +37,26 @@ impl Exchange {
             }
         }
         let end = attempt.is_empty();
-        match self.response_filters(end).await {
+        let tunnel = attempt.is_tunnel();
+        let mut body = Filtered {
+            pump: if end || tunnel {
+                None
+            } else {
+                self.response_pump()
+            },
+            source: Source::Attempt(Box::new(attempt)),
+        };
+        match self.response_filters(end, &mut body).await {
             Ok(()) => {}
             Err(End::Reply(reply)) => return Ok(self.last_reply(reply)),
             Err(End::Reset) => return Err(Reset),
         }
-        if attempt.is_tunnel() {
+        if tunnel && let Source::Attempt(attempt) = body.source {
             let upgraded = attempt.into_upgraded().ok_or(Reset)?;
             return Ok(self.begin_tunnel(upgraded));
         }
         let head = self.finish_head();
-        let pump = if end { None } else { self.response_pump() };
-        Ok(head.map(|()| ResponseStream::body(attempt, pump, self)))
+        Ok(head.map(|()| ResponseStream::body(body, self)))
     }
 
     /// Answers by itself; filters that have seen the request see the answer, as in Envoy.
@@ -57,19 +65,20 @@ impl Exchange {
         reply: LocalReply,
     ) -> Result<Response<DownstreamBody>, Reset> {
         let reply = self.shaped(reply);
-        let body = reply.body.clone();
+        let whole = reply.body.clone();
         self.set_reply(reply);
-        match self.response_filters(body.is_empty()).await {
+        let end = whole.is_empty();
+        let mut body = Filtered {
+            pump: if end { None } else { self.response_pump() },
+            source: Source::Local(Some(whole)),
+        };
+        match self.response_filters(end, &mut body).await {
             Ok(()) => {}
             Err(End::Reply(second)) => return Ok(self.last_reply(second)),
             Err(End::Reset) => return Err(Reset),
         }
-        let pump = match body.is_empty() {
-            true => None,
-            false => self.response_pump(),
-        };
         let head = self.finish_head();
-        match ResponseStream::local(body, pump, self) {
+        match ResponseStream::local(body, self) {
             Ok(body) => Ok(with_length(head, body)),
             Err((exchange, Stop::Reply(second))) => Ok(exchange.last_reply(second)),
             Err((_, Stop::Reset | Stop::Body(_))) => Err(Reset),
@@ -135,11 +144,19 @@ impl Exchange {
         stream.info.details = reply.details;
     }
 
-    async fn response_filters(&mut self, end: bool) -> Result<(), End> {
+    async fn response_filters(&mut self, end: bool, body: &mut Filtered) -> Result<(), End> {
+        let direction = Direction::Response;
         for at in (0..self.active.len()).rev() {
             let mut step = self.active.response_headers(at, end);
+            if matches!(step, Step::Pause)
+                && body.pump.is_some()
+                && self.active.takes_body_while_paused(at, direction)
+            {
+                body.until(at).await?;
+                continue;
+            }
             while matches!(step, Step::Pause) {
-                step = self.active.resumed(Direction::Response).await;
+                step = self.active.resumed(at, direction).await;
             }
             match step {
                 Step::Reply(reply) => return Err(reply.into()),

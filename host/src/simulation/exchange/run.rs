@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,8 +16,9 @@ use super::super::Place;
 use super::super::world::{Outcome, Response, Route, Sent};
 use super::{Around, Held, Record};
 use crate::proxy::attempt::AttemptFailure;
+use crate::proxy::body::BodyError;
 use crate::proxy::filters::{Active, Direction, Step};
-use crate::proxy::pump::{Ending, Output, Pump, Stop};
+use crate::proxy::pump::{Ending, Output, Pump, Stop, poll_through};
 use crate::proxy::reply::{self, GatewayError};
 use crate::proxy::upstream::connection::AttemptError;
 use crate::stream::{LocalReply, ResponseHead, StreamCell, UpstreamHost};
@@ -49,11 +50,25 @@ struct Attempt(Option<Active>);
 
 /// The request's body on its way through the listener's filters.
 struct Source {
-    pump: Option<Pump>,
-    /// What a filter let go while it held the head, and the stage it goes on from.
-    prefetched: Option<(usize, Output)>,
+    body: Body,
     /// What has come out, once all of it has; attempts after the first send it again.
     sent: Option<(Bytes, Option<HeaderMap>)>,
+}
+
+/// A body on its way through filters.
+struct Body {
+    pump: Option<Pump>,
+    parts: Parts,
+}
+
+/// What a side sends, part by part.
+struct Parts {
+    cell: StreamCell,
+    direction: Direction,
+    data: VecDeque<Bytes>,
+    trailers: Option<HeaderMap>,
+    /// It breaks off behind them.
+    broken: bool,
 }
 
 impl From<LocalReply> for End {
@@ -115,12 +130,15 @@ impl Run {
     /// To the response's head of the attempt that counts, which is in the stream; its other parts come back.
     async fn request(&mut self) -> Result<Response, End> {
         let empty = self.body.is_empty() && self.trailers.is_none();
+        let parts = Parts {
+            cell: self.cell.clone(),
+            direction: Direction::Request,
+            data: std::mem::take(&mut self.body),
+            trailers: self.trailers.take(),
+            broken: false,
+        };
         let mut source = Source {
-            pump: match empty {
-                true => None,
-                false => Pump::new(&self.active, Direction::Request, BODY_LIMIT),
-            },
-            prefetched: None,
+            body: parts.behind(&self.active),
             sent: empty.then(|| (Bytes::new(), None)),
         };
         for at in 0..self.active.len() {
@@ -130,7 +148,7 @@ impl Run {
                 Step::Reset => return Err(End::RESET),
                 Step::Pause => {
                     let _held = self.held(Place::Listener(at), "the request's headers");
-                    self.paused(at, &mut source).await?;
+                    self.paused(at, &mut source.body).await?;
                 }
             }
         }
@@ -148,62 +166,12 @@ impl Run {
     }
 
     /// A filter holds the head: the body flows to it where its configuration says so, else it is waited for.
-    async fn paused(&mut self, at: usize, source: &mut Source) -> Result<(), End> {
-        let active = self.active.clone();
-        if !active.takes_body_while_paused(at) || source.pump.is_none() {
-            return match active.resumed(Direction::Request).await {
-                Step::Continue | Step::Pause => Ok(()),
-                Step::Reply(reply) => Err(reply.into()),
-                Step::Reset => Err(End::RESET),
-            };
+    async fn paused(&self, at: usize, body: &mut Body) -> Result<(), End> {
+        let direction = body.parts.direction;
+        if body.pump.is_some() && self.active.takes_body_while_paused(at, direction) {
+            return Ok(body.until(at).await?);
         }
-        let until = source.pump.as_ref().map_or(0, |pump| pump.behind(at));
-        std::future::poll_fn(|cx| {
-            loop {
-                match active.poll_resumed(Direction::Request, cx.waker()) {
-                    Some(Step::Reply(reply)) => return Poll::Ready(Err(reply.into())),
-                    Some(Step::Reset) => return Poll::Ready(Err(End::RESET)),
-                    Some(Step::Continue) => {
-                        let stage = until.saturating_sub(1);
-                        let output = source.pump.as_mut().map(|pump| pump.release(stage));
-                        source.prefetched = output.map(|output| (until, output));
-                        return Poll::Ready(Ok(()));
-                    }
-                    None | Some(Step::Pause) => {}
-                }
-                let Some(pump) = source.pump.as_mut().filter(|pump| !pump.waits_for_resume())
-                else {
-                    return Poll::Pending;
-                };
-                let Some(part) = self.next_part() else {
-                    return Poll::Pending;
-                };
-                if let Some(output) = pump.push(0, until, part.data, part.ending)? {
-                    source.prefetched = Some((until, output));
-                    return Poll::Ready(Ok(()));
-                }
-            }
-        })
-        .await
-    }
-
-    /// The next part of the client's body, and what follows it; `None` behind the last. Before trailers the last part is
-    /// an empty one.
-    fn next_part(&mut self) -> Option<Output> {
-        let Some(data) = self.body.pop_front() else {
-            let trailers = self.trailers.take()?;
-            self.cell.borrow_mut().request_trailers = Some(trailers);
-            return Some(Output {
-                data: Bytes::new(),
-                ending: Ending::Trailers,
-            });
-        };
-        self.cell.borrow_mut().info.request_bytes += data.len() as u64;
-        let ending = match self.body.is_empty() && self.trailers.is_none() {
-            true => Ending::End,
-            false => Ending::More,
-        };
-        Some(Output { data, ending })
+        passed(self.active.resumed(at, direction).await)
     }
 
     /// Tries hosts until one answers as the route likes, or there are no more.
@@ -276,7 +244,7 @@ impl Run {
             let mut step = active.request_headers(at, empty);
             while matches!(step, Step::Pause) {
                 let _held = self.held(Place::Upstream(at), "an attempt's headers");
-                step = active.resumed(Direction::Request).await;
+                step = active.resumed(at, Direction::Request).await;
             }
             passed(step)?;
         }
@@ -311,34 +279,18 @@ impl Run {
     }
 
     /// The request's body behind the listener's filters.
-    async fn whole_body(&mut self, source: &mut Source) -> Result<(Bytes, Option<HeaderMap>), End> {
+    async fn whole_body(&self, source: &mut Source) -> Result<(Bytes, Option<HeaderMap>), End> {
         if let Some(sent) = &source.sent {
             return Ok(sent.clone());
         }
         let mut out = Vec::new();
-        let mut ended = false;
-        while !ended {
-            let (from, part) = match source.prefetched.take() {
-                Some(prefetched) => prefetched,
-                None => match self.next_part() {
-                    Some(part) => (0, part),
-                    None => break,
-                },
-            };
-            let pushed = match &mut source.pump {
-                Some(pump) => pump.push(from, pump.stages(), part.data, part.ending)?,
-                None => Some(part),
-            };
-            let output = match (pushed, &mut source.pump) {
-                (Some(output), _) => output,
-                (None, Some(pump)) if pump.waits_for_resume() => {
-                    let _held = self.held_body("the request's body");
-                    resumed(pump).await?
-                }
-                (None, _) => continue,
-            };
+        loop {
+            let _held = self.held_body("the request's body");
+            let output = std::future::poll_fn(|cx| source.body.poll(cx)).await?;
             out.push(output.data);
-            ended = output.ending.is_last();
+            if output.ending.is_last() {
+                break;
+            }
         }
         let trailers = self.cell.borrow_mut().request_trailers.take();
         let sent = (Bytes::from(out.concat()), trailers);
@@ -359,7 +311,7 @@ impl Run {
             let mut step = active.response_headers(at, response.ends_with_head());
             while matches!(step, Step::Pause) {
                 let _held = self.held(Place::Upstream(at), "an attempt's response headers");
-                step = active.resumed(Direction::Response).await;
+                step = active.resumed(at, Direction::Response).await;
             }
             passed(step)?;
         }
@@ -407,6 +359,72 @@ impl Drop for HeldGuard {
     }
 }
 
+// === impl Parts ===
+
+impl Parts {
+    /// As the filters that want to see it let it through.
+    fn behind(self, active: &Rc<Active>) -> Body {
+        let empty = self.data.is_empty() && self.trailers.is_none();
+        Body {
+            pump: match empty {
+                true => None,
+                false => Pump::new(active, self.direction, BODY_LIMIT),
+            },
+            parts: self,
+        }
+    }
+
+    /// The next part, and what follows it. Before trailers the last part is an empty one.
+    fn next(&mut self) -> Result<Output, Stop> {
+        let mut stream = self.cell.borrow_mut();
+        let data = match self.data.pop_front() {
+            Some(data) => data,
+            None => match self.trailers.take() {
+                Some(trailers) => {
+                    match self.direction {
+                        Direction::Request => stream.request_trailers = Some(trailers),
+                        Direction::Response => stream.response_trailers = Some(trailers),
+                    }
+                    return Ok(Output {
+                        data: Bytes::new(),
+                        ending: Ending::Trailers,
+                    });
+                }
+                None if self.broken => return Err(Stop::Body(BodyError::Broken)),
+                None => Bytes::new(),
+            },
+        };
+        if self.direction == Direction::Request {
+            stream.info.request_bytes += data.len() as u64;
+        }
+        let last = self.data.is_empty() && self.trailers.is_none() && !self.broken;
+        let ending = if last { Ending::End } else { Ending::More };
+        Ok(Output { data, ending })
+    }
+}
+
+// === impl Body ===
+
+impl Body {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Output, Stop>> {
+        let parts = &mut self.parts;
+        poll_through(&mut self.pump, cx, |_| Poll::Ready(parts.next()))
+    }
+
+    /// Lets it flow to the filter at `at`, which holds the head, until that lets go.
+    async fn until(&mut self, at: usize) -> Result<(), Stop> {
+        let Self { pump, parts } = self;
+        match pump {
+            Some(pump) => {
+                let next = |_: &mut Context<'_>| Poll::Ready(parts.next());
+                let mut next = next;
+                std::future::poll_fn(|cx| pump.poll_until(at, cx, &mut next)).await
+            }
+            None => Ok(()),
+        }
+    }
+}
+
 // === impl Source ===
 
 impl Source {
@@ -425,15 +443,10 @@ impl Drop for Attempt {
     }
 }
 
-async fn resumed(pump: &mut Pump) -> Result<Output, Stop> {
-    std::future::poll_fn(|cx| match pump.poll_resumed(cx.waker()) {
-        Ok(Some(output)) => Poll::Ready(Ok(output)),
-        Ok(None) => Poll::Pending,
-        Err(stop) => Poll::Ready(Err(stop)),
-    })
-    .await
-}
-
+#[expect(
+    clippy::result_large_err,
+    reason = "the exchange's end, which happens once"
+)]
 fn passed(step: Step) -> Result<(), End> {
     match step {
         Step::Continue | Step::Pause => Ok(()),

@@ -32,6 +32,7 @@ impl RootContext for Root {
             name: self.name.clone(),
             todo: Vec::new(),
             resumes: Resumes::Request,
+            waits: false,
         }))
     }
 
@@ -51,6 +52,8 @@ struct Flow {
     name: String,
     todo: Vec<String>,
     resumes: Resumes,
+    /// For the answer to its callout.
+    waits: bool,
 }
 
 impl Flow {
@@ -66,14 +69,14 @@ impl Flow {
     /// Pauses until a callout has been answered.
     fn hold(&mut self, resumes: Resumes) -> Action {
         self.resumes = resumes;
-        let headers = vec![
-            (":method", "GET"),
-            (":path", "/side"),
-            (":authority", "side"),
-        ];
+        let path = format!("/side/{}", self.name);
+        let headers = vec![(":method", "GET"), (":path", &path), (":authority", "side")];
         let limit = Duration::from_secs(5);
         match self.dispatch_http_call("blue-only", headers, None, vec![], limit) {
-            Ok(_) => Action::Pause,
+            Ok(_) => {
+                self.waits = true;
+                Action::Pause
+            }
             Err(status) => {
                 self.tell(&format!("no callout: {status:?}"));
                 Action::Continue
@@ -97,9 +100,26 @@ impl Context for Flow {
         &mut self,
         _token: u32,
         _headers: usize,
-        _body: usize,
+        body: usize,
         _trailers: usize,
     ) {
+        self.waits = false;
+        let answer = self
+            .get_http_call_response_body(0, body)
+            .unwrap_or_default();
+        if self.does("take-body") {
+            match self.resumes {
+                Resumes::Request => self.set_http_request_body(0, usize::MAX, &answer),
+                Resumes::Response => self.set_http_response_body(0, usize::MAX, &answer),
+            }
+        }
+        if self.does("take-header") {
+            let value = text(Some(answer));
+            match self.resumes {
+                Resumes::Request => self.set_http_request_header("x-side", Some(&value)),
+                Resumes::Response => self.set_http_response_header("x-side", Some(&value)),
+            }
+        }
         self.tell("goes on");
         match self.resumes {
             Resumes::Request => self.resume_http_request(),
@@ -127,13 +147,16 @@ impl HttpContext for Flow {
                 mutual.first().copied().unwrap_or_default(),
             ));
         }
+        if self.does("hold-request-headers") {
+            return self.hold(Resumes::Request);
+        }
         Action::Continue
     }
 
     fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
         let body = text(self.get_http_request_body(0, size));
         self.tell(&format!("request body {body:?} end {end_of_stream}"));
-        if self.does("buffer-request") && !end_of_stream {
+        if self.waits || self.does("buffer-request") && !end_of_stream {
             return Action::Pause;
         }
         if end_of_stream && self.does("sign-request") {
@@ -160,8 +183,11 @@ impl HttpContext for Flow {
     }
 
     fn on_http_response_headers(&mut self, _headers: usize, _end_of_stream: bool) -> Action {
-        if self.does("sign-response") {
+        if self.does("sign-response") || self.does("take-body") {
             self.set_http_response_header("content-length", None);
+        }
+        if self.does("hold-response-headers") {
+            return self.hold(Resumes::Response);
         }
         Action::Continue
     }
@@ -169,7 +195,7 @@ impl HttpContext for Flow {
     fn on_http_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
         let body = text(self.get_http_response_body(0, size));
         self.tell(&format!("response body {body:?} end {end_of_stream}"));
-        if self.does("buffer-response") && !end_of_stream {
+        if self.waits || self.does("buffer-response") && !end_of_stream {
             return Action::Pause;
         }
         if end_of_stream && self.does("sign-response") {

@@ -3,7 +3,7 @@
 //! A stream's script comes in its request header `x-probe`: a tag, then for each callback its name, a colon and
 //! [commands](script), with `|` between the callbacks; `*` means all of them. The roots' come from the variable `PROBE`
 //! of the VM's environment, one callback a line under the tag `root`, and so do lists of commands that scripts name:
-//! `@list`. Each callback of a context with a script, and each command, is one line of the log, with `|` between:
+//! `@list`; `at-end` before a command is for the last part of a message. Each callback of a context with a script, and each command, is one line of the log, with `|` between:
 //! `PROBE`, tag, callback, command (`begins` where the callback does), answer. A line named `first CALLBACK` is for the first of them only.
 
 // It is nothing anywhere else.
@@ -169,6 +169,8 @@ fn carry_out(
                 }
                 abi::log(&format!("PROBE | {place} | times {rest} | {answer}"));
             }
+            "at-end" if end_of_stream => carry_out(rest, place, end_of_stream, scope, verdict),
+            "at-end" => {}
             _ if word.starts_with('@') => {
                 let list = with(|state| state.program.get(word).cloned()).unwrap_or_default();
                 carry_out(&list, place, end_of_stream, scope, verdict);

@@ -1,60 +1,88 @@
 //! The way back: the upstream's response, or an answer of the gateway's own, through the filters to the client.
 
+use std::task::Poll;
+
 use bytes::Bytes;
 use http::HeaderMap;
 
 use super::super::super::Place;
 use super::super::super::world::Response;
-use super::{BODY_LIMIT, End, Run, passed, resumed};
+use super::{Body, End, Parts, Run, passed};
 use crate::proxy::filters::{Direction, Step};
 use crate::proxy::grpc;
-use crate::proxy::pump::{Ending, Output, Pump};
+use crate::proxy::pump::Ending;
 use crate::stream::{LocalReply, ResponseHead};
 
 impl Run {
     /// The upstream's response goes back through the listener's filters.
     pub(super) async fn respond(&mut self, response: Response) {
         self.cell.borrow_mut().info.details = "via_upstream".into();
-        match self.response_filters(response.ends_with_head()).await {
+        let end = response.ends_with_head();
+        let mut body = self.response_parts(response.body, response.trailers, response.broken);
+        match self.response_filters(end, &mut body).await {
             Ok(()) => {
                 self.client_gets_head();
-                self.response_body(response).await;
+                if !end {
+                    self.client_gets_rest(body).await;
+                }
             }
-            Err(End { reply: None, .. }) => self.record.borrow_mut().reset = true,
-            Err(End {
-                reply: Some(reply), ..
-            }) => {
-                let reply = self.in_clients_words(reply);
-                let body = reply.body.clone();
-                self.set_reply(reply);
-                self.client_gets_head();
-                self.client_gets(body);
-            }
+            Err(end) => self.ended(end.reply),
         }
     }
 
     /// An answer of the gateway's own or of a filter's; filters that have seen the request see it.
     pub(super) async fn reply(&mut self, reply: LocalReply) {
         let reply = self.in_clients_words(reply);
-        let mut body = reply.body.clone();
+        let whole = reply.body.clone();
         self.set_reply(reply);
-        match self.response_filters(body.is_empty()).await {
-            Ok(()) => {}
-            Err(End { reply: None, .. }) => {
-                self.record.borrow_mut().reset = true;
-                return;
+        let end = whole.is_empty();
+        let data = if end { Vec::new() } else { vec![whole] };
+        let mut body = self.response_parts(data, None, false);
+        if let Err(end) = self.response_filters(end, &mut body).await {
+            return self.ended(end.reply);
+        }
+        if end {
+            return self.client_gets_head();
+        }
+        // While the head has not gone out, a filter may still answer in its place.
+        match std::future::poll_fn(|cx| Poll::Ready(body.poll(cx))).await {
+            Poll::Ready(Err(stop)) => self.ended(End::from(stop).reply),
+            Poll::Ready(Ok(output)) => {
+                self.client_gets_head();
+                self.client_gets(output.data);
+                match output.ending {
+                    Ending::More => self.client_gets_rest(body).await,
+                    ending => self.client_gets_trailers(ending),
+                }
             }
-            Err(End {
-                reply: Some(second),
-                ..
-            }) => {
-                let second = self.in_clients_words(second);
-                body = second.body.clone();
-                self.set_reply(second);
+            Poll::Pending => {
+                self.client_gets_head();
+                self.client_gets_rest(body).await;
             }
         }
+    }
+
+    /// A filter's last word in the place of a response: an answer that no filter sees, or none.
+    fn ended(&self, reply: Option<LocalReply>) {
+        let Some(reply) = reply else {
+            return self.record.borrow_mut().reset = true;
+        };
+        let reply = self.in_clients_words(reply);
+        let body = reply.body.clone();
+        self.set_reply(reply);
         self.client_gets_head();
         self.client_gets(body);
+    }
+
+    fn response_parts(&self, data: Vec<Bytes>, trailers: Option<HeaderMap>, broken: bool) -> Body {
+        let parts = Parts {
+            cell: self.cell.clone(),
+            direction: Direction::Response,
+            data: data.into(),
+            trailers,
+            broken,
+        };
+        parts.behind(&self.active)
     }
 
     /// An answer as a client of gRPC expects it, where that is what asks.
@@ -75,62 +103,35 @@ impl Run {
         stream.info.details = reply.details;
     }
 
-    async fn response_filters(&self, end: bool) -> Result<(), End> {
+    async fn response_filters(&self, end: bool, body: &mut Body) -> Result<(), End> {
         for at in (0..self.active.len()).rev() {
-            let mut step = self.active.response_headers(at, end);
-            while matches!(step, Step::Pause) {
-                let _held = self.held(Place::Listener(at), "the response's headers");
-                step = self.active.resumed(Direction::Response).await;
+            match self.active.response_headers(at, end) {
+                Step::Pause => {
+                    let _held = self.held(Place::Listener(at), "the response's headers");
+                    self.paused(at, body).await?;
+                }
+                step => passed(step)?,
             }
-            passed(step)?;
         }
         Ok(())
     }
 
     /// Whatever stops it now can only break the exchange off: the client has the head.
-    async fn response_body(&mut self, response: Response) {
-        let parts = response.body.len() + usize::from(response.trailers.is_some());
-        let mut pump = match parts {
-            0 => None,
-            _ => Pump::new(&self.active, Direction::Response, BODY_LIMIT),
-        };
-        let mut ended = Ending::More;
-        let trailers = response
-            .trailers
-            .map(|trailers| (Bytes::new(), Some(trailers)));
-        let data = response.body.into_iter().map(|data| (data, None));
-        for (number, (data, trailers)) in data.chain(trailers).enumerate() {
-            let ending = match number + 1 == parts && !response.broken {
-                false => Ending::More,
-                true if trailers.is_some() => Ending::Trailers,
-                true => Ending::End,
+    async fn client_gets_rest(&self, mut body: Body) {
+        loop {
+            let _held = self.held_body("the response's body");
+            let Ok(output) = std::future::poll_fn(|cx| body.poll(cx)).await else {
+                return self.record.borrow_mut().reset = true;
             };
-            self.cell.borrow_mut().response_trailers = trailers;
-            let pushed = match &mut pump {
-                Some(pump) => pump.push(0, pump.stages(), data, ending),
-                None => Ok(Some(Output { data, ending })),
-            };
-            let output = match (pushed, &mut pump) {
-                (Err(_), _) => return self.record.borrow_mut().reset = true,
-                (Ok(Some(output)), _) => Ok(output),
-                (Ok(None), Some(pump)) if pump.waits_for_resume() => {
-                    let _held = self.held_body("the response's body");
-                    resumed(pump).await
-                }
-                (Ok(None), _) => continue,
-            };
-            match output {
-                Ok(output) => {
-                    ended = output.ending;
-                    self.client_gets(output.data);
-                }
-                Err(_) => return self.record.borrow_mut().reset = true,
+            self.client_gets(output.data);
+            if output.ending.is_last() {
+                return self.client_gets_trailers(output.ending);
             }
         }
-        if response.broken {
-            return self.record.borrow_mut().reset = true;
-        }
-        if ended == Ending::Trailers
+    }
+
+    fn client_gets_trailers(&self, ending: Ending) {
+        if ending == Ending::Trailers
             && let Some(response) = &mut self.record.borrow_mut().response
         {
             response.trailers = self.cell.borrow_mut().response_trailers.take();
