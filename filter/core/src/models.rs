@@ -186,12 +186,6 @@ impl Rollout {
         self.models.as_ref()
     }
 
-    /// The consumer's name, by its index.
-    #[must_use]
-    pub fn consumer_name(&self, consumer: usize) -> Option<&str> {
-        Some(self.auth.consumers.get(consumer)?.name.as_str())
-    }
-
     /// The models that a consumer may use.
     pub(crate) fn allowed_to(&self, consumer: Option<usize>) -> &Allowed {
         let consumer = consumer.and_then(|index| self.auth.consumers.get(index));

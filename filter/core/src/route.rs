@@ -54,6 +54,17 @@ pub struct Decision<'a> {
     pub verdict: Result<Route<'a>, Box<Reply>>,
 }
 
+/// A sender who may not pass.
+#[derive(Debug)]
+pub struct Unknown {
+    /// How the look at the credential ended.
+    pub outcome: AuthOutcome,
+    /// Index of the consumer whose key it was, if it was one.
+    pub consumer: Option<usize>,
+    /// The answer that the request gets at once.
+    pub reply: Reply,
+}
+
 /// Where a request goes.
 #[derive(Debug)]
 pub struct Route<'a> {
@@ -214,23 +225,33 @@ impl Document {
     /// Finds out who sent a request whose decision waits for its body: the index of the consumer.
     ///
     /// # Errors
-    /// How the look at the credential ended, and the answer that the request gets at once.
+    /// Nobody who may pass.
     pub fn sender(
         &self,
         rollout: &Rollout,
         headers: &Headers<'_>,
         now: Timestamp,
         recent: &mut Recent,
-    ) -> Result<Option<usize>, (AuthOutcome, Box<Reply>)> {
+    ) -> Result<Option<usize>, Unknown> {
         let slots = self.slots();
         let method = headers.get(slots.method).unwrap_or_default();
         let path = headers.get(slots.path).unwrap_or_default();
         let identity = rollout.auth.identify(headers, method, path, now, recent);
         let refused = identity.outcome.and_then(|outcome| {
             let reply = rollout.auth.refusal(outcome, rollout.id.as_str())?;
-            Some((outcome, Box::new(reply)))
+            Some(Unknown {
+                outcome,
+                consumer: identity.consumer,
+                reply,
+            })
         });
         refused.map_or(Ok(identity.consumer), Err)
+    }
+
+    /// The path, without its query.
+    #[must_use]
+    pub fn path<'a>(&self, headers: &Headers<'a>) -> &'a [u8] {
+        without_query(headers.get(self.slots().path).unwrap_or_default())
     }
 
     /// Whether a request names a model in its body, which is to be looked through then.
@@ -239,9 +260,7 @@ impl Document {
         let Some(models) = &rollout.models else {
             return false;
         };
-        let slots = self.slots();
-        let path = headers.get(slots.path).unwrap_or_default();
-        headers.get(slots.method) == Some(b"POST") && models.is_endpoint(without_query(path))
+        headers.get(self.slots().method) == Some(b"POST") && models.is_endpoint(self.path(headers))
     }
 }
 

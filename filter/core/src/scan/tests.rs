@@ -206,7 +206,7 @@ fn what_else_matters() {
     assert_eq!(
         found(r#" {"stream_options": {}}"#).options,
         Some(Options::Object {
-            start: 20,
+            start: 21,
             is_empty: true,
             include_usage: None
         })
