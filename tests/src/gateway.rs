@@ -89,6 +89,22 @@ impl Gateway {
         }
     }
 
+    /// Serves a file that is there already, whose ports are the kernel's choice, with these variables and one worker. The
+    /// directory goes when the gateway does.
+    pub async fn of_file(
+        engine: Engine,
+        directory: TempDir,
+        file: &Path,
+        variables: &[(&str, &str)],
+    ) -> Self {
+        let admin_file = directory.path().join("admin.txt");
+        let mut command = engine.command(file, &admin_file, 1, "info");
+        command.envs(variables.iter().copied());
+        Self::start(engine, directory, command, &admin_file, Value::Null)
+            .await
+            .unwrap_or_else(|e| panic!("{engine:?} did not start: {e}"))
+    }
+
     /// What serves.
     pub fn engine(&self) -> Engine {
         self.engine

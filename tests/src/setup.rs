@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-pub use bootstrap::{Bootstrap, endpoint};
+pub use bootstrap::{Bootstrap, documents, endpoint};
 
 use crate::gateway::{Gateway, NotStarted};
 use crate::{Engine, Upstream, programs};

@@ -269,6 +269,24 @@ impl Rollout {
         self.shadow.as_ref()
     }
 
+    /// The hosts that the rollout is for; none: all.
+    #[must_use]
+    pub fn hosts(&self) -> &[HostPattern] {
+        &self.hosts
+    }
+
+    /// What the paths start with that the rollout is for, in whole segments; `None`: all paths.
+    #[must_use]
+    pub fn path_prefix(&self) -> Option<&UrlPath> {
+        self.path_prefix.as_ref()
+    }
+
+    /// The header that tells an environment who the consumer is.
+    #[must_use]
+    pub fn identity_header(&self) -> Option<&HeaderName> {
+        self.auth.identity.as_ref().map(|(header, _)| header)
+    }
+
     /// The environment that a sticky key belongs to under these weights.
     #[must_use]
     pub fn environment_of_key(&self, weights: &[u32], key: &[u8]) -> usize {

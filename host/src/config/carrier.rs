@@ -6,14 +6,18 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::check::{ATTEMPT, Kind};
+use super::facts::TextAt;
 use super::node::{self, parts};
 use super::plugin::read_discovered_text;
+use super::rollout::Document;
 use super::{Problem, Severity, WasmPlugin, split};
 
 /// A rollout document, and its place in the text of a file.
 pub struct Carrier {
     file: PathBuf,
     document: String,
+    /// Where the document's text stands; `None` where it is the file.
+    at: Option<TextAt>,
     /// The bytes of the file that hold it, quotes included.
     range: Range<usize>,
     style: Style,
@@ -52,6 +56,7 @@ impl Carrier {
                 Ok(Self {
                     file: file.to_owned(),
                     document: text.to_owned(),
+                    at: None,
                     range: 0..text.len(),
                     style: Style::Whole,
                 })
@@ -73,8 +78,9 @@ impl Carrier {
 
     /// Finds it in an ECDS document.
     fn within(file: &Path, text: &str) -> Result<Self, Problem> {
-        let (plugin, path, line) = plugin(file, text)?;
-        let fail = |message: &str| problem(file, line, &path, message.to_owned());
+        let (plugin, at) = plugin(file, text)?;
+        let (path, line) = (at.place.path.as_str(), at.place.line);
+        let fail = |message: &str| problem(file, line, path, message.to_owned());
         if plugin.root_id == ATTEMPT {
             return Err(fail(
                 "is an attempt role's configuration, which holds no rollout; name the route role's file",
@@ -83,14 +89,15 @@ impl Carrier {
         let document = String::from_utf8(plugin.configuration.to_vec())
             .map_err(|_| fail("is not text in UTF-8"))?;
         let (range, style) = if node::is_yaml(file) {
-            yaml::find(text, &path, line)
+            yaml::find(text, path, line)
         } else {
-            json(text, &path)
+            json(text, path)
         }
         .map_err(|message| fail(&message))?;
         let carrier = Self {
             file: file.to_owned(),
             document,
+            at: Some(at.clone()),
             range,
             style,
         };
@@ -107,6 +114,16 @@ impl Carrier {
     #[must_use]
     pub fn document(&self) -> &str {
         &self.document
+    }
+
+    /// An error at a JSON path of the document.
+    #[must_use]
+    pub fn error(&self, path: &str, message: String) -> Problem {
+        Document::new(&self.file, &self.document, self.at.as_ref()).problem(
+            Severity::Error,
+            path,
+            message,
+        )
     }
 
     /// The file's text with another document in this place, and all else byte for byte as it was.
@@ -153,8 +170,8 @@ fn literal(document: &str, indent: &str, end: &str) -> String {
     lines.collect::<Vec<_>>().join(end)
 }
 
-/// The filter of an ECDS document, with the path and the line of its document's text.
-fn plugin(file: &Path, text: &str) -> Result<(WasmPlugin, String, usize), Problem> {
+/// The filter of an ECDS document, with the place of its document's text.
+fn plugin(file: &Path, text: &str) -> Result<(WasmPlugin, TextAt), Problem> {
     let (plugin, facts, problems) = read_discovered_text(file, text, None, &|_| None);
     let (errors, _) = split(problems);
     if let Some(error) = errors.into_iter().next() {
@@ -163,7 +180,7 @@ fn plugin(file: &Path, text: &str) -> Result<(WasmPlugin, String, usize), Proble
     let facts = facts.plugins.into_inner();
     let at = facts.first().and_then(|at| at.configuration.as_ref());
     match (plugin, at) {
-        (Some(plugin), Some(at)) => Ok((plugin, at.place.path.clone(), at.place.line)),
+        (Some(plugin), Some(at)) => Ok((plugin, at.clone())),
         _ => Err(problem(
             file,
             0,

@@ -14,15 +14,15 @@ use crate::config::parts;
 
 /// A member to be: its path within an object, and its value; `None` takes it out.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Edit {
+pub(crate) struct Edit {
     /// The keys that lead to it.
-    pub(super) path: Vec<String>,
+    pub(crate) path: Vec<String>,
     /// Its new value.
-    pub(super) value: Option<Value>,
+    pub(crate) value: Option<Value>,
 }
 
 /// What an edit did.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Change {
     /// The member's path within the rollout, as in `routing.green.weight`.
     pub path: String,
@@ -46,7 +46,7 @@ struct Spaced;
 
 impl Edit {
     /// Sets a member.
-    pub(super) fn set(path: &[&str], value: impl Into<Value>) -> Self {
+    pub(crate) fn set(path: &[&str], value: impl Into<Value>) -> Self {
         Self {
             path: path.iter().map(|key| (*key).to_owned()).collect(),
             value: Some(value.into()),
@@ -54,7 +54,7 @@ impl Edit {
     }
 
     /// Takes a member out.
-    pub(super) fn remove(path: &[&str]) -> Self {
+    pub(crate) fn remove(path: &[&str]) -> Self {
         Self {
             path: path.iter().map(|key| (*key).to_owned()).collect(),
             value: None,
@@ -63,7 +63,7 @@ impl Edit {
 
     /// Carries it out below `base`, an object of a JSON text: the new text, and what has changed, if anything has.
     /// `None` if there is no object where the path says.
-    pub(super) fn apply(&self, text: &str, base: &[String]) -> Option<(String, Option<Change>)> {
+    pub(crate) fn apply(&self, text: &str, base: &[String]) -> Option<(String, Option<Change>)> {
         let (key, parents) = self.path.split_last()?;
         let object = base
             .iter()

@@ -184,9 +184,15 @@ pub fn endpoint(address: SocketAddr, environment: &str) -> Value {
 /// A YAML file of the repository's.
 pub(super) fn load(path: &str) -> Value {
     let text = std::fs::read_to_string(programs::root().join(path)).unwrap();
-    let mut documents = Yaml::load_from_str(&text).unwrap();
+    let mut documents = documents(&text);
     assert_eq!(documents.len(), 1, "{path} holds one document");
-    json_of(&documents.remove(0))
+    documents.remove(0)
+}
+
+/// The documents of a YAML text.
+pub fn documents(text: &str) -> Vec<Value> {
+    let documents = Yaml::load_from_str(text).unwrap_or_else(|e| panic!("{e}:\n{text}"));
+    documents.iter().map(json_of).collect()
 }
 
 fn list(value: &mut Value) -> &mut Vec<Value> {
