@@ -43,7 +43,7 @@ async fn start(
     let [blue, green] = upstreams;
     let setup = Setup::new(&[("blue", blue), ("green", green)]).document(document);
     let setup = setup.edit(|bootstrap| {
-        bootstrap.listener()["per_connection_buffer_limit_bytes"] = (8 << 20).into();
+        bootstrap.listeners()[0]["per_connection_buffer_limit_bytes"] = (8 << 20).into();
     });
     let setup = setup.plugin(move |plugin| {
         if holds {
