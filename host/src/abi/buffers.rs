@@ -137,6 +137,15 @@ fn set_bytes(
     let buffer = Buffer::try_from(buffer)?;
     let (view, state) = split(caller)?;
     let value = view.span(value)?;
+    if buffer == Buffer::GrpcMessage
+        && let strict = state.strict()
+        && let Some(message) = state.grpc.message_mut()
+    {
+        let mut changed = BytesMut::from(&message[..]);
+        splice(&mut changed, start, size, value, strict)?;
+        *message = changed.freeze();
+        return Ok(());
+    }
     let (needed, direction) = match buffer {
         Buffer::RequestBody => (Reach::REQUEST_BODY, Direction::Request),
         Buffer::ResponseBody => (Reach::RESPONSE_BODY, Direction::Response),

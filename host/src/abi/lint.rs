@@ -130,7 +130,9 @@ pub(crate) fn has_uncalled(module: &wasmtime::Module) -> bool {
         let name = export.name();
         (name.starts_with("proxy_on_") || name.starts_with("envoy_on_"))
             && name != "proxy_on_memory_allocate"
-            && !callbacks::CALLBACKS.iter().any(|known| known.name == name)
+            && !callbacks::CALLBACKS
+                .iter()
+                .any(|known| known.called && known.name == name)
     })
 }
 
