@@ -48,6 +48,7 @@ mod tls;
 mod trace;
 mod traffic;
 mod tunnels;
+mod upgrade;
 mod upstream_http2;
 mod upstream_tls;
 mod verbs;

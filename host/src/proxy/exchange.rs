@@ -385,7 +385,11 @@ impl Exchange {
         let worker = self.listener.worker.clone();
         let cluster = worker.cluster(&name).ok_or(GatewayError::NoCluster)?;
         self.rewrite(forward);
-        self.cell.borrow_mut().info.cluster = Some(cluster.upstream.shared.name.clone());
+        {
+            let info = &mut self.cell.borrow_mut().info;
+            info.cluster = Some(cluster.upstream.shared.name.clone());
+            info.endpoints = Some(cluster.upstream.shared.endpoints());
+        }
         self.permit = Some(cluster.upstream.shared.begin_request().ok_or_else(|| {
             cluster.upstream.shared.stats.rq_overflow.increment();
             GatewayError::Overflow
