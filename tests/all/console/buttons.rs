@@ -1,6 +1,6 @@
 //! Each button, against its effect on traffic.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use switchover_tests::browser::key;
 use switchover_tests::{Browser, Console, Engine, assert_eventually, cases};
 
@@ -177,6 +177,37 @@ fn keys_are_enough() {
                 .starts_with("Done: everything goes to blue"),
             "for readers of the screen: {told}"
         );
+    });
+}
+
+/// After a trip that nobody wrote down, the dialog asks where the schedule goes on.
+#[test]
+fn after_a_trip_the_operator_says_where_it_goes_on() {
+    switchover_tests::run(async {
+        let upstreams = both().await;
+        let mut document = scheduled();
+        document["guard"] = json!({"environment": "green", "max_error_rate": 0.1});
+        document["rollback"] = true.into();
+        let gateway = start(Engine::Host, document, &upstreams).await;
+        let console = Console::start(&file(&gateway), &[gateway.admin_address()]).await;
+        let mut browser = looking(&console).await;
+        browser.click("#resume").await;
+        assert_eventually!(
+            browser
+                .text("#ask-error")
+                .await
+                .contains("`resume --from 5` goes on"),
+            "{}",
+            browser.text("#ask").await
+        );
+        assert_eq!(browser.focus().await, "ask-from");
+        browser.press("from the step with 10").await;
+        may_confirm(&mut browser).await;
+        let said = browser.text("#ask").await;
+        assert!(said.contains("step 1 of 3: green gets 10 %"), "{said}");
+        browser.click("#ask-yes").await;
+        closed(&mut browser).await;
+        assert_eventually!(greens(&gateway).await == 10, "green did not get 10 %");
     });
 }
 
