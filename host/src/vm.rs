@@ -16,7 +16,6 @@ pub mod plugin;
 pub mod state;
 
 use std::path::PathBuf;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use wasmtime::{Instance, Store, UpdateDeadline, Val, WasmParams, WasmResults};
