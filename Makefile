@@ -173,7 +173,7 @@ dist/switchover.wasm: $(small) always
 
 .PHONY: packages
 packages:
-	@.ci/apt-install nghttp2-client docker-registry skopeo mandoc systemd
+	@.ci/apt-install nghttp2-client docker-registry skopeo mandoc systemd chromium chromium-driver
 
 .PHONY: guests
 guests:

@@ -4,6 +4,7 @@ mod abi;
 mod bench;
 mod check;
 mod compile;
+mod console;
 mod demo;
 mod drill;
 mod exchange;
@@ -47,6 +48,8 @@ enum Verb {
     Check(check::CheckArgs),
     /// Operate a rollout: show, deploy, start, promote, pause, resume, roll back, finish.
     Rollout(rollout::RolloutArgs),
+    /// Show a rollout and its proxies live on one page, and operate it there.
+    Console(console::ConsoleArgs),
     /// Simulate a rollout's schedule over time: shares, and who moves when.
     Plan(plan::PlanArgs),
     /// Look at a filter: ABI, language, imports, exports, contents, and whether it loads here and in Envoy.
@@ -85,6 +88,7 @@ pub fn run() -> ExitCode {
         Verb::Serve(args) => serve::run(&args),
         Verb::Check(args) => check::run(&args),
         Verb::Rollout(args) => rollout::run(args),
+        Verb::Console(args) => console::run(args),
         Verb::Plan(args) => plan::run(&args),
         Verb::Render(args) => render::run(&args),
         Verb::Inspect(args) => inspect::run(&args),

@@ -6,6 +6,7 @@ mod bad_input;
 mod bench;
 mod cli;
 mod conformance;
+mod console;
 mod contexts;
 mod credentials;
 mod demo;
