@@ -255,7 +255,11 @@ impl Report {
             .map(|model| (model.id(), (model.price(), model.reference())))
             .collect();
         if by == By::Model {
-            rows.extend(catalogue.keys().map(|id| ((*id).to_owned(), Default::default())));
+            rows.extend(
+                catalogue
+                    .keys()
+                    .map(|id| ((*id).to_owned(), Default::default())),
+            );
         }
         for proxy in counted {
             for (series, amounts) in &proxy.so_far.0 {

@@ -36,6 +36,7 @@ mod packaging;
 mod recovery;
 mod reload;
 mod render;
+mod report;
 mod rollouts;
 mod scenarios;
 mod sdk;

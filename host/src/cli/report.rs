@@ -8,6 +8,7 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use anyhow::{Context as _, Result};
 use futures_util::future::join_all;
+use indicatif::ProgressBar;
 use serde_json::json;
 
 use super::rollout::{admin, document_of, runtime};
@@ -83,18 +84,28 @@ pub(super) fn run(args: &ReportArgs) -> Result<ExitCode> {
             anstream::eprintln!("{warn}!{warn:#} {error}: it is in no sum");
         }
     }
-    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if whole {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 async fn ask(args: &ReportArgs) -> Vec<Answer> {
-    let progress = args.over.filter(|over| *over > Duration::from_secs(2));
-    let bar = progress.map(|over| super::waiting("measuring the rate", over));
+    let bar = args.over.map(|over| {
+        let bar = ProgressBar::new_spinner();
+        bar.set_message(format!("counting for {}", humantime::format_duration(over)));
+        bar.enable_steady_tick(Duration::from_millis(100));
+        bar
+    });
     let one = |proxy: &Admin| {
         let proxy = proxy.clone();
         async move { (proxy.name().to_owned(), count(&proxy, args.over).await) }
     };
     let answers = join_all(args.admin.iter().map(one)).await;
-    drop(bar);
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
     answers
 }
 
@@ -134,20 +145,56 @@ fn text(out: &mut dyn Write, report: &Report, by: By) -> io::Result<()> {
     if by == By::Model {
         columns.extend(["$ per million", "reference"]);
     }
-    columns.extend(["answers", "untold", "input", "cached", "output", "cost $", "saved $", "saved", "$ a month"]);
+    columns.extend([
+        "answers",
+        "untold",
+        "input",
+        "cached",
+        "output",
+        "cost $",
+        "saved $",
+        "saved",
+        "$ a month",
+    ]);
     let mut table = table::new(columns);
     for row in report.rows.iter().chain([&report.total]) {
-        let name = if row.name.is_empty() { "(none)" } else { &row.name };
+        let name = if row.name.is_empty() {
+            "(none)"
+        } else {
+            &row.name
+        };
         let mut cells = vec![name.to_owned()];
         if by == By::Model {
             cells.extend([row.usd_per_million, row.reference_usd_per_million].map(prices));
         }
-        let Amounts { answers, untold_answers, input_tokens, cached_input_tokens, output_tokens, .. } = row.amounts;
-        cells.extend([answers, untold_answers, input_tokens, cached_input_tokens, output_tokens].map(grouped));
+        let Amounts {
+            answers,
+            untold_answers,
+            input_tokens,
+            cached_input_tokens,
+            output_tokens,
+            ..
+        } = row.amounts;
+        cells.extend(
+            [
+                answers,
+                untold_answers,
+                input_tokens,
+                cached_input_tokens,
+                output_tokens,
+            ]
+            .map(grouped),
+        );
         cells.push(dollars(signed(row.amounts.cost_microdollars)));
         cells.push(dollars(row.amounts.saved_microdollars()));
-        cells.push(row.amounts.saving().map_or(String::new(), |part| format!("{:.1} %", part * 100.0)));
-        cells.push(row.per_month.map_or(String::new(), |month| dollars(signed(month.cost_microdollars))));
+        cells.push(
+            row.amounts
+                .saving()
+                .map_or(String::new(), |part| format!("{:.1} %", part * 100.0)),
+        );
+        cells.push(row.per_month.map_or(String::new(), |month| {
+            dollars(signed(month.cost_microdollars))
+        }));
         table.add_row(cells);
     }
     table::align_right(&mut table, 1);
@@ -157,10 +204,22 @@ fn text(out: &mut dyn Write, report: &Report, by: By) -> io::Result<()> {
 fn csv(out: &mut dyn Write, report: &Report) -> Result<()> {
     let mut writer = csv::Writer::from_writer(out);
     let header = [
-        "name", "usd_per_million_input", "usd_per_million_cached_input", "usd_per_million_output",
-        "reference_usd_per_million_input", "reference_usd_per_million_cached_input", "reference_usd_per_million_output",
-        "answers", "untold_answers", "input_tokens", "cached_input_tokens", "output_tokens", "cost_microdollars",
-        "reference_cost_microdollars", "cost_microdollars_per_month", "reference_cost_microdollars_per_month",
+        "name",
+        "usd_per_million_input",
+        "usd_per_million_cached_input",
+        "usd_per_million_output",
+        "reference_usd_per_million_input",
+        "reference_usd_per_million_cached_input",
+        "reference_usd_per_million_output",
+        "answers",
+        "untold_answers",
+        "input_tokens",
+        "cached_input_tokens",
+        "output_tokens",
+        "cost_microdollars",
+        "reference_cost_microdollars",
+        "cost_microdollars_per_month",
+        "reference_cost_microdollars_per_month",
     ];
     writer.write_record(header).context("cannot write")?;
     for row in &report.rows {
@@ -172,17 +231,37 @@ fn csv(out: &mut dyn Write, report: &Report) -> Result<()> {
 fn record(row: &Row) -> Vec<String> {
     let mut cells = vec![row.name.clone()];
     for prices in [row.usd_per_million, row.reference_usd_per_million] {
-        let of = |price: fn(&Prices) -> f64| prices.as_ref().map_or(String::new(), |own| price(own).to_string());
-        cells.extend([of(|own| own.input), of(|own| own.cached_input), of(|own| own.output)]);
+        let of = |price: fn(&Prices) -> f64| {
+            prices
+                .as_ref()
+                .map_or(String::new(), |own| price(own).to_string())
+        };
+        cells.extend([
+            of(|own| own.input),
+            of(|own| own.cached_input),
+            of(|own| own.output),
+        ]);
     }
     let own = row.amounts;
     let counts = [
-        own.answers, own.untold_answers, own.input_tokens, own.cached_input_tokens, own.output_tokens,
-        own.cost_microdollars, own.reference_cost_microdollars,
+        own.answers,
+        own.untold_answers,
+        own.input_tokens,
+        own.cached_input_tokens,
+        own.output_tokens,
+        own.cost_microdollars,
+        own.reference_cost_microdollars,
     ];
     cells.extend(counts.map(|count| count.to_string()));
-    let month = |cost: fn(&Amounts) -> u64| row.per_month.as_ref().map_or(String::new(), |own| cost(own).to_string());
-    cells.extend([month(|own| own.cost_microdollars), month(|own| own.reference_cost_microdollars)]);
+    let month = |cost: fn(&Amounts) -> u64| {
+        row.per_month
+            .as_ref()
+            .map_or(String::new(), |own| cost(own).to_string())
+    };
+    cells.extend([
+        month(|own| own.cost_microdollars),
+        month(|own| own.reference_cost_microdollars),
+    ]);
     cells
 }
 
@@ -203,8 +282,16 @@ fn json(out: &mut dyn Write, report: &Report, answers: &[Answer]) -> io::Result<
 fn prices(prices: Option<Prices>) -> String {
     match prices {
         None => String::new(),
-        Some(Prices { input, cached_input, output }) if input == output && input == cached_input => input.to_string(),
-        Some(Prices { input, cached_input, output }) => format!("{input} / {cached_input} / {output}"),
+        Some(Prices {
+            input,
+            cached_input,
+            output,
+        }) if input == output && input == cached_input => input.to_string(),
+        Some(Prices {
+            input,
+            cached_input,
+            output,
+        }) => format!("{input} / {cached_input} / {output}"),
     }
 }
 
@@ -214,9 +301,13 @@ fn signed(cost: u64) -> i64 {
 
 /// Dollars with cents; small sums with what they have.
 fn dollars(micro: i64) -> String {
-    let (sign, whole, part) = (if micro < 0 { "-" } else { "" }, micro.unsigned_abs() / 1_000_000, micro.unsigned_abs() % 1_000_000);
+    let (sign, whole, part) = (
+        if micro < 0 { "-" } else { "" },
+        micro.unsigned_abs() / 1_000_000,
+        micro.unsigned_abs() % 1_000_000,
+    );
     match (whole, part) {
-        (0, 1..) if part < 1_000_000 => format!("{sign}0.{part:06}"),
+        (0, 1..) => format!("{sign}0.{part:06}"),
         _ => format!("{sign}{}.{:02}", grouped(whole), part / 10_000),
     }
 }
@@ -226,7 +317,7 @@ fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);

@@ -44,9 +44,15 @@ fn models_have_prices_and_sums_over_proxies() {
     let large = &report.rows[0];
     assert_eq!(large.amounts.input_tokens, 2 * 1_000_005);
     assert_eq!(large.amounts.cost_microdollars, 2 * 3_000_007);
-    assert_eq!((large.amounts.answers, large.amounts.untold_answers), (20, 4));
+    assert_eq!(
+        (large.amounts.answers, large.amounts.untold_answers),
+        (20, 4)
+    );
     let price = large.usd_per_million.expect("a price");
-    assert_eq!((price.input, price.cached_input, price.output), (2.0, 0.5, 8.0));
+    assert_eq!(
+        (price.input, price.cached_input, price.output),
+        (2.0, 0.5, 8.0)
+    );
     assert_eq!(large.reference_usd_per_million.expect("one").output, 10.0);
     // 30 days of the first proxy's day, 15 of the second's two.
     let month = large.per_month.expect("a rate");
@@ -80,11 +86,20 @@ fn a_rate_is_of_what_came_since() {
     assert_eq!(month.cost_microdollars, 500 * MONTH.as_secs());
     assert_eq!(month.input_tokens, 0);
     // The process has begun anew: what it has counted came since.
-    let again = Ledger::read("switchover_input_tokens{model=\"large\",consumer=\"a\",environment=\"blue\",rollout=\"r\"} 3\n");
+    let again = Ledger::read(
+        "switchover_input_tokens{model=\"large\",consumer=\"a\",environment=\"blue\",rollout=\"r\"} 3\n",
+    );
     let new = Report::new(
-        &[Counted { so_far: again.clone(), lately: again.since(&before), time: Duration::from_secs(1) }],
+        &[Counted {
+            so_far: again.clone(),
+            lately: again.since(&before),
+            time: Duration::from_secs(1),
+        }],
         By::Model,
         None,
     );
-    assert_eq!(new.total.per_month.expect("a rate").input_tokens, 3 * MONTH.as_secs());
+    assert_eq!(
+        new.total.per_month.expect("a rate").input_tokens,
+        3 * MONTH.as_secs()
+    );
 }
