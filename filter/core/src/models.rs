@@ -158,13 +158,16 @@ impl Models {
         let ids = self.catalogue.iter().map(|model| model.id.as_str());
         let near =
             ids.filter(|id| is_allowed(allowed, id) && id.len().abs_diff(name.len()) <= farthest);
-        let mut near: Vec<_> = near
-            .map(|id| (distance(name, id), id))
-            .filter(|(distance, _)| *distance <= farthest)
-            .collect();
-        near.sort_unstable();
-        near.truncate(MOST_HINTS);
-        near.into_iter().map(|(_, id)| id).collect()
+        let mut nearest: Vec<(usize, &str)> = Vec::new();
+        for id in near {
+            let own = (distance(name, id), id);
+            if own.0 <= farthest {
+                let place = nearest.partition_point(|other| *other < own);
+                nearest.insert(place, own);
+                nearest.truncate(MOST_HINTS);
+            }
+        }
+        nearest.into_iter().map(|(_, id)| id).collect()
     }
 }
 

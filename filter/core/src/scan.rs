@@ -157,6 +157,29 @@ enum Field {
     Cached,
 }
 
+/// Where each member that matters is; `None` is the root.
+const FIELDS: [(Option<Field>, &[u8], Field); 15] = [
+    (None, b"model", Field::Model),
+    (None, b"stream", Field::Stream),
+    (None, b"stream_options", Field::StreamOptions),
+    (None, b"choices", Field::Choices),
+    (None, b"response", Field::Response),
+    (None, b"usage", Field::Usage),
+    (Some(Field::Response), b"usage", Field::Usage),
+    (
+        Some(Field::StreamOptions),
+        b"include_usage",
+        Field::IncludeUsage,
+    ),
+    (Some(Field::Usage), b"prompt_tokens", Field::Input),
+    (Some(Field::Usage), b"input_tokens", Field::Input),
+    (Some(Field::Usage), b"completion_tokens", Field::Output),
+    (Some(Field::Usage), b"output_tokens", Field::Output),
+    (Some(Field::Usage), b"prompt_tokens_details", Field::Details),
+    (Some(Field::Usage), b"input_tokens_details", Field::Details),
+    (Some(Field::Details), b"cached_tokens", Field::Cached),
+];
+
 /// A value that is no object and no array.
 enum Scalar {
     Text,
@@ -578,22 +601,10 @@ impl Found {
 impl Field {
     /// The member `key` of what `parent` holds; `None` is the root.
     fn of(parent: Option<Self>, key: &[u8]) -> Self {
-        match (parent, key) {
-            (None, b"model") => Self::Model,
-            (None, b"stream") => Self::Stream,
-            (None, b"stream_options") => Self::StreamOptions,
-            (None, b"choices") => Self::Choices,
-            (None, b"response") => Self::Response,
-            (None | Some(Self::Response), b"usage") => Self::Usage,
-            (Some(Self::StreamOptions), b"include_usage") => Self::IncludeUsage,
-            (Some(Self::Usage), b"prompt_tokens" | b"input_tokens") => Self::Input,
-            (Some(Self::Usage), b"completion_tokens" | b"output_tokens") => Self::Output,
-            (Some(Self::Usage), b"prompt_tokens_details" | b"input_tokens_details") => {
-                Self::Details
-            }
-            (Some(Self::Details), b"cached_tokens") => Self::Cached,
-            _ => Self::Other,
-        }
+        let own = FIELDS
+            .iter()
+            .find(|(of, name, _)| *of == parent && *name == key);
+        own.map_or(Self::Other, |(.., field)| *field)
     }
 }
 

@@ -140,7 +140,7 @@ text!(
 );
 text!(
     /// The name of a model, or what names begin with and `*`.
-    ModelPattern, "a model's name, or what names begin with and `*`", "^(?!$)[A-Za-z0-9._:/@+-]{0,128}\\*?$",
+    ModelPattern, "a model's name, or what names begin with and `*`", "^([A-Za-z0-9._:/@+-]{1,128}\\*?|\\*)$",
     |text| text == "*" || all(text.strip_suffix('*').unwrap_or(text), 128, is_of_model)
 );
 

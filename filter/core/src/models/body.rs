@@ -184,8 +184,10 @@ impl Rollout {
         let asks = models.include_usage && found.stream && path.ends_with(b"/completions");
         let asked = if asks { ask_for_usage(&found) } else { None };
         let hides_usage = asked.is_some();
-        edits.extend(asked);
-        edits.sort_unstable_by_key(|edit| edit.start);
+        match asked {
+            Some(asked) if edits.iter().any(|model| model.start < asked.start) => edits.push(asked),
+            asked => edits.splice(0..0, asked).for_each(drop),
+        }
         Ok(Passed {
             outcome,
             model: index,

@@ -148,12 +148,11 @@ impl Ledger {
         self.turn(now);
         if limits.tokens.is_some() {
             let tokens = usage.input.saturating_add(usage.output);
-            let time = u128::from(tokens) * u128::from(MINUTE)
-                / u128::from(limits.tokens.unwrap_or(1).max(1));
-            self.tokens = self
-                .tokens
-                .max(now)
-                .saturating_add(u64::try_from(time).unwrap_or(u64::MAX));
+            // In microseconds, for their product to fit.
+            let limit = u64::from(limits.tokens.unwrap_or(1).max(1));
+            let time = tokens.saturating_mul(MINUTE / 1_000) / limit;
+            let free = self.tokens.max(now);
+            self.tokens = free.saturating_add(time.saturating_mul(1_000));
         }
         self.day.1 = self.day.1.saturating_add(cost.own);
         self.month.1 = self.month.1.saturating_add(cost.own);
@@ -182,8 +181,8 @@ impl Ledger {
         for ([limit_name, remaining, reset], (limit, full)) in names.into_iter().zip(kinds) {
             let Some(limit) = limit else { continue };
             let owed = full.saturating_sub(now);
-            let left =
-                u128::from(MINUTE.saturating_sub(owed)) * u128::from(limit) / u128::from(MINUTE);
+            let free = MINUTE.saturating_sub(owed) / 1_000;
+            let left = free.saturating_mul(limit.into()) / (MINUTE / 1_000);
             headers.push((limit_name, limit.to_string()));
             headers.push((remaining, left.to_string()));
             headers.push((reset, span(owed)));

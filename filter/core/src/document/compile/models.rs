@@ -54,12 +54,15 @@ pub(super) fn models(
             problems.push(&at, "is the name of a model of the catalogue itself");
         }
         match (named(model.as_str()), alias.as_str().strip_suffix('*')) {
-            (Some(index), Some(beginning)) => beginnings.push((beginning.to_owned(), index)),
+            (Some(index), Some(beginning)) => {
+                let is_longer = |(own, _): &(String, usize)| own.len() >= beginning.len();
+                let place = beginnings.partition_point(is_longer);
+                beginnings.insert(place, (beginning.to_owned(), index));
+            }
             (Some(index), None) => exact.push((alias.as_str().to_owned(), index)),
             (None, _) => problems.push(&at, "names no model of the catalogue"),
         }
     }
-    beginnings.sort_by_key(|(beginning, _)| std::cmp::Reverse(beginning.len()));
     let endpoints = match raw.endpoints {
         Some(endpoints) => values(endpoints),
         None => ENDPOINTS
