@@ -87,7 +87,7 @@ cases! {
         }
         chat(&gateway, "small", false).await;
         // Counts are handed over on the tick.
-        assert_eventually!(as_json(&gateway, &[]).await["total"]["answers"] == 11);
+        assert_eventually!(as_json(&gateway, &[]).await["total"]["answers"] == 11, "all answers are counted");
         let whole = as_json(&gateway, &[]).await;
         let rows = whole["rows"].as_array().unwrap();
         let [large, small] = rows.as_slice() else { panic!("{whole:#}") };
@@ -126,7 +126,7 @@ cases! {
     async fn a_proxy_that_is_away_is_in_no_sum(engine: Engine) {
         let gateway = start(engine).await;
         chat(&gateway, "small", false).await;
-        assert_eventually!(as_json(&gateway, &[]).await["total"]["answers"] == 1);
+        assert_eventually!(as_json(&gateway, &[]).await["total"]["answers"] == 1, "all answers are counted");
         let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = nobody.local_addr().unwrap().to_string();
         drop(nobody);
