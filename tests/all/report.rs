@@ -26,8 +26,8 @@ fn document() -> Value {
     let mut document = demo_document();
     document["models"] = json!({
         "catalogue": [
-            {"id": "large", "usd_per_million": {"input": 2000, "cached_input": 500, "output": 8000},
-             "reference_usd_per_million": 10000},
+            {"id": "large", "usd_per_million": {"input": 200, "cached_input": 50, "output": 800},
+             "reference_usd_per_million": 1000},
             {"id": "small", "usd_per_million": 1},
         ],
         "aliases": {"big": "large"},
@@ -96,11 +96,11 @@ cases! {
         assert_eq!(large["input_tokens"], 20, "{whole:#}");
         assert_eq!(large["cached_input_tokens"], 10, "{whole:#}");
         assert_eq!(large["output_tokens"], 60, "{whole:#}");
-        assert_eq!(large["cost_microdollars"], 10 * (2_000 + 500 + 6 * 8_000), "{whole:#}");
-        assert_eq!(large["reference_cost_microdollars"], 10 * 8 * 10_000, "{whole:#}");
+        assert_eq!(large["cost_microdollars"], 10 * (200 + 50 + 6 * 800), "{whole:#}");
+        assert_eq!(large["reference_cost_microdollars"], 10 * 8 * 1_000, "{whole:#}");
         assert_eq!(small["cost_microdollars"], 8, "{whole:#}");
-        assert_eq!(large["usd_per_million"]["output"].as_f64(), Some(8_000.0), "{whole:#}");
-        assert!(large["per_month"]["cost_microdollars"].as_u64().unwrap() > 505_000, "{whole:#}");
+        assert_eq!(large["usd_per_million"]["output"].as_f64(), Some(800.0), "{whole:#}");
+        assert!(large["per_month"]["cost_microdollars"].as_u64().unwrap() > 50_500, "{whole:#}");
 
         let by_consumer = as_json(&gateway, &["--by", "consumer"]).await;
         assert_eq!(by_consumer["rows"].as_array().unwrap().len(), 1, "{by_consumer:#}");
@@ -108,13 +108,13 @@ cases! {
 
         let table = report(&gateway, &[]).await;
         let table = String::from_utf8(table.stdout).unwrap();
-        assert!(table.contains("2000 / 500 / 8000") && table.contains("36.9 %"), "{table}");
+        assert!(table.contains("200 / 50 / 800") && table.contains("36.9 %"), "{table}");
 
         let sheet = report(&gateway, &["--csv"]).await;
         let sheet = String::from_utf8(sheet.stdout).unwrap();
         let lines: Vec<&str> = sheet.lines().collect();
         assert_eq!(lines.len(), 3, "{sheet}");
-        assert!(lines[1].starts_with("large,2000,500,8000,10000,10000,10000,10,0,20,10,60,505000,800000,"), "{sheet}");
+        assert!(lines[1].starts_with("large,200,50,800,1000,1000,1000,10,0,20,10,60,50500,80000,"), "{sheet}");
 
         // Nothing comes meanwhile: the rate is nothing.
         let idle = as_json(&gateway, &["--over", "100ms"]).await;
