@@ -10,7 +10,7 @@ use hyper::body::Frame;
 use serde_json::{Value, json};
 use switchover_tests::keys::consumer;
 use switchover_tests::upstream::{Body, Seen};
-use switchover_tests::{Gateway, Reply, Setup, Upstream, assert_eventually, cases};
+use switchover_tests::{Gateway, Reply, Setup, Upstream, assert_eventually, cases, programs};
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -209,6 +209,17 @@ cases! {
         metric("cost_microdollars").becomes(6600.0).await;
         metric("reference_cost_microdollars").becomes(33000.0).await;
         gateway.metric("switchover_time_to_first_token_ms_count").label("model", "gpt-4.1").becomes(2.0).await;
+        let page = std::fs::read_to_string(programs::root().join("host/METRICS.md")).unwrap();
+        let (_, section) = page.split_once("## Of models").unwrap();
+        let (section, _) = section.split_once("\n## ").unwrap();
+        let families = section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+        let text = gateway.admin("/stats/prometheus").await;
+        let mut told = 0;
+        for family in families {
+            assert!(text.contains(&format!("# TYPE {family} ")), "{family} is not told: {text}");
+            told += 1;
+        }
+        assert_eq!(told, 9);
     }
 
     /// The usage counts once it has come, not only at the end of the answer.

@@ -605,7 +605,8 @@ fn models_and_the_file_agree() {
         let attempts = format!("true, \"models\": {{\"catalogue\": [{{\"id\": \"a\"}}]{models}}}");
         let mut text = GATEWAY.to_owned();
         let with = [("policy", policy), ("attempts", &attempts)];
-        for (name, value) in with.iter().chain(&USUAL) {
+        let tags = tags(&switchover_core::metrics::LABELS);
+        for (name, value) in with.iter().chain(&USUAL).chain(&[("tags", &*tags)]) {
             text = text.replace(&format!("{{{{{name}}}}}"), value);
         }
         checked(&folder(), "f.yaml", &text)
