@@ -88,6 +88,11 @@ cases! {
         chat(&gateway, "small", false).await;
         // Counts are handed over on the tick.
         assert_eventually!(as_json(&gateway, &[]).await["total"]["answers"] == 11, "all answers are counted");
+        // A rate needs a time: uptimes are told in whole seconds.
+        assert_eventually!(
+            !as_json(&gateway, &[]).await["total"]["per_month"].is_null(),
+            "the proxy has run for a second"
+        );
         let whole = as_json(&gateway, &[]).await;
         let rows = whole["rows"].as_array().unwrap();
         let [large, small] = rows.as_slice() else { panic!("{whole:#}") };
