@@ -439,7 +439,8 @@ fn roles_share_a_vm() {
 fn the_attempt_roles_own_configuration() {
     let dir = folder();
     let mut text = GATEWAY.replace("{{configuration}}", r#"{"routing": {}}"#);
-    for (name, value) in USUAL.iter().chain(&[("tags", "")]) {
+    let rules = tags(&switchover_core::metrics::LABELS);
+    for (name, value) in USUAL.iter().chain(&[("tags", &*rules)]) {
         text = text.replace(&format!("{{{{{name}}}}}"), value);
     }
     same(
