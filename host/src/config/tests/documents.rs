@@ -177,7 +177,7 @@ fn labels_without_a_rule() {
     gateway(
         &[("tags", &some)],
         &[
-            "warning f.yaml: stats_config.stats_tags: no rule takes the labels consumer, document, from out of the names of Switchover's metrics, so dashboards and alerts miss them; each is {tag_name: LABEL, regex: '^wasmcustom\\.switchover\\..*?(;LABEL=([^;]*))'}",
+            "warning f.yaml: stats_config.stats_tags: no rule takes the labels consumer, document, from, model, usage out of the names of Switchover's metrics, so dashboards and alerts miss them; each is {tag_name: LABEL, regex: '^wasmcustom\\.switchover\\..*?(;LABEL=([^;]*))'}",
         ],
     );
 }
