@@ -141,7 +141,7 @@ dist/switchover.wasm: $(small) always
 
 .PHONY: packages
 packages:
-	@.ci/apt-install nghttp2-client docker-registry skopeo
+	@.ci/apt-install curl jq nghttp2-client docker-registry skopeo
 
 .PHONY: guests
 guests:

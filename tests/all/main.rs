@@ -9,6 +9,7 @@ mod conformance;
 mod contexts;
 mod credentials;
 mod demo;
+mod docs;
 mod drain;
 mod drill;
 mod examples;
