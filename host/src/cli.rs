@@ -4,9 +4,11 @@ mod abi;
 mod bench;
 mod check;
 mod compile;
+mod console;
 mod demo;
 mod drill;
 mod exchange;
+mod generate;
 mod inspect;
 mod pack;
 mod plan;
@@ -21,7 +23,7 @@ mod trace;
 use std::io;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::vm::engine;
 
@@ -46,6 +48,8 @@ enum Verb {
     Check(check::CheckArgs),
     /// Operate a rollout: show, deploy, start, promote, pause, resume, roll back, finish.
     Rollout(rollout::RolloutArgs),
+    /// Show a rollout and its proxies live on one page, and operate it there.
+    Console(console::ConsoleArgs),
     /// Simulate a rollout's schedule over time: shares, and who moves when.
     Plan(plan::PlanArgs),
     /// Look at a filter: ABI, language, imports, exports, contents, and whether it loads here and in Envoy.
@@ -68,6 +72,10 @@ enum Verb {
     Drill(drill::DrillArgs),
     /// Run an OpenAI-shaped upstream whose faults can be set.
     DemoUpstream(crate::demo::Args),
+    /// Print a shell's completions.
+    Completions(generate::CompletionsArgs),
+    /// Write man pages.
+    Man(generate::ManArgs),
     /// Compile a module from standard input to standard output, for the gateway's own use.
     #[command(hide = true, name = engine::COMPILE_VERB)]
     Compile,
@@ -80,6 +88,7 @@ pub fn run() -> ExitCode {
         Verb::Serve(args) => serve::run(&args),
         Verb::Check(args) => check::run(&args),
         Verb::Rollout(args) => rollout::run(args),
+        Verb::Console(args) => console::run(args),
         Verb::Plan(args) => plan::run(&args),
         Verb::Render(args) => render::run(&args),
         Verb::Inspect(args) => inspect::run(&args),
@@ -89,6 +98,8 @@ pub fn run() -> ExitCode {
         Verb::Test(args) => test::run(&args),
         Verb::Compile => compile::run(),
         Verb::Schema(args) => schema::run(&args),
+        Verb::Completions(args) => generate::completions(Arguments::command(), &args),
+        Verb::Man(args) => generate::man(Arguments::command(), &args),
         Verb::Demo(args) => demo::run(&args),
         Verb::Drill(args) => drill::run(&args),
         Verb::DemoUpstream(args) => demo::upstream(args),

@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use switchover_core::Secret;
+
 use crate::abi;
 use crate::config::access_log;
 use crate::config::listener::{HttpFilter, HttpFilterKind, Listener};
@@ -48,6 +50,8 @@ pub struct Options {
     pub module_cache: Option<PathBuf>,
     /// Where variables come from: the process's own environment, mostly.
     pub env: Environment,
+    /// What users of the admin's console must know; without one it is there on loopback only.
+    pub console_token: Option<Secret>,
 }
 
 /// What workers and the admin share.

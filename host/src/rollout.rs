@@ -1,10 +1,11 @@
 //! Operating a rollout: what an operator asks for becomes a change of the document's file.
 //!
-//! [`change`] is every verb: it locks the file, works out the new text, refuses what `check` refuses, appends to the
+//! [`change()`] is every verb: it locks the file, works out the new text, refuses what `check` refuses, appends to the
 //! audit log and moves the new text onto the old. [`status`] says where a rollout stands, [`live`] what a proxy does.
 
 mod apply;
 pub mod audit;
+mod change;
 pub(crate) mod edit;
 mod file;
 pub mod live;
@@ -15,7 +16,7 @@ pub mod status;
 mod tests;
 pub mod watch;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
@@ -24,11 +25,13 @@ use switchover_core::{Duration, Share, Timestamp, document};
 use crate::config::{self, Carrier, Problem, Severity};
 
 pub use apply::Nonsense;
+pub(crate) use change::refusal;
+pub use change::{Expected, Outcome, Preview, Request, change, preview};
 pub use edit::Change;
 pub use select::{Named, SelectError};
 
-use audit::{AuditError, AuditLog, Entry, State};
-use file::{DocumentFile, FileError};
+use audit::AuditError;
+use file::FileError;
 
 /// What an operator asks for.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,36 +80,6 @@ pub enum Verb {
     },
 }
 
-/// Who changes what, and when.
-#[derive(Debug, Clone)]
-pub struct Request {
-    /// The rollout's id; may be `None` where the document has only one.
-    pub rollout: Option<String>,
-    /// The verb.
-    pub verb: Verb,
-    /// The present.
-    pub now: SystemTime,
-    /// Who asks, for the audit log.
-    pub who: String,
-    /// The audit log; beside the document if `None`.
-    pub audit: Option<PathBuf>,
-    /// Whether nothing is to be written.
-    pub dry_run: bool,
-}
-
-/// What a verb did, or would have done.
-#[derive(Debug, Clone, serde::Serialize)]
-pub struct Outcome {
-    /// The rollout's id, after the change.
-    pub rollout: String,
-    /// The members that have changed; none where all was as asked for already.
-    pub changes: Vec<Change>,
-    /// What it means, a sentence each.
-    pub notes: Vec<String>,
-    /// Whether the file was replaced.
-    pub written: bool,
-}
-
 /// Why nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum RolloutError {
@@ -131,6 +104,14 @@ pub enum RolloutError {
     /// The audit log.
     #[error(transparent)]
     Audit(#[from] AuditError),
+    /// The document is not the one that the operator was shown.
+    #[error(
+        "the document was changed by someone else meanwhile; nothing was written, look at what it says now"
+    )]
+    Stale,
+    /// The clock went on, so that the same verb would do something else than the operator was shown.
+    #[error("the schedule went on meanwhile, and nothing was written: now it would be {0}")]
+    Moved(String),
 }
 
 /// A document's text, checked.
@@ -142,99 +123,6 @@ pub struct Loaded {
 fn lines(problems: &[Problem]) -> String {
     let lines = problems.iter().map(|p| format!("  {p}"));
     lines.collect::<Vec<_>>().join("\n")
-}
-
-/// Changes a document's file as a verb asks.
-///
-/// # Errors
-/// Nothing was changed, and why; the file is as it was.
-pub fn change(path: &Path, request: &Request) -> Result<Outcome, RolloutError> {
-    let file = DocumentFile::open(path)?;
-    let loaded = Loaded::parse(path, file.text())?;
-    let before = loaded.named(request.rollout.as_deref())?;
-    let now = timestamp(request.now);
-    let log = request.audit.clone();
-    let log = log.unwrap_or_else(|| audit::beside(path));
-    let history = audit::history(&log, file.metadata())?;
-    let known = apply::Known {
-        document: loaded.document(),
-        history: &history,
-    };
-    let plan = apply::plan(&request.verb, &before, known, now)?;
-
-    let mut text = loaded.carrier.document().to_owned();
-    let mut changes = Vec::new();
-    for edit in &plan.edits {
-        let (new, change) = edit.apply(&text, before.base()).ok_or_else(|| {
-            let message = format!("has no object around `{}`", edit.path.join("."));
-            RolloutError::Foreign(Box::new(problem(path, message)))
-        })?;
-        text = new;
-        changes.extend(change);
-    }
-    let outcome = Outcome {
-        rollout: plan.rollout,
-        written: !changes.is_empty() && !request.dry_run,
-        changes,
-        notes: plan.notes,
-    };
-    if outcome.changes.is_empty() {
-        return Ok(outcome);
-    }
-    let whole = loaded.carrier.replace(file.text(), &text);
-    let whole = whole.map_err(|p| RolloutError::Foreign(Box::new(p)))?;
-    let problems = errors(path, &whole);
-    if !problems.is_empty() {
-        return Err(RolloutError::Refused(problems));
-    }
-    if outcome.written {
-        write(
-            path,
-            &log,
-            request,
-            &file,
-            &whole,
-            &outcome,
-            [
-                State::new(before.id(), loaded.carrier.document()),
-                State::new(&outcome.rollout, &text),
-            ],
-        )?;
-    }
-    Ok(outcome)
-}
-
-/// Appends to the audit log, then replaces the file: a change that cannot be told is not made.
-fn write(
-    path: &Path,
-    log: &Path,
-    request: &Request,
-    file: &DocumentFile,
-    text: &str,
-    outcome: &Outcome,
-    [before, after]: [State; 2],
-) -> Result<(), RolloutError> {
-    let mut log = AuditLog::open(log)?;
-    let staged = file.stage(text)?;
-    let mut entry = Entry {
-        time: audit::rfc3339(request.now),
-        who: &request.who,
-        document: path.display().to_string(),
-        verb: request.verb.name(),
-        arguments: request.verb.arguments(),
-        before,
-        after,
-        changes: &outcome.changes,
-        failed: None,
-    };
-    log.append(&entry)?;
-    if let Err(error) = staged.commit() {
-        entry.failed = Some(error.to_string());
-        log.append(&entry)?;
-        return Err(error.into());
-    }
-    log.sync();
-    Ok(())
 }
 
 /// The errors that `check` finds in a text. Variables of the gateway's process are not those of the operator's shell:
@@ -308,10 +196,21 @@ impl Loaded {
         }
     }
 
+    /// SHA-256 of the document's JSON text, in hexadecimal digits.
+    fn sha256(&self) -> String {
+        audit::sha256(self.carrier.document())
+    }
+
     /// The document.
     #[must_use]
     pub fn document(&self) -> &document::Document {
         &self.document
+    }
+
+    /// All rollouts, in their order.
+    pub(crate) fn all(&self) -> Vec<Named<'_>> {
+        let ids = self.document.rollouts().iter().map(|r| r.id().as_str());
+        ids.filter_map(|id| self.named(Some(id)).ok()).collect()
     }
 
     /// The document as it is written.

@@ -157,9 +157,11 @@ fn the_upstream_as_a_command() {
 
 cases! {
     async fn the_openai_sdk(engine: Engine) {
-        let (gateway, _blue, _green) = start(engine).await;
-        let printed = python::client("sdk.py", &[&format!("http://{}/v1", gateway.address()), KEY]).await;
-        assert!(printed.contains("wrong key: Incorrect API key provided."), "{printed}");
+        let (gateway, blue, green) = start(engine).await;
+        let faults = |upstream: &Running| format!("http://{}/__faults", upstream.address);
+        let (url, blue, green) = (format!("http://{}/v1", gateway.address()), faults(&blue), faults(&green));
+        let printed = python::client("sdk.py", &[&url, KEY, &blue, &green]).await;
+        assert!(printed.contains("AuthenticationError: Incorrect API key provided."), "{printed}");
     }
 
     async fn the_original_client(engine: Engine) {

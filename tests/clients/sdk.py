@@ -1,53 +1,170 @@
 """The OpenAI SDK as a client of a gateway: only the base URL and the key are its own.
 
-usage: sdk.py BASE_URL KEY
+usage: sdk.py BASE_URL KEY FAULTS_URL…
+
+FAULTS_URL is where an upstream of the demo takes its faults, for the errors that no request of a client brings about.
 """
 
+import asyncio
+import json
 import sys
+import urllib.request
 
 import openai
 
+MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Who are you?"}]
+OPTIONS = {"max_retries": 0, "timeout": 20}
 
-def main(base_url: str, key: str) -> None:
-    client = openai.OpenAI(base_url=base_url, api_key=key, max_retries=0, timeout=20)
 
-    models = [model.id for model in client.models.list()]
-    assert "demo-large" in models, models
-    print("models:", *models)
+def check_usage(usage) -> None:
+    """A chat's or a completion's."""
+    assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens > 0, usage
 
-    messages = [{"role": "user", "content": "Who are you?"}]
-    chat = client.chat.completions.create(model="any-model", messages=messages)
+
+def check_chat(chat) -> None:
     assert chat.model == "any-model", chat
     assert chat.choices[0].message.content.startswith("Hello from "), chat
-    assert chat.usage.total_tokens == chat.usage.prompt_tokens + chat.usage.completion_tokens > 0, chat
+    assert chat.usage.prompt_tokens_details.cached_tokens == 2, chat
+    check_usage(chat.usage)
     print("chat:", chat.choices[0].message.content)
 
-    stream = client.chat.completions.create(
-        model="any-model", messages=messages, stream=True, stream_options={"include_usage": True}
-    )
-    chunks = list(stream)
+
+def check_chat_stream(chunks) -> None:
     words = [c.choices[0].delta.content for c in chunks if c.choices and c.choices[0].delta.content]
     assert len(words) > 3, chunks
     assert "".join(words).startswith("Hello from "), words
     assert chunks[-1].usage.completion_tokens == len(words), chunks[-1]
-    print("stream:", len(chunks), "chunks:", "".join(words))
+    check_usage(chunks[-1].usage)
+    assert all(chunk.usage is None for chunk in chunks[:-1]), chunks
+    print("chat stream:", len(chunks), "chunks:", "".join(words))
 
-    try:
-        openai.OpenAI(base_url=base_url, api_key="wrong", max_retries=0, timeout=20).models.list()
-    except openai.AuthenticationError as error:
-        assert error.status_code == 401 and error.code == "invalid_api_key", error
-        assert error.body["message"] == "Incorrect API key provided.", error.body
-        print("wrong key:", error.body["message"])
-    else:
-        raise AssertionError("a wrong key was accepted")
 
+def check_completion(completion) -> None:
+    assert completion.choices[0].text.startswith("Hello from "), completion
+    check_usage(completion.usage)
+
+
+def check_completion_stream(chunks) -> None:
+    # Nobody asked for usage: no chunk has it, and none is without a choice.
+    assert all(chunk.usage is None and chunk.choices for chunk in chunks), chunks
+    assert "".join(chunk.choices[0].text for chunk in chunks).startswith("Hello from "), chunks
+
+
+def check_response(response) -> None:
+    assert response.output_text.startswith("Hello from "), response
+    usage = response.usage
+    assert usage.total_tokens == usage.input_tokens + usage.output_tokens > 0, response
+    assert usage.input_tokens_details.cached_tokens == 2, response
+
+
+def check_response_stream(events) -> None:
+    kinds = [event.type for event in events]
+    assert kinds[0] == "response.created" and kinds[-1] == "response.completed", kinds
+    words = [event.delta for event in events if event.type == "response.output_text.delta"]
+    check_response(events[-1].response)
+    assert "".join(words) == events[-1].response.output_text, words
+
+
+def check_embeddings(answer) -> None:
+    assert [entry.index for entry in answer.data] == [0, 1], answer
+    assert len(answer.data[0].embedding) == 8, answer
+    assert answer.data[0].embedding != answer.data[1].embedding, answer
+    assert answer.usage.prompt_tokens == answer.usage.total_tokens == 3, answer
+
+
+# What is called, with what, and what the answer must be: for the client of threads and that of tasks alike.
+CALLS = [
+    (lambda client: client.chat.completions.create(model="any-model", messages=MESSAGES), check_chat),
+    (lambda client: client.chat.completions.create(model="any-model", messages=MESSAGES, stream=True,
+                                                   stream_options={"include_usage": True}), check_chat_stream),
+    (lambda client: client.completions.create(model="any-model", prompt="Once upon a time"), check_completion),
+    (lambda client: client.completions.create(model="any-model", prompt="Once upon a time", stream=True),
+     check_completion_stream),
+    (lambda client: client.responses.create(model="any-model", instructions="Be brief.", input="Who are you?"),
+     check_response),
+    (lambda client: client.responses.create(model="any-model", instructions="Be brief.", input=MESSAGES[1:],
+                                            stream=True), check_response_stream),
+    (lambda client: client.embeddings.create(model="any-model", input=["one two", "three"]), check_embeddings),
+]
+
+
+def calls(client) -> None:
+    models = [model.id for model in client.models.list()]
+    assert "demo-large" in models, models
+    assert client.models.retrieve("demo-large").id == "demo-large"
+    print("models:", *models)
+    for call, check in CALLS:
+        answer = call(client)
+        check(list(answer) if isinstance(answer, openai.Stream) else answer)
+
+
+async def calls_of_tasks(client) -> None:
+    models = [model.id async for model in client.models.list()]
+    assert "demo-large" in models, models
+    assert (await client.models.retrieve("demo-large")).id == "demo-large"
+
+    async def one(call, check) -> None:
+        answer = await call(client)
+        check([part async for part in answer] if isinstance(answer, openai.AsyncStream) else answer)
+
+    # All at once, over as many connections as the SDK likes.
+    await asyncio.gather(*(one(call, check) for call, check in CALLS))
+
+
+def refused(kind, code, call) -> openai.APIStatusError:
+    """The error that `call` must end in."""
     try:
-        client.get("/no-such-path", cast_to=object)
-    except openai.NotFoundError as error:
-        assert error.code == "unknown_url", error
-        print("unknown path:", error.body["message"])
+        call()
+    except kind as error:
+        assert error.code == code, (error, error.code)
+        print(f"{kind.__name__}: {error.body['message']}")
+        return error
+    raise AssertionError(f"no {kind.__name__}")
+
+
+def errors(client, base_url: str) -> None:
+    wrong = openai.OpenAI(base_url=base_url, api_key="wrong", **OPTIONS)
+    error = refused(openai.AuthenticationError, "invalid_api_key", wrong.models.list)
+    assert error.body["message"] == "Incorrect API key provided.", error.body
+    refused(openai.NotFoundError, "unknown_url", lambda: client.get("/no-such-path", cast_to=object))
+    refused(openai.NotFoundError, "model_not_found", lambda: client.models.retrieve("no-such-model"))
+    refused(openai.BadRequestError, "invalid_body",
+            lambda: client.post("/embeddings", body={"model": 1}, cast_to=object))
+
+
+def set_faults(urls: list[str], faults: dict) -> None:
+    for url in urls:
+        request = urllib.request.Request(url, json.dumps(faults).encode(), {"content-type": "application/json"})
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            assert answer.status == 200, answer.status
+
+
+def errors_of_upstreams(client, urls: list[str]) -> None:
+    chat = lambda: client.chat.completions.create(model="any-model", messages=MESSAGES)
+    for status, kind in [(403, openai.PermissionDeniedError), (409, openai.ConflictError),
+                         (422, openai.UnprocessableEntityError), (429, openai.RateLimitError),
+                         (500, openai.InternalServerError)]:
+        set_faults(urls, {"fail_share": 1.0, "fail_status": status})
+        refused(kind, "demo_fault", chat)
+    # One failure: the SDK's own retry is served.
+    set_faults(urls, {"fail_share": 0.5, "fail_status": 409})
+    check_chat(client.with_options(max_retries=3).chat.completions.create(model="any-model", messages=MESSAGES))
+    set_faults(urls, {"delay_ms": 2_000})
+    try:
+        client.with_options(timeout=0.2).chat.completions.create(model="any-model", messages=MESSAGES)
+    except openai.APITimeoutError:
+        print("APITimeoutError")
     else:
-        raise AssertionError("an unknown path was found")
+        raise AssertionError("no APITimeoutError")
+    set_faults(urls, {})
+
+
+def main(base_url: str, key: str, *faults: str) -> None:
+    client = openai.OpenAI(base_url=base_url, api_key=key, **OPTIONS)
+    calls(client)
+    asyncio.run(calls_of_tasks(openai.AsyncOpenAI(base_url=base_url, api_key=key, **OPTIONS)))
+    errors(client, base_url)
+    errors_of_upstreams(client, list(faults))
 
 
 if __name__ == "__main__":

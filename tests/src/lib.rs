@@ -6,9 +6,11 @@
 //! a [`Client`] keeps its connection; [`raw`] writes bytes of one's own. Every port is the kernel's choice,
 //! every wait is for a condition and bounded.
 
+pub mod browser;
 pub mod certificates;
 pub mod child;
 pub mod client;
+pub mod console;
 pub mod engine;
 pub mod gateway;
 pub mod guest;
@@ -29,7 +31,9 @@ use std::future::Future;
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
+pub use browser::Browser;
 pub use client::{Client, Reply};
+pub use console::Console;
 pub use engine::Engine;
 pub use gateway::Gateway;
 pub use load::Load;

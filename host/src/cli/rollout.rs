@@ -18,7 +18,7 @@ use crate::rollout::live::Admin;
 use crate::rollout::{Request, Verb, audit, change, shares};
 
 /// The variable that names the document once for all verbs.
-const DOCUMENT: &str = "SWITCHOVER_DOCUMENT";
+pub(super) const DOCUMENT: &str = "SWITCHOVER_DOCUMENT";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -237,6 +237,7 @@ pub(super) fn run(args: RolloutArgs) -> Result<ExitCode> {
         who: audit::operator(&|name| std::env::var(name).ok()),
         audit: args.audit,
         dry_run: args.dry_run,
+        expected: None,
     };
     let outcome = change(&path, &request)?;
     let mut out = anstream::stdout().lock();
@@ -288,12 +289,12 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     Duration::parse(text).ok_or_else(|| "expected a duration such as 90s, 5m or 1h30m".to_owned())
 }
 
-fn admin(text: &str) -> Result<Admin, String> {
+pub(super) fn admin(text: &str) -> Result<Admin, String> {
     Admin::parse(text)
 }
 
 /// The one thread on which proxies are asked.
-fn runtime() -> io::Result<tokio::runtime::Runtime> {
+pub(super) fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -53,6 +53,10 @@ pub(super) struct ServeArgs {
     /// Memory a filter's VM may have, in MiB.
     #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
     filter_memory: u16,
+    /// A file with the token that users of the admin's /console must know: at least 16 characters. Without it, the
+    /// console is there only where the admin listens on loopback.
+    #[arg(long, value_name = "PATH")]
+    console_token_file: Option<PathBuf>,
     #[command(flatten)]
     abi: super::abi::AbiArgs,
     /// Folder of compiled filters, for a start without a compiler; made if missing, and this user's alone. Empty: none is
@@ -90,6 +94,10 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode> {
             Some(folder) => Some(folder.clone()),
             None => options().module_cache,
         },
+        console_token: match &args.console_token_file {
+            Some(file) => Some(super::console::token(file)?),
+            None => None,
+        },
         ..options()
     };
     serve(
@@ -123,6 +131,7 @@ pub(super) fn options() -> Options {
         compiler: std::env::current_exe().ok(),
         module_cache: ModuleCache::default_folder(&|name| std::env::var(name).ok()),
         env: Arc::new(|name| std::env::var(name).ok()),
+        console_token: None,
     }
 }
 

@@ -1,9 +1,15 @@
-//! What the demo upstream answers.
+//! What the demo upstream answers: an OpenAI-shaped API, a file for each endpoint that calls a model.
+
+mod chat;
+mod completions;
+mod embeddings;
+mod responses;
+mod spoken;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -23,8 +29,10 @@ use super::{Faults, Options};
 /// Pause between two chunks of a streamed answer, so that each travels alone, as a model's do.
 const CHUNK_PAUSE: Duration = Duration::from_millis(10);
 
-/// The models that `/v1/models` lists; a chat is answered for any name.
+/// The models that `/v1/models` lists; calls are answered for any name.
 const MODELS: [&str; 2] = ["demo-large", "demo-small"];
+/// Before the name of one of them.
+const MODEL: &str = "/v1/models/";
 
 type Body = BoxBody<Bytes, Infallible>;
 
@@ -33,15 +41,6 @@ pub(super) struct Api {
     options: Options,
     dealer: Mutex<Dealer>,
     counter: Counter,
-}
-
-/// What a chat is answered from.
-struct Chat {
-    model: String,
-    words: Vec<String>,
-    usage: Value,
-    stream: bool,
-    include_usage: bool,
 }
 
 // === impl Api ===
@@ -115,10 +114,11 @@ impl Api {
         match (&parts.method, path) {
             (_, "/echo") => self.echo(&parts, body.len()),
             (&Method::GET, "/v1/models") => self.models(),
-            (&Method::POST, "/v1/chat/completions") => match Chat::parse(&body, &self.options) {
-                Ok(chat) => self.chat(chat),
-                Err(message) => error(StatusCode::BAD_REQUEST, &message, "invalid_body"),
-            },
+            (&Method::GET, path) if path.starts_with(MODEL) => self.model(&path[MODEL.len()..]),
+            (&Method::POST, "/v1/chat/completions") => self.call(chat::answer, &body),
+            (&Method::POST, "/v1/completions") => self.call(completions::answer, &body),
+            (&Method::POST, "/v1/responses") => self.call(responses::answer, &body),
+            (&Method::POST, "/v1/embeddings") => self.call(embeddings::answer, &body),
             (method, path) => error(
                 StatusCode::NOT_FOUND,
                 &format!("Unknown request URL: {method} {path}."),
@@ -160,9 +160,23 @@ impl Api {
     }
 
     fn models(&self) -> Response<Body> {
-        let model = |id| json!({"id": id, "object": "model", "created": 1_700_000_000, "owned_by": self.options.name});
-        let models: Vec<Value> = MODELS.iter().map(model).collect();
+        let models: Vec<Value> = MODELS.iter().map(|id| self.card(id)).collect();
         json_response(StatusCode::OK, &json!({"object": "list", "data": models}))
+    }
+
+    fn model(&self, id: &str) -> Response<Body> {
+        if MODELS.contains(&id) {
+            return json_response(StatusCode::OK, &self.card(id));
+        }
+        error(
+            StatusCode::NOT_FOUND,
+            &format!("The model '{id}' does not exist"),
+            "model_not_found",
+        )
+    }
+
+    fn card(&self, id: &str) -> Value {
+        json!({"id": id, "object": "model", "created": 1_700_000_000, "owned_by": self.options.name})
     }
 
     /// The request as it arrived. Header values as text, with what is not UTF-8 replaced, and as base64.
@@ -186,92 +200,38 @@ impl Api {
         json_response(StatusCode::OK, &echo)
     }
 
-    fn chat(&self, chat: Chat) -> Response<Body> {
-        let id = format!("chatcmpl-{}", self.options.name);
-        let created = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |d| d.as_secs());
-        let fingerprint = format!("{}-{}", self.options.name, self.options.version);
-        let envelope = move |object: &str, model: &str, choices: Value, usage: Value| {
-            json!({"id": id, "object": object, "created": created, "model": model,
-                   "system_fingerprint": fingerprint, "choices": choices, "usage": usage})
-        };
-        if chat.stream {
-            return events(chat.events(|model, choices, usage| {
-                envelope("chat.completion.chunk", model, choices, usage)
-            }));
+    /// Answers a call of a model, in one piece or as events.
+    fn call(
+        &self,
+        endpoint: fn(&Value, &Options) -> Result<Answer, String>,
+        body: &[u8],
+    ) -> Response<Body> {
+        let answer = serde_json::from_slice(body)
+            .map_err(|e| format!("The body is not JSON: {e}."))
+            .and_then(|body| endpoint(&body, &self.options));
+        match answer {
+            Ok(Answer::Whole(value)) => json_response(StatusCode::OK, &value),
+            Ok(Answer::Events(all)) => events(all),
+            Err(message) => error(StatusCode::BAD_REQUEST, &message, "invalid_body"),
         }
-        let message = json!({"role": "assistant", "content": chat.words.concat()});
-        let choices = json!([{"index": 0, "message": message, "finish_reason": "stop"}]);
-        json_response(
-            StatusCode::OK,
-            &envelope("chat.completion", &chat.model, choices, chat.usage),
-        )
     }
 }
 
-// === impl Chat ===
-
-impl Chat {
-    fn parse(body: &[u8], options: &Options) -> Result<Self, String> {
-        let body: Value =
-            serde_json::from_slice(body).map_err(|e| format!("The body is not JSON: {e}."))?;
-        let Some(model) = body.get("model").and_then(Value::as_str) else {
-            return Err("`model` must be a string.".to_owned());
-        };
-        let Some(messages) = body.get("messages").and_then(Value::as_array) else {
-            return Err("`messages` must be a list.".to_owned());
-        };
-        let flag = |value: Option<&Value>| value.and_then(Value::as_bool).unwrap_or(false);
-        let answer = format!(
-            "Hello from {} {}, by {model}.",
-            options.name, options.version
-        );
-        let words: Vec<String> = answer.split_inclusive(' ').map(str::to_owned).collect();
-        // A token is a word here; a demo needs a plausible count, not a tokenizer.
-        let contents = messages
-            .iter()
-            .filter_map(|m| m.get("content").and_then(Value::as_str));
-        let prompt: usize = contents.map(|c| c.split_whitespace().count()).sum();
-        let usage = json!({"prompt_tokens": prompt, "completion_tokens": words.len(),
-                           "total_tokens": prompt + words.len()});
-        Ok(Self {
-            model: model.to_owned(),
-            words,
-            usage,
-            stream: flag(body.get("stream")),
-            include_usage: flag(body.pointer("/stream_options/include_usage")),
-        })
-    }
-
-    /// The events of a streamed answer, `[DONE]` included.
-    fn events(self, envelope: impl Fn(&str, Value, Value) -> Value) -> VecDeque<Bytes> {
-        let delta = |delta: Value, finish: Value| json!([{"index": 0, "delta": delta, "finish_reason": finish}]);
-        let mut choices = vec![delta(
-            json!({"role": "assistant", "content": ""}),
-            Value::Null,
-        )];
-        choices.extend(
-            self.words
-                .iter()
-                .map(|w| delta(json!({"content": w}), Value::Null)),
-        );
-        choices.push(delta(json!({}), json!("stop")));
-        let mut chunks: Vec<Value> = choices
-            .into_iter()
-            .map(|c| envelope(&self.model, c, Value::Null))
-            .collect();
-        if self.include_usage {
-            chunks.push(envelope(&self.model, json!([]), self.usage));
-        }
-        let mut events: VecDeque<Bytes> = chunks
-            .iter()
-            .map(|c| Bytes::from(format!("data: {c}\n\n")))
-            .collect();
-        events.push_back(Bytes::from_static(b"data: [DONE]\n\n"));
-        events
-    }
+/// What a model's endpoint answers.
+enum Answer {
+    /// One JSON document.
+    Whole(Value),
+    /// Server-sent events.
+    Events(VecDeque<Bytes>),
 }
+
+/// An event without a name, as chats and completions send them.
+fn event(data: &Value) -> Bytes {
+    Bytes::from(format!("data: {data}\n\n"))
+}
+
+/// What ends such a stream.
+const DONE: Bytes = Bytes::from_static(b"data: [DONE]\n\n");
 
 /// Sends one event after the other, each when the one before has left.
 fn events(events: VecDeque<Bytes>) -> Response<Body> {

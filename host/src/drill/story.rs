@@ -224,6 +224,7 @@ impl<'a> Story<'a> {
             who: "drill".to_owned(),
             audit: None,
             dry_run: false,
+            expected: None,
         };
         rollout::change(&self.files.document(), &request)?;
         Ok(now)

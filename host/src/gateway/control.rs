@@ -1,7 +1,7 @@
 //! The control thread: starts the workers, follows changes, ends everything.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -14,8 +14,11 @@ use super::reload::{self, Source, Watch};
 use super::{Gateway, Options, Ready, StartError, sockets, wasm_filters};
 use crate::admin::{self, AdminState, FilterState, ListenerAddress, Phase};
 use crate::config::Bootstrap;
+use crate::console::{self, Console};
 use crate::proxy::upstream::resolve;
 use crate::proxy::worker::{self, Command};
+use crate::rollout::audit;
+use crate::rollout::live::Admin;
 use crate::vm::VmError;
 
 /// A gateway that serves.
@@ -71,6 +74,9 @@ impl Running {
             Some(address) => Some(admin::start(admin.clone(), address).await?),
             None => None,
         };
+        if let Some(address) = admin_address {
+            admin.set_console(console(bootstrap, &options, address));
+        }
         let mut workers = Vec::new();
         for (n, sockets) in by_worker.into_iter().enumerate() {
             workers.push(spawn(n, &gateway, &sources, sockets).await?);
@@ -216,6 +222,30 @@ impl Running {
         }
         tracing::info!("drained");
     }
+}
+
+/// The console of the gateway's own document, or why there is none.
+fn console(
+    bootstrap: &Bootstrap,
+    options: &Options,
+    address: SocketAddr,
+) -> Result<Arc<Console>, String> {
+    let document = console::document_of(bootstrap)?;
+    let mut own = address;
+    if own.ip().is_unspecified() {
+        own.set_ip(match own.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    let settings = console::Settings {
+        document,
+        audit: None,
+        proxies: vec![Admin::parse(&format!("http://{own}"))?],
+        operator: audit::operator(&*options.env),
+        token: options.console_token.clone(),
+    };
+    Console::start(settings, address).map_err(|error| error.to_string())
 }
 
 fn addresses(gateway: &Gateway, bound: &[SocketAddr]) -> Vec<ListenerAddress> {

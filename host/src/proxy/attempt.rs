@@ -176,7 +176,7 @@ fn accepts_tunnel(stream: &Stream, status: StatusCode) -> bool {
 }
 
 /// What an upstream has answered with.
-#[expect(
+#[allow(
     clippy::large_enum_variant,
     reason = "one for each attempt, taken apart at once"
 )]

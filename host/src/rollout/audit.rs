@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -77,6 +77,60 @@ pub enum AuditError {
     /// It holds something else.
     #[error("nothing was changed, for {} does not end with a line of an audit log: name another file for it", .0.display())]
     Foreign(PathBuf),
+}
+
+/// A line of the log, as it is shown.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Told {
+    /// When: RFC 3339, in UTC.
+    pub time: String,
+    /// Who.
+    pub who: String,
+    /// The verb.
+    pub verb: String,
+    /// Its arguments.
+    #[serde(default)]
+    pub arguments: Value,
+    /// What has changed.
+    #[serde(default)]
+    pub changes: Vec<Change>,
+    /// The rollout afterwards.
+    pub after: ToldState,
+    /// Why the document was not replaced after all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
+}
+
+/// What a document was after a change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToldState {
+    /// The rollout's id.
+    pub rollout: String,
+}
+
+/// How much of a log's end is read to show its last lines, in bytes.
+const TAIL: u64 = 128 << 10;
+
+/// The last lines of a log, the newest first; none where there is no log yet.
+///
+/// # Errors
+/// It cannot be read.
+pub fn recent(path: &Path, count: usize) -> io::Result<Vec<Told>> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Ok(Vec::new());
+    }
+    file.seek(SeekFrom::Start(metadata.len().saturating_sub(TAIL)))?;
+    let mut tail = Vec::new();
+    file.take(TAIL).read_to_end(&mut tail)?;
+    let lines = tail.rsplit(|byte| *byte == b'\n');
+    let told = lines.filter_map(|line| serde_json::from_slice(line).ok());
+    Ok(told.take(count).collect())
 }
 
 /// The ids of rollouts that an audit log tells of; `None` where there is no log yet.
@@ -163,6 +217,12 @@ fn user(passwd: &str, uid: u32) -> Option<String> {
     })
 }
 
+/// SHA-256 of a text, in hexadecimal digits.
+pub(super) fn sha256(text: &str) -> String {
+    let digest = switchover_core::sha256(text.as_bytes());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// An instant in RFC 3339.
 pub(super) fn rfc3339(time: SystemTime) -> String {
     humantime::format_rfc3339_millis(time).to_string()
@@ -172,11 +232,9 @@ pub(super) fn rfc3339(time: SystemTime) -> String {
 
 impl State {
     pub(super) fn new(rollout: &str, document: &str) -> Self {
-        let digest = switchover_core::sha256(document.as_bytes());
-        let hex = digest.iter().map(|byte| format!("{byte:02x}"));
         Self {
             rollout: rollout.to_owned(),
-            sha256: hex.collect(),
+            sha256: sha256(document),
         }
     }
 }

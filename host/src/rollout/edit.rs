@@ -22,7 +22,7 @@ pub(crate) struct Edit {
 }
 
 /// What an edit did.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Change {
     /// The member's path within the rollout, as in `routing.green.weight`.
     pub path: String,

@@ -1,13 +1,14 @@
 //! What a proxy does: the figures that its admin server gives, Envoy's and the host's alike.
 
-mod text;
+pub(crate) mod text;
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::HOST;
+use http::header::{HOST, TRANSFER_ENCODING};
 use http::{Request, Uri};
 use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::body::Body as _;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
@@ -36,6 +37,9 @@ pub struct Admin {
 pub struct Figures {
     /// The admin server, as it was named.
     pub proxy: String,
+    /// The rollout's id.
+    #[serde(skip)]
+    pub rollout: String,
     /// Whether the proxy follows the document: it knows the rollout, and plans the same shares.
     pub follows: bool,
     /// Whether its tripwire has tripped; `None` where the document has none or the proxy does not know the rollout.
@@ -126,12 +130,18 @@ impl Admin {
     /// # Errors
     /// No answer, or a wrong one.
     pub async fn figures(&self, rollouts: &[Status]) -> Result<Vec<Figures>, LiveError> {
-        let slow = || LiveError::Slow(self.name.clone());
-        let text = tokio::time::timeout(LIMIT, self.get())
-            .await
-            .map_err(|_| slow())??;
+        let text = self.stats().await?;
         let read = |status| Figures::read(&self.name, &text, status);
         Ok(rollouts.iter().map(read).collect())
+    }
+
+    /// Asks for the text of all figures.
+    ///
+    /// # Errors
+    /// No answer, a wrong one, or one that is cut off.
+    pub(crate) async fn stats(&self) -> Result<String, LiveError> {
+        let answer = tokio::time::timeout(LIMIT, self.get()).await;
+        answer.map_err(|_| LiveError::Slow(self.name.clone()))?
     }
 
     async fn get(&self) -> Result<String, LiveError> {
@@ -157,10 +167,16 @@ impl Admin {
             if status != 200 {
                 return Err(foreign(&format!("it answers {PATH} with {status}")));
             }
+            // Where the connection's end is the answer's, one that was cut off looks whole.
+            let has_end = response.headers().contains_key(TRANSFER_ENCODING)
+                || response.body().size_hint().exact().is_some();
             let body = Limited::new(response.into_body(), SIZE_LIMIT)
                 .collect()
                 .await;
             let bytes = body.map_err(|e| foreign(&e))?.to_bytes();
+            if !has_end || bytes.last().is_some_and(|byte| *byte != b'\n') {
+                return Err(foreign(&"its answer may be cut off"));
+            }
             String::from_utf8(bytes.to_vec()).map_err(|e| foreign(&e))
         };
         // Either the answer is complete, or the connection has ended and left an error there.
@@ -176,7 +192,7 @@ impl Admin {
 
 impl Figures {
     /// Reads the text of `/stats/prometheus`.
-    fn read(proxy: &str, text: &str, status: &Status) -> Self {
+    pub(crate) fn read(proxy: &str, text: &str, status: &Status) -> Self {
         let samples: Vec<Sample<'_>> = text::samples(text)
             .filter(|s| s.label("rollout") == Some(&status.rollout))
             .collect();
@@ -213,6 +229,7 @@ impl Figures {
         };
         Self {
             proxy: proxy.to_owned(),
+            rollout: status.rollout.clone(),
             follows: status.environments.iter().all(planned_alike),
             tripped: sum("tripped", None)
                 .filter(|_| status.guard)

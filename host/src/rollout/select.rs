@@ -82,7 +82,7 @@ impl<'a> Named<'a> {
     }
 
     /// A member as it is written; `None` also where it is null.
-    pub(super) fn member(&self, pointer: &str) -> Option<&Value> {
+    pub(crate) fn member(&self, pointer: &str) -> Option<&Value> {
         self.json.pointer(pointer).filter(|value| !value.is_null())
     }
 

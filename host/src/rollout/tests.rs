@@ -1,5 +1,5 @@
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration as Span;
 
 use proptest::prelude::*;
@@ -56,6 +56,7 @@ impl Desk {
             who: "tester".to_owned(),
             audit: None,
             dry_run: false,
+            expected: None,
         }
     }
 

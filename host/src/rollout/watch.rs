@@ -201,6 +201,7 @@ impl Watch {
             who: WATCH.to_owned(),
             audit: self.audit.clone(),
             dry_run: false,
+            expected: None,
         };
         match change(&self.document, &request) {
             Ok(outcome) => {
@@ -240,6 +241,7 @@ mod tests {
     fn figures(tripped: Option<bool>) -> Figures {
         Figures {
             proxy: "a".to_owned(),
+            rollout: "r".to_owned(),
             follows: true,
             tripped,
             environments: Vec::new(),

@@ -7,14 +7,14 @@ const NAMESPACE: &str = "switchover_";
 
 /// One line.
 #[derive(Debug, PartialEq)]
-pub(super) struct Sample<'a> {
+pub(crate) struct Sample<'a> {
     family: &'a str,
     labels: Vec<(&'a str, Cow<'a, str>)>,
-    pub(super) value: f64,
+    pub(crate) value: f64,
 }
 
 /// The samples of a text; lines that are none are left out.
-pub(super) fn samples(text: &str) -> impl Iterator<Item = Sample<'_>> {
+pub(crate) fn samples(text: &str) -> impl Iterator<Item = Sample<'_>> {
     text.lines().filter_map(Sample::parse)
 }
 
@@ -49,14 +49,14 @@ impl<'a> Sample<'a> {
     }
 
     /// Whether it is of a family of Switchover's, such as `weight`.
-    pub(super) fn is_of(&self, family: &str) -> bool {
+    pub(crate) fn is_of(&self, family: &str) -> bool {
         let before = self.family.strip_suffix(family);
         let before = before.and_then(|rest| rest.strip_suffix(NAMESPACE));
         before.is_some_and(|prefix| prefix.is_empty() || prefix.ends_with('_'))
     }
 
     /// A label's value.
-    pub(super) fn label(&self, name: &str) -> Option<&str> {
+    pub(crate) fn label(&self, name: &str) -> Option<&str> {
         let found = self.labels.iter().find(|(label, _)| *label == name);
         found.map(|(_, value)| value.as_ref())
     }

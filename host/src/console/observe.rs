@@ -1,0 +1,180 @@
+//! Looking at the document and at all proxies, for as long as somebody looks at the console.
+//!
+//! Each proxy is asked by itself, so that one that is slow or away holds nobody up.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use tokio::sync::{Notify, watch};
+use tokio::time::sleep;
+
+use super::state::{Answer, Read, Seen, State};
+use crate::rollout::audit;
+use crate::rollout::live::Admin;
+use crate::rollout::{Loaded, timestamp};
+
+/// From a proxy's answer to the next question.
+const ASK: Duration = Duration::from_millis(300);
+/// How often the document's file is looked at.
+const LOOK: Duration = Duration::from_millis(100);
+/// The least time between two states.
+const LEAST: Duration = Duration::from_millis(150);
+/// The longest time between two states: the clock goes on.
+const MOST: Duration = Duration::from_secs(1);
+/// How many lines of the audit log are shown.
+const LINES: usize = 20;
+
+/// What is looked at, and what was seen.
+pub(super) struct Observer {
+    document: PathBuf,
+    audit: PathBuf,
+    read: Mutex<Read>,
+    proxies: Vec<Mutex<Seen>>,
+    changed: Notify,
+    wanted: Notify,
+    states: watch::Sender<Option<Bytes>>,
+}
+
+/// What tells that a file was replaced or has grown.
+type Mark = Option<(u64, u64, i64, i64)>;
+
+// === impl Observer ===
+
+impl Observer {
+    pub(super) fn new(document: PathBuf, audit: Option<PathBuf>, proxies: Vec<Admin>) -> Self {
+        let audit = audit.unwrap_or_else(|| audit::beside(&document));
+        Self {
+            document,
+            audit,
+            read: Mutex::default(),
+            proxies: proxies
+                .into_iter()
+                .map(|admin| Mutex::new(Seen::new(admin)))
+                .collect(),
+            changed: Notify::new(),
+            wanted: Notify::new(),
+            states: watch::Sender::new(None),
+        }
+    }
+
+    /// States as JSON, from the next one on.
+    pub(super) fn subscribe(&self) -> watch::Receiver<Option<Bytes>> {
+        let mut states = self.states.subscribe();
+        // What was seen before may be long ago, unless somebody else is looking.
+        if self.states.receiver_count() > 1 {
+            states.mark_changed();
+        } else {
+            states.mark_unchanged();
+        }
+        self.wanted.notify_one();
+        states
+    }
+
+    /// How many look.
+    pub(super) fn viewers(&self) -> usize {
+        self.states.receiver_count()
+    }
+
+    /// Looks whenever somebody has subscribed; never ends.
+    pub(super) async fn run(&self) {
+        loop {
+            self.wanted.notified().await;
+            tokio::select! {
+                () = self.look() => {}
+                () = self.states.closed() => {}
+            }
+        }
+    }
+
+    async fn look(&self) {
+        let proxies = join_all(self.proxies.iter().map(|proxy| self.ask(proxy)));
+        tokio::join!(self.follow(), proxies, self.publish());
+    }
+
+    /// Asks one proxy again and again.
+    async fn ask(&self, proxy: &Mutex<Seen>) {
+        let admin = locked(proxy).admin.clone();
+        loop {
+            let answer = match admin.stats().await {
+                Ok(text) => Answer::Stats(text),
+                Err(error) => Answer::Lost(error.to_string()),
+            };
+            locked(proxy).note(answer);
+            self.changed.notify_one();
+            sleep(ASK).await;
+        }
+    }
+
+    /// Reads document and audit log when they have changed.
+    async fn follow(&self) {
+        let mut marks = None;
+        loop {
+            let now = [mark(&self.document), mark(&self.audit)];
+            if marks != Some(now) {
+                marks = Some(now);
+                self.read();
+                self.changed.notify_one();
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    fn read(&self) {
+        let loaded = Loaded::read(&self.document);
+        let lines = audit::recent(&self.audit, LINES);
+        let mut read = locked(&self.read);
+        match loaded {
+            Ok(loaded) => {
+                read.good = Some(loaded);
+                read.error = None;
+            }
+            Err(error) => read.error = Some(error.to_string()),
+        }
+        read.audit = lines.unwrap_or_else(|error| {
+            tracing::warn!("{} cannot be read: {error}", self.audit.display());
+            Vec::new()
+        });
+    }
+
+    async fn publish(&self) {
+        loop {
+            tokio::select! {
+                () = self.changed.notified() => {}
+                () = sleep(MOST) => {}
+            }
+            let state = self.state();
+            match serde_json::to_vec(&state) {
+                Ok(json) => drop(self.states.send_replace(Some(json.into()))),
+                Err(error) => tracing::error!("the console's state is no JSON: {error}"),
+            }
+            sleep(LEAST).await;
+        }
+    }
+
+    fn state(&self) -> State {
+        let read = locked(&self.read);
+        let seen: Vec<_> = self.proxies.iter().map(locked).collect();
+        let seen: Vec<&Seen> = seen.iter().map(|guard| &**guard).collect();
+        let path = self.document.display().to_string();
+        State::new(path, &read, &seen, timestamp(SystemTime::now()))
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn mark(path: &Path) -> Mark {
+    let metadata = fs::metadata(path).ok()?;
+    Some((
+        metadata.ino(),
+        metadata.len(),
+        metadata.mtime(),
+        metadata.mtime_nsec(),
+    ))
+}

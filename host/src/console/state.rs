@@ -1,0 +1,442 @@
+//! What the console shows, as JSON: the document by the clock, and what the proxies do.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use serde::Serialize;
+use serde_json::Value;
+use switchover_core::document::Ramp;
+use switchover_core::guard::Cause;
+use switchover_core::{Schedule, Timestamp};
+
+use super::act;
+use super::window::{Count, SPAN, Window};
+use crate::rollout::audit::Told;
+use crate::rollout::live::{Admin, Figures, Percent, text};
+use crate::rollout::status::Status;
+use crate::rollout::{Loaded, Named, rfc3339};
+
+/// Everything at an instant.
+#[derive(Debug, Serialize)]
+pub(super) struct State {
+    /// The instant: RFC 3339.
+    now: String,
+    /// How far back measured figures reach, in seconds.
+    window_s: u64,
+    document: DocumentState,
+    rollouts: Vec<RolloutState>,
+    proxies: Vec<ProxyState>,
+    /// The newest first.
+    audit: Vec<Told>,
+}
+
+/// The document's file.
+#[derive(Debug, Serialize)]
+struct DocumentState {
+    path: String,
+    /// The version that proxies name in their metrics.
+    version: Option<String>,
+    /// Why it cannot be read; what is shown is then what it said before.
+    error: Option<String>,
+}
+
+/// A rollout.
+#[derive(Debug, Serialize)]
+struct RolloutState {
+    #[serde(flatten)]
+    status: Status,
+    /// By environment, in the order of the status.
+    live: Vec<Live>,
+    course: Option<Course>,
+    tripwire: Option<Tripwire>,
+    verbs: Vec<act::Possible>,
+}
+
+/// What all proxies together do with an environment.
+#[derive(Debug, Serialize)]
+struct Live {
+    name: String,
+    /// Its part of the requests lately, in percent.
+    measured: Option<f64>,
+    requests_per_second: Option<f64>,
+    /// The part of outcomes that were no failures.
+    success: Option<f64>,
+    p50_ms: Option<f64>,
+    p95_ms: Option<f64>,
+    p99_ms: Option<f64>,
+    /// How many proxies find it healthy, of those that probe it; `None` where none does.
+    healthy: Option<[usize; 2]>,
+}
+
+/// A schedule on its own clock.
+#[derive(Debug, Serialize)]
+struct Course {
+    /// Whether the share changes evenly between the steps.
+    linear: bool,
+    /// Where the clock is, from the start, in milliseconds; negative before.
+    clock_ms: i64,
+    held: bool,
+    steps: Vec<CourseStep>,
+}
+
+#[derive(Debug, Serialize)]
+struct CourseStep {
+    after_ms: u64,
+    share: Percent,
+}
+
+/// A guard.
+#[derive(Debug, Serialize)]
+struct Tripwire {
+    environment: String,
+    /// As the document has it.
+    limits: Value,
+    /// Proxies whose tripwire has tripped, and over which limits.
+    tripped: Vec<Trip>,
+}
+
+#[derive(Debug, Serialize)]
+struct Trip {
+    proxy: String,
+    /// The limits' names in the document; none where another proxy's process counted it.
+    causes: Vec<&'static str>,
+}
+
+/// A proxy.
+#[derive(Debug, Serialize)]
+struct ProxyState {
+    proxy: String,
+    condition: Condition,
+    /// Why it gives no figures.
+    error: Option<String>,
+    /// The document's version that it runs; two while it changes, none of a filter that does not tell.
+    documents: BTreeSet<String>,
+    requests_per_second: Option<f64>,
+    rollouts: Vec<ProxyRollout>,
+}
+
+/// What a proxy does with a rollout.
+#[derive(Debug, Serialize)]
+struct ProxyRollout {
+    rollout: String,
+    follows: bool,
+    tripped: Option<bool>,
+    /// Shares in force after tripwire and health, by environment.
+    in_force: Vec<Option<Percent>>,
+}
+
+/// How a proxy stands to the document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Condition {
+    /// It has not answered yet.
+    Asked,
+    /// It runs the document as it is.
+    Current,
+    /// It runs another one.
+    Behind,
+    /// It gives no figures.
+    Down,
+}
+
+/// What a proxy told last.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// Nothing yet.
+    None,
+    /// The text of its figures.
+    Stats(String),
+    /// Why it gives none.
+    Lost(String),
+}
+
+/// A proxy as it was seen last.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) admin: Admin,
+    pub(super) answer: Answer,
+    pub(super) window: Window,
+}
+
+/// The document as it was read last.
+#[derive(Default)]
+pub(super) struct Read {
+    /// What it said when it was right.
+    pub(super) good: Option<Loaded>,
+    /// Why it cannot be read now.
+    pub(super) error: Option<String>,
+    /// The log's last lines.
+    pub(super) audit: Vec<Told>,
+}
+
+/// A proxy with its figures of each rollout.
+struct Known<'a> {
+    seen: &'a Seen,
+    figures: Vec<Figures>,
+}
+
+// === impl State ===
+
+impl State {
+    pub(super) fn new(path: String, read: &Read, seen: &[&Seen], now: Timestamp) -> Self {
+        let named = read.good.iter().flat_map(|loaded| {
+            let all = loaded.all().into_iter();
+            all.map(move |named| (loaded, named))
+        });
+        let named: Vec<(&Loaded, Named<'_>)> = named.collect();
+        let statuses: Vec<Status> = named
+            .iter()
+            .map(|(_, named)| Status::at(named, now))
+            .collect();
+        let known: Vec<Known<'_>> = seen
+            .iter()
+            .map(|seen| Known::new(seen, &statuses))
+            .collect();
+        let version = read
+            .good
+            .as_ref()
+            .map(|loaded| loaded.document().digest().to_owned());
+        let proxies = known.iter().map(|known| known.state(version.as_deref()));
+        let proxies = proxies.collect();
+        let rollouts = named.iter().zip(statuses).enumerate();
+        let rollouts = rollouts
+            .map(|(at, (named, status))| RolloutState::new(named, status, at, &known, now))
+            .collect();
+        Self {
+            now: rfc3339(now),
+            window_s: SPAN.as_secs(),
+            document: DocumentState {
+                path,
+                version,
+                error: read.error.clone(),
+            },
+            rollouts,
+            proxies,
+            audit: read
+                .audit
+                .iter()
+                .cloned()
+                .map(act::without_secrets)
+                .collect(),
+        }
+    }
+}
+
+// === impl RolloutState ===
+
+impl RolloutState {
+    fn new(
+        (loaded, named): &(&Loaded, Named<'_>),
+        status: Status,
+        at: usize,
+        known: &[Known<'_>],
+        now: Timestamp,
+    ) -> Self {
+        let names = status.environments.iter().map(|e| e.name.as_str());
+        let lately: Vec<Lately> = names
+            .map(|environment| Lately::of(&status.rollout, environment, known))
+            .collect();
+        let all: f64 = lately.iter().filter_map(|own| own.rate).sum();
+        let figures = |environment: usize| {
+            let of_proxies = known.iter().filter_map(move |known| known.figures.get(at));
+            of_proxies.filter_map(move |figures| figures.environments.get(environment))
+        };
+        let live = status.environments.iter().zip(lately).enumerate();
+        let live = live.map(|(index, (environment, lately))| {
+            let probed: Vec<bool> = figures(index).filter_map(|own| own.healthy).collect();
+            let healthy = probed.iter().filter(|healthy| **healthy).count();
+            Live {
+                name: environment.name.clone(),
+                measured: lately
+                    .rate
+                    .filter(|_| all > 0.0)
+                    .map(|rate| 100.0 * rate / all),
+                requests_per_second: lately.rate,
+                success: lately.count.success(),
+                p50_ms: lately.count.latency(0.50),
+                p95_ms: lately.count.latency(0.95),
+                p99_ms: lately.count.latency(0.99),
+                healthy: (!probed.is_empty()).then_some([healthy, probed.len()]),
+            }
+        });
+        Self {
+            live: live.collect(),
+            course: named.rollout().schedule().map(|s| Course::new(s, now)),
+            tripwire: Tripwire::new(named, at, known),
+            verbs: act::possible(loaded, named, now),
+            status,
+        }
+    }
+}
+
+/// What all proxies did lately with an environment.
+struct Lately {
+    rate: Option<f64>,
+    count: Count,
+}
+
+impl Lately {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a rate is shown with few digits"
+    )]
+    fn of(rollout: &str, environment: &str, known: &[Known<'_>]) -> Self {
+        let (mut rate, mut sum) = (None, Count::default());
+        let answering = known.iter().filter(|known| known.stats().is_some());
+        for (took, counts) in answering.filter_map(|known| known.seen.window.lately()) {
+            let own = counts.of(rollout, environment);
+            let requests = own.map_or(0, |own| own.requests) as f64;
+            rate = Some(rate.unwrap_or(0.0) + requests / took.as_secs_f64());
+            own.into_iter().for_each(|own| sum.add(own));
+        }
+        Self { rate, count: sum }
+    }
+}
+
+// === impl Course ===
+
+impl Course {
+    fn new(schedule: &Schedule, now: Timestamp) -> Self {
+        let hold = schedule
+            .hold()
+            .filter(|hold| *hold <= now.max(schedule.start()));
+        let clock = hold.unwrap_or(now).as_millis();
+        let step = |step: &switchover_core::Step| CourseStep {
+            after_ms: step.at.as_millis(),
+            share: Percent(step.weight),
+        };
+        Self {
+            linear: matches!(schedule.ramp(), Ramp::Linear),
+            clock_ms: clock.saturating_sub(schedule.start().as_millis()),
+            held: hold.is_some(),
+            steps: schedule.steps().iter().map(step).collect(),
+        }
+    }
+}
+
+// === impl Tripwire ===
+
+impl Tripwire {
+    fn new(named: &Named<'_>, at: usize, known: &[Known<'_>]) -> Option<Self> {
+        let guard = named.rollout().guard()?;
+        let has_tripped = |known: &&Known<'_>| {
+            let figures = known.figures.get(at);
+            figures.is_some_and(|figures| figures.tripped == Some(true))
+        };
+        let trip = |known: &Known<'_>| Trip {
+            proxy: known.seen.admin.name().to_owned(),
+            causes: known.causes(named.id()),
+        };
+        Some(Self {
+            environment: named.name(guard.environment()).to_owned(),
+            limits: named.member("/guard").cloned().unwrap_or_default(),
+            tripped: known.iter().filter(has_tripped).map(trip).collect(),
+        })
+    }
+}
+
+// === impl Known ===
+
+impl<'a> Known<'a> {
+    fn new(seen: &'a Seen, statuses: &[Status]) -> Self {
+        let mut known = Known {
+            seen,
+            figures: Vec::new(),
+        };
+        if let Some(text) = known.stats() {
+            let read = |status| Figures::read(seen.admin.name(), text, status);
+            known.figures = statuses.iter().map(read).collect();
+        }
+        known
+    }
+
+    fn stats(&self) -> Option<&'a str> {
+        match &self.seen.answer {
+            Answer::Stats(text) => Some(text),
+            Answer::None | Answer::Lost(_) => None,
+        }
+    }
+
+    /// The limits over which a rollout's guard has tripped in this proxy's process.
+    fn causes(&self, rollout: &str) -> Vec<&'static str> {
+        let samples = self.stats().into_iter().flat_map(text::samples);
+        let counted: Vec<_> = samples
+            .filter(|s| s.is_of("trips") && s.label("rollout") == Some(rollout) && s.value > 0.0)
+            .collect();
+        let labels = Cause::ALL.into_iter().map(Cause::label);
+        labels
+            .filter(|label| counted.iter().any(|s| s.label("cause") == Some(label)))
+            .collect()
+    }
+
+    /// The versions of documents that its workers say they run: one, but for a moment.
+    fn documents(&self) -> BTreeSet<String> {
+        let samples = self.stats().into_iter().flat_map(text::samples);
+        let named = samples.filter(|s| s.is_of("document") && s.value > 0.0);
+        named
+            .filter_map(|s| s.label("document").map(str::to_owned))
+            .collect()
+    }
+
+    fn state(&self, version: Option<&str>) -> ProxyState {
+        let documents = self.documents();
+        let (condition, error) = match &self.seen.answer {
+            Answer::None => (Condition::Asked, None),
+            Answer::Lost(error) => (Condition::Down, Some(error.clone())),
+            Answer::Stats(_) => {
+                let runs_it = if documents.is_empty() {
+                    // A filter of before the metric.
+                    self.figures.iter().all(|figures| figures.follows)
+                } else {
+                    documents.iter().all(|own| Some(own.as_str()) == version)
+                };
+                let condition = if runs_it {
+                    Condition::Current
+                } else {
+                    Condition::Behind
+                };
+                (condition, None)
+            }
+        };
+        let rate = self.stats().and_then(|_| self.seen.window.lately());
+        let rollout = |figures: &Figures| ProxyRollout {
+            rollout: figures.rollout.clone(),
+            follows: figures.follows,
+            tripped: figures.tripped,
+            in_force: figures
+                .environments
+                .iter()
+                .map(|own| own.in_force)
+                .collect(),
+        };
+        ProxyState {
+            proxy: self.seen.admin.name().to_owned(),
+            condition,
+            error,
+            documents,
+            requests_per_second: rate.map(|(took, counts)| counts.requests() / took.as_secs_f64()),
+            rollouts: self.figures.iter().map(rollout).collect(),
+        }
+    }
+}
+
+// === impl Seen ===
+
+impl Seen {
+    pub(super) fn new(admin: Admin) -> Self {
+        Self {
+            admin,
+            answer: Answer::None,
+            window: Window::default(),
+        }
+    }
+
+    /// Takes in an answer.
+    pub(super) fn note(&mut self, answer: Answer) {
+        if let Answer::Stats(text) = &answer {
+            let counts = super::window::Counts::read(text);
+            self.window.note(Instant::now(), counts);
+        }
+        self.answer = answer;
+    }
+}

@@ -1,0 +1,60 @@
+//! How long verbs take that serve nothing: a person or a script waits for each of them.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use switchover_tests::{programs, run_alone};
+
+/// The most that one may take, from the process's start to its end.
+const LIMIT: Duration = Duration::from_millis(20);
+/// Runs of each, of which the quickest counts: others were held up by something else.
+const RUNS: usize = 20;
+
+/// What runs nothing of a filter. `inspect` and `pack` compile the filter that they are given to see whether it loads,
+/// `test`, `trace` and `bench` run it: of these only the start is asked for.
+const VERBS: [&[&str]; 16] = [
+    &["--version"],
+    &["--help"],
+    &["serve", "--help"],
+    &["inspect", "--help"],
+    &["pack", "--help"],
+    &["trace", "--help"],
+    &["bench", "--help"],
+    &["test", "--help"],
+    &["check", "envoy/demo.yaml"],
+    &["check", "envoy/demo.ecds.yaml"],
+    &["schema"],
+    &["schema", "--markdown"],
+    &["plan", "envoy/demo.ecds.yaml", "--keys", "100"],
+    &["rollout", "status", "envoy/demo.ecds.yaml"],
+    &["rollout", "--help"],
+    &["completions", "bash"],
+];
+
+fn quickest(arguments: &[&str]) -> Duration {
+    let run = || {
+        let mut command = Command::new(programs::switchover());
+        command.args(arguments).current_dir(programs::root());
+        command.envs([("BLUE_API_KEY", "b"), ("GREEN_API_KEY", "g")]);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let start = Instant::now();
+        let status = command.status().unwrap();
+        let taken = start.elapsed();
+        assert!(status.success(), "{arguments:?}: {status}");
+        taken
+    };
+    (0..RUNS).map(|_| run()).min().unwrap_or_default()
+}
+
+#[test]
+fn verbs_that_serve_nothing_take_no_time() {
+    run_alone(async {
+        let taken = VERBS.map(|arguments| (quickest(arguments), arguments));
+        for (taken, arguments) in taken {
+            println!("{taken:>8.1?}  switchover {}", arguments.join(" "));
+        }
+        for (taken, arguments) in taken {
+            assert!(taken <= LIMIT, "{arguments:?} took {taken:?}");
+        }
+    });
+}
