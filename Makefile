@@ -173,11 +173,7 @@ dist/switchover.wasm: $(small) always
 
 .PHONY: packages
 packages:
-<<<<<<< HEAD
-	@.ci/apt-install curl jq nghttp2-client docker-registry skopeo
-=======
-	@.ci/apt-install nghttp2-client docker-registry skopeo mandoc systemd chromium chromium-driver
->>>>>>> main
+	@.ci/apt-install curl jq nghttp2-client docker-registry skopeo mandoc systemd chromium chromium-driver
 
 .PHONY: guests
 guests:

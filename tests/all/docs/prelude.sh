@@ -3,6 +3,7 @@ set -Eeuo pipefail
 export GIT_CEILING_DIRECTORIES=$PWD
 unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY
 PRINTED=0
+SERVERS=()
 trap 'echo "$PLACE: $BASH_COMMAND"' ERR
 
 # What was started before may not listen yet; a reader waits, too.
@@ -38,4 +39,13 @@ printed() {
         sleep 0.1
     done
     PRINTED=$(stat -c %s .page.log)
+}
+
+# At the page's end: what serves must still do so.
+serving() {
+    local pid
+    sleep 0.3
+    for pid in "${SERVERS[@]}"; do
+        kill -0 "$pid" 2> /dev/null || { echo "what was to serve has ended: $pid"; exit 1; }
+    done
 }

@@ -189,7 +189,7 @@ impl Sandbox {
                     script.push_str(&format!("PLACE={}:{line}\n", page.name));
                     for command in commands(&self.with_ports(text)) {
                         script.push_str(&if serves(&command) {
-                            format!("{{ {command}\n}} &\n")
+                            format!("{{ {command}\n}} &\nSERVERS+=($!)\n")
                         } else {
                             command + "\n"
                         });
@@ -204,6 +204,7 @@ impl Sandbox {
                 }
             }
         }
+        script.push_str("serving\n");
         Ok(script)
     }
 
