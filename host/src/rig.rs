@@ -119,10 +119,7 @@ impl Exchange {
     fn callout_response(&self) -> Option<CalloutResponse> {
         let response = self.callout.as_ref()?;
         Some(CalloutResponse {
-            head: ResponseHead {
-                status: response.status(),
-                headers: response.headers().clone(),
-            },
+            head: ResponseHead::new(response.status(), response.headers().clone()),
             body: response.body().clone(),
             trailers: HeaderMap::new(),
         })
@@ -189,19 +186,19 @@ impl<'a> Rig<'a> {
     #[must_use]
     pub fn make_ready(&self) -> Ready {
         let (request, response) = (&self.exchange.request, &self.exchange.response);
-        let head = RequestHead {
-            method: request.method().clone(),
-            path: self.path.clone(),
-            scheme: HeaderValue::from_static("http"),
-            headers: as_read(request.headers()),
-        };
+        let head = RequestHead::new(
+            request.method().clone(),
+            self.path.clone(),
+            HeaderValue::from_static("http"),
+            as_read(request.headers()),
+        );
         let info = info(self.no_name.clone());
         Ready {
             cell: Rc::new(RefCell::new(Stream::new(head, info))),
-            response: Some(ResponseHead {
-                status: response.status(),
-                headers: as_read(response.headers()),
-            }),
+            response: Some(ResponseHead::new(
+                response.status(),
+                as_read(response.headers()),
+            )),
             request_body: BytesMut::from(&request.body()[..]),
             response_body: BytesMut::from(&response.body()[..]),
         }
@@ -333,10 +330,7 @@ impl<'a> Rig<'a> {
                 for (name, value) in reply.headers {
                     headers.append(name, value);
                 }
-                let head = ResponseHead {
-                    status: reply.status,
-                    headers,
-                };
+                let head = ResponseHead::new(reply.status, headers);
                 exchange.response_body = BytesMut::from(&reply.body[..]);
                 match direction {
                     Direction::Request => exchange.response = Some(head),

@@ -21,7 +21,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
 
 use crate::config::cluster::Endpoint;
 pub use head::{RequestHead, ResponseHead};
-use tls::Tls;
+use tls::{Tls, UpstreamConnection};
 
 /// A stream shared by the data path and the guest contexts.
 pub type StreamCell = Rc<RefCell<Stream>>;
@@ -139,10 +139,10 @@ pub struct StreamInfo {
     pub protocol: Version,
     /// The client's connection, where it is secured.
     pub tls: Option<Arc<Tls>>,
-    /// The current attempt's connection, where it is secured.
-    pub upstream_tls: Option<Arc<Tls>>,
-    /// The gateway's own end of the current attempt's connection.
-    pub upstream_local: Option<SocketAddr>,
+    /// The current attempt's connection, once it has one.
+    pub upstream_connection: UpstreamConnection,
+    /// When the current attempt had its connection, and so began to send.
+    pub upstream_began: Option<Instant>,
     /// Why the current attempt's connection failed, in Envoy's words; empty where it has not.
     pub transport_failure: Cow<'static, str>,
     /// How long the current attempt waited for its connection.
@@ -345,8 +345,8 @@ impl StreamInfo {
             attempts: 0,
             details: Cow::Borrowed(""),
             tls: None,
-            upstream_tls: None,
-            upstream_local: None,
+            upstream_connection: UpstreamConnection::default(),
+            upstream_began: None,
             transport_failure: Cow::Borrowed(""),
             connected_after: None,
             backend_latency: None,

@@ -19,7 +19,7 @@ use crate::config::Problem;
 use crate::config::tls::{CommonTls, Version, Versions};
 use crate::stats::{Counter, Registry};
 pub use downstream::{ServerTls, server};
-pub use facts::facts;
+pub use facts::{facts, upstream_facts};
 pub use materials::Materials;
 pub use upstream::{ClientTls, client};
 pub use verify::{SanMismatch, SanRules};

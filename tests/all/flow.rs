@@ -35,9 +35,14 @@ fn stopping_filter(name: &str) -> serde_json::Value {
     json!({"name": name, "typed_config": wasm(&plugin)})
 }
 
+/// Listener filters `L` and `M`.
+pub(crate) fn listen(bootstrap: &mut Bootstrap) {
+    bootstrap.filters().splice(0..0, [filter("L"), filter("M")]);
+}
+
 /// Listener filters `L` and `M`, and the filter `U` upstream.
 pub(crate) fn install(bootstrap: &mut Bootstrap) {
-    bootstrap.filters().splice(0..0, [filter("L"), filter("M")]);
+    listen(bootstrap);
     let options = json!({
         "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
         "explicit_http_config": {"http_protocol_options": {}},

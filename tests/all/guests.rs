@@ -1,7 +1,24 @@
 //! Guests that misbehave: each costs the request that met it, and no other.
 
 use serde_json::{Value, json};
-use switchover_tests::{Setup, Upstream, assert_eventually, cases, guest};
+use switchover_tests::http2::{END_HEADERS, END_STREAM, Frames, Refusal, get, kind};
+use switchover_tests::{Engine, Setup, Upstream, assert_eventually, cases, guest};
+
+/// A frame of Envoy's extension to HTTP/2, and its flag for the last of a block. Source: Envoy's `metadata_encoder.h`.
+const METADATA: u8 = 0x4d;
+const END_METADATA: u8 = 4;
+
+/// Says when it is called back about what only Envoy knows, and would trap if its configuration were validated.
+const RARELY_CALLED: &str = r#"(module
+  (import "env" "proxy_log" (func $log (param i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "metadata came")
+  (func (export "proxy_abi_version_0_2_1"))
+  (func (export "malloc") (param i32) (result i32) (i32.const 1024))
+  (func (export "proxy_validate_configuration") (param i32 i32) (result i32) unreachable)
+  (func (export "proxy_on_request_metadata") (param i32 i32) (result i32)
+    (drop (call $log (i32.const 2) (i32.const 0) (i32.const 13))) (i32.const 0))
+  (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) (i32.const 0)))"#;
 
 /// A gateway with the hostile guest in the place of the route role.
 fn hostile(directory: &tempfile::TempDir, upstream: &Upstream) -> Setup {
@@ -12,6 +29,32 @@ fn hostile(directory: &tempfile::TempDir, upstream: &Upstream) -> Setup {
 }
 
 cases! {
+    /// No engine calls `proxy_validate_configuration`. Envoy alone calls back about metadata, and only where the file says so.
+    async fn some_callbacks_are_never_called(engine: Engine) {
+        for allowed in [false, true] {
+            if allowed && engine == Engine::Host {
+                continue; // refused, as `config::tests::invalid` shows
+            }
+            let (directory, blue) = (tempfile::tempdir().unwrap(), Upstream::named("blue").await);
+            let file = guest::compile("rarely_called", RARELY_CALLED, directory.path());
+            let setup = Setup::new(&[("blue", &blue)]).route_guest(&file).without_attempt_role();
+            let setup = setup.edit(move |bootstrap| {
+                if allowed {
+                    bootstrap.http()["http2_protocol_options"] = json!({"allow_metadata": true});
+                }
+            });
+            let gateway = setup.start(engine).await;
+            assert_eq!(gateway.client().get("/").send().await.text(), "blue");
+            let mut client = Frames::connect(gateway.address()).await;
+            client.send(kind::HEADERS, END_HEADERS, 1, &get(&[])).await;
+            client.send(METADATA, END_METADATA, 1, b"\x00\x01a\x01b").await;
+            client.send(kind::DATA, END_STREAM, 1, b"").await;
+            assert_eq!(client.refusal().await, Refusal::Answer);
+            assert_eq!(blue.count(), 2);
+            assert_eq!(gateway.output().contains("metadata came"), allowed, "{}", gateway.output());
+        }
+    }
+
     async fn an_edit_reaches_the_upstream(engine: Engine) {
         let (directory, blue) = (tempfile::tempdir().unwrap(), Upstream::named("blue").await);
         let gateway = hostile(&directory, &blue).start(engine).await;

@@ -68,6 +68,22 @@ cases! {
         counted(&gateway, "handshake").await;
     }
 
+    async fn filters_are_told_of_the_connection(engine: Engine) {
+        let authority = Authority::new();
+        let blue = secured(&authority.issue(&[NAME]), None).await;
+        let mut context = trusting(&authority);
+        context["common_tls_context"]["tls_params"] =
+            json!({"tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3"});
+        let gateway = over_tls(&blue, context).edit(crate::flow::listen).start(engine).await;
+        let mut client = gateway.client();
+        for _ in 0..2 {
+            assert_eq!(client.get("/").header("x-flow", "L:tell-upstream").send().await.text(), "blue");
+        }
+        let told = format!("flow L: upstream TLSv1.3 {NAME} 64 from 127.0.0.1:");
+        assert_eventually!(gateway.output().matches(&told).count() == 2, "{}", gateway.output());
+        assert_eq!(blue.connections(), 1);
+    }
+
     async fn another_authority_is_not(engine: Engine) {
         let (authority, other) = (Authority::new(), Authority::new());
         let blue = secured(&other.issue(&[NAME]), None).await;

@@ -3,13 +3,18 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::Response;
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::Frame;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::raw::Raw;
 use crate::setup::endpoint;
-use crate::{Engine, Gateway, Setup, assert_eventually, programs};
+use crate::upstream::Wire;
+use crate::{Engine, Gateway, Setup, Upstream, assert_eventually, programs};
 
 /// How long the end of an answer is waited for; a script may keep it from coming.
 const ANSWER: Duration = Duration::from_secs(3);
@@ -68,8 +73,18 @@ pub struct Probe {
     /// The gateway.
     pub gateway: Gateway,
     upstream: Recorder,
+    _grpc: Upstream,
     /// How many exchanges there were; each has a tag of its own.
     exchanges: u32,
+}
+
+/// Where the clusters `blue` and `grpc` lead.
+#[derive(Debug, Clone, Copy)]
+pub struct Upstreams {
+    /// Keeps requests as they came.
+    pub plain: std::net::SocketAddr,
+    /// Answers each call of gRPC with one message.
+    pub grpc: std::net::SocketAddr,
 }
 
 /// An upstream that keeps requests as they came, byte for byte.
@@ -87,9 +102,12 @@ impl Probe {
         engine: Engine,
         program: &str,
         edit: impl FnOnce(Setup) -> Setup,
-    ) -> impl FnOnce(std::net::SocketAddr) -> Setup {
+    ) -> impl FnOnce(Upstreams) -> Setup {
         let program = program.to_owned();
-        move |upstream| {
+        move |Upstreams {
+                  plain: upstream,
+                  grpc,
+              }| {
             let setup = Setup::at(&[("blue", upstream)])
                 .route_guest(&programs::guest("probe"))
                 .without_attempt_role()
@@ -112,18 +130,30 @@ impl Probe {
                             "explicit_http_config": {"http_protocol_options": trailers}
                         }
                     });
+                    bootstrap.clusters().push(json!({
+                        "name": "grpc",
+                        "connect_timeout": "1s",
+                        "load_assignment": {"cluster_name": "grpc", "endpoints": [{"lb_endpoints": [endpoint(grpc, "blue")]}]},
+                    }));
+                    bootstrap.speak("grpc", json!({"explicit_http_config": {"http2_protocol_options": {}}}));
                 });
             edit(setup)
         }
     }
 
     /// Starts it.
-    pub async fn start(engine: Engine, setup: impl FnOnce(std::net::SocketAddr) -> Setup) -> Self {
+    pub async fn start(engine: Engine, setup: impl FnOnce(Upstreams) -> Setup) -> Self {
         let upstream = Recorder::start().await;
-        let gateway = setup(upstream.address).start(engine).await;
+        let grpc = grpc().await;
+        let upstreams = Upstreams {
+            plain: upstream.address,
+            grpc: grpc.address(),
+        };
+        let gateway = setup(upstreams).start(engine).await;
         Self {
             gateway,
             upstream,
+            _grpc: grpc,
             exchanges: 0,
         }
     }
@@ -312,6 +342,33 @@ impl Drop for Recorder {
     fn drop(&mut self) {
         self.server.abort();
     }
+}
+
+/// A server of gRPC: metadata, a message, and metadata behind it.
+async fn grpc() -> Upstream {
+    let wire = Wire {
+        http2: true,
+        ..Wire::default()
+    };
+    Upstream::speaking(wire, |_| async {
+        let trailers = [
+            ("grpc-status", "0"),
+            ("grpc-message", "fine"),
+            ("x-trailing", "1"),
+        ];
+        let trailers =
+            trailers.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        let frames = [
+            Frame::data(Bytes::from_static(b"\0\0\0\0\x06answer")),
+            Frame::trailers(trailers.into_iter().collect()),
+        ];
+        let body = StreamBody::new(futures_util::stream::iter(frames.map(Ok)));
+        let answer = Response::builder()
+            .header("content-type", "application/grpc")
+            .header("x-initial", "1");
+        answer.body(body.boxed()).unwrap()
+    })
+    .await
 }
 
 /// Answers requests on one connection, each with a chunked body and trailers.

@@ -137,6 +137,15 @@ fn set_bytes(
     let buffer = Buffer::try_from(buffer)?;
     let (view, state) = split(caller)?;
     let value = view.span(value)?;
+    if buffer == Buffer::GrpcMessage
+        && let strict = state.strict()
+        && let Some(message) = state.grpc.message_mut()
+    {
+        let mut changed = BytesMut::from(&message[..]);
+        splice(&mut changed, start, size, value, strict)?;
+        *message = changed.freeze();
+        return Ok(());
+    }
     let (needed, direction) = match buffer {
         Buffer::RequestBody => (Reach::REQUEST_BODY, Direction::Request),
         Buffer::ResponseBody => (Reach::RESPONSE_BODY, Direction::Response),
@@ -175,8 +184,8 @@ fn set_bytes(
     spliced
 }
 
-/// Puts `value` in the place of `size` bytes at `start`; behind the end it appends. Envoy only prepends, appends and
-/// replaces the whole; the specification replaces any part.
+/// Puts `value` in the place of `size` bytes at `start`; behind the end it appends. Envoy only appends and replaces what
+/// the body begins with; the specification replaces any part.
 fn splice(body: &mut BytesMut, start: u32, size: u32, value: &[u8], strict: bool) -> Outcome {
     let (start, size) = (start as usize, size as usize);
     if start > 0 && start >= body.len() {
@@ -188,7 +197,7 @@ fn splice(body: &mut BytesMut, start: u32, size: u32, value: &[u8], strict: bool
         body.extend_from_slice(value);
         return Ok(());
     }
-    if !strict && (start > 0 || size > 0) {
+    if !strict && start > 0 {
         return Err(Status::BadArgument.into());
     }
     let mut rest = body.split_off(start);
@@ -221,6 +230,9 @@ mod tests {
             assert_eq!(&body[..], b"a new");
             splice(&mut body, 5, 0, b"!", strict).unwrap();
             assert_eq!(&body[..], b"a new!");
+            splice(&mut body, 0, 1, b"the", strict).unwrap();
+            assert_eq!(&body[..], b"the new!");
+            splice(&mut body, 0, 3, b"a", strict).unwrap();
             splice(&mut body, u32::MAX, u32::MAX, b"", strict).unwrap();
             assert_eq!(&body[..], b"a new!");
             assert_eq!(part(&body, 4, 10), b"w!");
@@ -231,7 +243,7 @@ mod tests {
     #[test]
     fn a_part_is_replaced_by_the_specification_only() {
         let mut body = BytesMut::from(&b"a new!"[..]);
-        for (start, size) in [(0, 1), (2, 1), (2, 0)] {
+        for (start, size) in [(2, 1), (2, 0)] {
             assert!(splice(&mut body, start, size, b"x", false).is_err());
         }
         assert_eq!(&body[..], b"a new!");

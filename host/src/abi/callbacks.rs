@@ -1,4 +1,4 @@
-//! The callbacks of guests that the host calls: names and arguments, for those who inspect or trace.
+//! The callbacks of HTTP filters: names and arguments, for those who call, inspect or trace.
 
 use super::version::Version;
 
@@ -15,6 +15,8 @@ pub struct CallbackInfo {
     pub since: Version,
     /// The last version that has it so, if a later one has it otherwise.
     pub until: Option<Version>,
+    /// Whether the host calls it. Those that it does not are here for what they must look like, which Envoy checks too.
+    pub called: bool,
 }
 
 /// What a callback's result means.
@@ -40,6 +42,19 @@ const fn callback(
         returns,
         since: Version::V0_1_0,
         until: None,
+        called: true,
+    }
+}
+
+/// A callback that Envoy knows and the host never calls.
+const fn uncalled(
+    name: &'static str,
+    parameters: &'static [&'static str],
+    returns: Option<CallbackResult>,
+) -> CallbackInfo {
+    CallbackInfo {
+        called: false,
+        ..callback(name, parameters, returns)
     }
 }
 
@@ -67,11 +82,12 @@ const fn earlier(
     }
 }
 
-/// The callbacks that the host calls where a guest has them.
+/// All of them.
 pub static CALLBACKS: &[CallbackInfo] = &[
     callback("proxy_on_context_create", &["context", "parent"], None),
     callback("proxy_on_vm_start", &["root", "configuration_size"], FLAG),
-    callback(
+    // Envoy looks it up and never calls it; no version of the specification has it.
+    uncalled(
         "proxy_validate_configuration",
         &["root", "configuration_size"],
         FLAG,
@@ -132,6 +148,17 @@ pub static CALLBACKS: &[CallbackInfo] = &[
         None,
     ),
     callback("proxy_on_grpc_close", &["root", "call", "status"], None),
+    // Of METADATA frames, which HTTP/2 does not have: Envoy takes and sends them where the file says `allow_metadata`.
+    uncalled(
+        "proxy_on_request_metadata",
+        &["context", "elements"],
+        ACTION,
+    ),
+    uncalled(
+        "proxy_on_response_metadata",
+        &["context", "elements"],
+        ACTION,
+    ),
     callback("proxy_on_done", &["context"], FLAG),
     callback("proxy_on_log", &["context"], None),
     callback("proxy_on_delete", &["context"], None),

@@ -51,10 +51,7 @@ impl From<LocalReply> for CalloutResponse {
         let mut headers: HeaderMap = reply.headers.into_iter().collect();
         headers.insert(CONTENT_LENGTH, HeaderValue::from(reply.body.len()));
         Self {
-            head: ResponseHead {
-                status: reply.status,
-                headers,
-            },
+            head: ResponseHead::new(reply.status, headers),
             body: reply.body,
             trailers: HeaderMap::new(),
         }
@@ -115,12 +112,12 @@ fn request_head(fields: &[(&[u8], &[u8])]) -> Result<RequestHead, Status> {
             return Err(Status::BadArgument);
         }
     }
-    let mut head = RequestHead {
-        method: Method::GET,
-        path: Target::from_bytes(b"/"),
-        scheme: HeaderValue::from_static("http"),
-        headers: HeaderMap::new(),
-    };
+    let mut head = RequestHead::new(
+        Method::GET,
+        Target::from_bytes(b"/"),
+        HeaderValue::from_static("http"),
+        HeaderMap::new(),
+    );
     FieldsMut::Request(&mut head)
         .set_all(fields.iter().copied(), &mut Interner::default())
         .map_err(|_| Status::BadArgument)?;

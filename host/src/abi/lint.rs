@@ -76,8 +76,8 @@ rules! {
         "read a buffer from behind its end: Envoy answers OK with nothing, the specification BAD_ARGUMENT, on which \
          the Rust SDK panics"
     PartialReplace "replace-of-a-part"
-        "replaced a part of a body: Envoy answers BAD_ARGUMENT, on which the Rust SDK panics; it can only prepend \
-         (0, 0), append (from the end) and replace the whole"
+        "replaced a part of a body other than its beginning: Envoy answers BAD_ARGUMENT, on which the Rust SDK panics; \
+         it only replaces what a body begins with, and appends from its end"
     MalformedPairs "malformed-map"
         "handed over a header map that cannot be read (lengths, NULs, more than 1,024 fields or 1 MiB): Envoy takes it \
          for an empty map"
@@ -130,7 +130,9 @@ pub(crate) fn has_uncalled(module: &wasmtime::Module) -> bool {
         let name = export.name();
         (name.starts_with("proxy_on_") || name.starts_with("envoy_on_"))
             && name != "proxy_on_memory_allocate"
-            && !callbacks::CALLBACKS.iter().any(|known| known.name == name)
+            && !callbacks::CALLBACKS
+                .iter()
+                .any(|known| known.called && known.name == name)
     })
 }
 

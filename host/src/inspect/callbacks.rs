@@ -14,6 +14,8 @@ pub struct Callbacks {
     pub absent: Vec<&'static str>,
     /// Those for TCP connections, which this host does not call: it does not run network filters.
     pub tcp: Vec<&'static str>,
+    /// Those that it has and this host does not call for other reasons.
+    pub uncalled: Vec<Uncalled>,
     /// Exports that look like callbacks and are none that any host is known to call.
     pub unknown: Vec<String>,
 }
@@ -27,12 +29,39 @@ const TCP: [&str; 5] = [
     "proxy_on_upstream_connection_close",
 ];
 
+/// A callback that this host never calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Uncalled {
+    /// Its name.
+    pub name: &'static str,
+    /// Who does, and when.
+    pub why: &'static str,
+}
+
+const METADATA: &str = "Envoy does for METADATA frames, where the file says allow_metadata; this host has no such frames";
+
 /// Callbacks that only Envoy knows.
-const ENVOYS: [&str; 4] = [
-    "proxy_on_request_metadata",
-    "proxy_on_response_metadata",
-    "envoy_on_resolve_dns",
-    "envoy_on_stats_update",
+const ENVOYS: [Uncalled; 5] = [
+    Uncalled {
+        name: "proxy_validate_configuration",
+        why: "no host does, Envoy included: refuse a configuration in proxy_on_configure",
+    },
+    Uncalled {
+        name: "proxy_on_request_metadata",
+        why: METADATA,
+    },
+    Uncalled {
+        name: "proxy_on_response_metadata",
+        why: METADATA,
+    },
+    Uncalled {
+        name: "envoy_on_resolve_dns",
+        why: "Envoy does for its own foreign function resolve_dns, where it has been built with that",
+    },
+    Uncalled {
+        name: "envoy_on_stats_update",
+        why: "Envoy does for its Wasm stats sink",
+    },
 ];
 
 // === impl Callbacks ===
@@ -42,7 +71,7 @@ impl Callbacks {
     pub(super) fn of(module: &Module) -> Self {
         let has = |name: &&str| module.exports(name);
         let mut known: Vec<&'static str> = Vec::new();
-        for callback in CALLBACKS {
+        for callback in CALLBACKS.iter().filter(|callback| callback.called) {
             if !known.contains(&callback.name) {
                 known.push(callback.name);
             }
@@ -53,13 +82,14 @@ impl Callbacks {
                 && name != "proxy_on_memory_allocate"
                 && !known.contains(&name)
                 && !TCP.contains(&name)
-                && !ENVOYS.contains(&name)
+                && !ENVOYS.iter().any(|own| own.name == name)
         };
         let exports = module.exports.iter().map(|export| &export.name);
         Self {
             implemented,
             absent,
             tcp: TCP.into_iter().filter(has).collect(),
+            uncalled: ENVOYS.into_iter().filter(|own| has(&own.name)).collect(),
             unknown: exports.filter(|name| is_unknown(name)).cloned().collect(),
         }
     }

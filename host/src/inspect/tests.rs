@@ -67,6 +67,23 @@ fn a_module_is_told_by_its_parts() {
 }
 
 #[test]
+fn callbacks_that_are_never_called_are_told_with_who_does() {
+    let validate = r#"(func (export "proxy_validate_configuration") (param i32 i32) (result i32) (i32.const 1))"#;
+    let report = of(&module(validate));
+    assert!(report.loads_here.loads, "{:?}", report.loads_here);
+    let callbacks = report.callbacks.unwrap();
+    assert_eq!(callbacks.implemented, [""; 0]);
+    assert!(!callbacks.absent.contains(&"proxy_validate_configuration"));
+    let [uncalled] = &callbacks.uncalled[..] else {
+        panic!("{:?}", callbacks.uncalled);
+    };
+    assert!(uncalled.why.contains("no host does"), "{uncalled:?}");
+    // Envoy looks at its signature, and so does this host.
+    let report = of(&module(r#"(func (export "proxy_validate_configuration"))"#));
+    assert!(!report.loads_here.loads);
+}
+
+#[test]
 fn files_that_are_no_module_are_told_apart() {
     let cases: [(&[u8], FileKind, &str); 7] = [
         (b"", FileKind::Other, "empty"),

@@ -16,13 +16,14 @@ use super::body::{RequestSource, UpstreamRequestBody};
 use super::deadline;
 use super::filters::{Active, Direction, Step};
 use super::pump::{Output, Pump, Stop};
-use super::reply::{GatewayError, gateway};
+use super::reply::{GatewayError, gateway, missing};
 use super::socket::Socket;
 use super::upstream::balancer::Choice;
 use super::upstream::connection::{AttemptError, Connection};
 use super::worker::WorkerCluster;
 use crate::config::cluster::Protocol;
-use crate::stream::head::{RequestHead, Target};
+use crate::stream::head::{Removed, RequestHead, Target};
+use crate::stream::tls::UpstreamConnection;
 use crate::stream::{LocalReply, ResponseHead, Stream, StreamCell, Tunnel};
 use crate::vm::grpc::Outbox;
 use body::Wire;
@@ -101,6 +102,9 @@ pub async fn run(
         let mut stream = cell.borrow_mut();
         stream.info.upstream = Some(choice.host.clone());
         stream.info.attempts += 1;
+        stream.info.upstream_connection = UpstreamConnection::default();
+        stream.info.upstream_began = None;
+        stream.info.connected_after = None;
         stream.response = None;
     }
     let stats = &cluster.upstream.shared.stats;
@@ -135,10 +139,7 @@ pub async fn run(
         Sent::Message(response, connection) => {
             stats.response(response.status());
             let (parts, incoming) = response.into_parts();
-            let head = ResponseHead {
-                status: parts.status,
-                headers: parts.headers,
-            };
+            let head = ResponseHead::new(parts.status, parts.headers);
             let wire = match accepts_tunnel(&cell.borrow(), head.status) {
                 true => {
                     let (socket, read) = connection.into_socket().ok_or(AttemptError::Protocol)?;
@@ -149,10 +150,7 @@ pub async fn run(
             (head, wire)
         }
         Sent::Socket(socket) => (
-            ResponseHead {
-                status: StatusCode::OK,
-                headers: HeaderMap::new(),
-            },
+            ResponseHead::new(StatusCode::OK, HeaderMap::new()),
             Wire::Socket(socket, Bytes::new()),
         ),
     };
@@ -214,7 +212,16 @@ async fn exchange(
     }
     let request =
         outgoing_request(&cell.borrow().request, body, protocol).map_err(AttemptFailure::Reply)?;
-    let (response, connection) = choice.leaf.send(&choice.host, request).await?;
+    let began = Instant::now();
+    let connected = |connection: &Connection| {
+        let info = &mut cell.borrow_mut().info;
+        let now = Instant::now();
+        info.upstream_connection = connection.facts().cloned().unwrap_or_default();
+        info.upstream_began = Some(now);
+        info.connected_after = Some(now.duration_since(began));
+    };
+    let sent = choice.leaf.send(&choice.host, request, connected);
+    let (response, connection) = sent.await?;
     Ok(Sent::Message(response, connection))
 }
 
@@ -225,6 +232,12 @@ fn outgoing_request(
     body: UpstreamRequestBody,
     protocol: &Protocol,
 ) -> Result<Request<UpstreamRequestBody>, LocalReply> {
+    for (pseudo, name) in [(Removed::METHOD, ":method"), (Removed::PATH, ":path")] {
+        if head.removed.has(pseudo) {
+            let details = "filter_removed_required_request_headers";
+            return Err(missing(StatusCode::SERVICE_UNAVAILABLE, name, details));
+        }
+    }
     let Target::Valid(path) = &head.path else {
         return Err(LocalReply::text(
             StatusCode::BAD_REQUEST,
@@ -232,26 +245,21 @@ fn outgoing_request(
             "invalid_path",
         ));
     };
-    let Some(host) = head.headers.get(http::header::HOST) else {
-        return Err(LocalReply::text(
-            StatusCode::BAD_REQUEST,
-            "",
-            "missing_host_header",
-        ));
-    };
+    let host = head.headers.get(http::header::HOST);
     let mut request = Request::new(body);
     *request.method_mut() = head.method.clone();
     *request.headers_mut() = head.headers.clone();
     match protocol {
         Protocol::Http1(_) => {
-            *request.uri_mut() = match (&head.method, Authority::try_from(host.as_bytes())) {
-                (&Method::CONNECT, Ok(authority)) => Uri::from(authority),
+            let authority = || Authority::try_from(host?.as_bytes()).ok();
+            *request.uri_mut() = match head.method {
+                Method::CONNECT => authority().map_or_else(|| Uri::from(path.clone()), Uri::from),
                 _ => Uri::from(path.clone()),
             };
             *request.version_mut() = Version::HTTP_11;
         }
         Protocol::Http2(_) | Protocol::Auto(_) => {
-            let uri = absolute(&head.scheme, host, path.clone());
+            let uri = host.and_then(|host| absolute(&head.scheme, host, path.clone()));
             *request.uri_mut() = uri.ok_or_else(|| {
                 LocalReply::text(StatusCode::BAD_REQUEST, "", "invalid_authority")
             })?;

@@ -57,12 +57,12 @@ fn copy(head: &RequestHead) -> RequestHead {
     {
         headers.insert(header::HOST, shadow);
     }
-    RequestHead {
-        method: head.method.clone(),
-        path: head.path.clone(),
-        scheme: head.scheme.clone(),
+    RequestHead::new(
+        head.method.clone(),
+        head.path.clone(),
+        head.scheme.clone(),
         headers,
-    }
+    )
 }
 
 impl Pending {

@@ -8,6 +8,9 @@ use super::grpc::code;
 use super::upstream::connection::AttemptError;
 use crate::stream::LocalReply;
 
+/// How the answers begin where a filter took a header away that a message needs.
+const MISSING: &str = "missing required header:";
+
 /// How the answers begin where an upstream sent none.
 const RESET: &str = "upstream connect error or disconnect/reset before headers.";
 
@@ -190,6 +193,14 @@ pub fn attempt(failure: &AttemptFailure, retried: bool) -> LocalReply {
         }
     };
     reset(status, reason, details, retried)
+}
+
+/// The answer to a request or response from which a filter has taken a pseudo header that HTTP needs.
+#[must_use]
+pub fn missing(status: StatusCode, pseudo_header: &str, details: &'static str) -> LocalReply {
+    let mut reply = LocalReply::text(status, MISSING, details);
+    reply.body = Bytes::from(format!("{MISSING} {pseudo_header}"));
+    reply
 }
 
 /// The answer where no response's head came.

@@ -170,10 +170,7 @@ mod tests {
                 value.parse().expect("a value"),
             )
         };
-        ResponseHead {
-            status,
-            headers: headers.iter().map(header).collect(),
-        }
+        ResponseHead::new(status, headers.iter().map(header).collect())
     }
 
     #[test]

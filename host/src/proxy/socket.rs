@@ -2,11 +2,15 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
+
+use crate::stream::tls::UpstreamConnection;
+use crate::tls;
 
 /// Either kind. The one in clear costs a branch.
 pub enum Socket {
@@ -17,6 +21,25 @@ pub enum Socket {
 }
 
 impl Socket {
+    /// What is told of it.
+    #[must_use]
+    pub fn facts(&self) -> UpstreamConnection {
+        let (local, tls) = match self {
+            Self::Plain(stream) => (stream.local_addr(), None),
+            Self::Tls(stream) => {
+                let tls = match &**stream {
+                    TlsStream::Client(stream) => Some(tls::upstream_facts(stream.get_ref().1)),
+                    TlsStream::Server(_) => None,
+                };
+                (stream.get_ref().0.local_addr(), tls)
+            }
+        };
+        UpstreamConnection {
+            local: local.ok(),
+            tls: tls.map(Arc::new),
+        }
+    }
+
     /// What ALPN agreed on.
     #[must_use]
     pub fn alpn(&self) -> Option<&[u8]> {

@@ -180,6 +180,16 @@ impl SharedCluster {
         self.healthy.store(Arc::new(healthy));
     }
 
+    /// How many endpoints it has; an aggregate has none of its own.
+    #[must_use]
+    pub fn endpoints(&self) -> u64 {
+        self.hosts
+            .load()
+            .iter()
+            .map(|level| level.len() as u64)
+            .sum()
+    }
+
     fn limits(&self) -> &CircuitBreakers {
         &self.config.limits
     }

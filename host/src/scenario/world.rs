@@ -234,10 +234,7 @@ impl Scripted {
         let response = self.response(answer);
         Some(CalloutResponse {
             body: response.whole_body(),
-            head: ResponseHead {
-                status: response.status,
-                headers: response.headers,
-            },
+            head: ResponseHead::new(response.status, response.headers),
             trailers: response.trailers.unwrap_or_default(),
         })
     }

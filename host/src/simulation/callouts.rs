@@ -52,10 +52,7 @@ impl Answer {
         Self {
             after: Duration::ZERO,
             response: Some(CalloutResponse {
-                head: ResponseHead {
-                    status,
-                    headers: HeaderMap::new(),
-                },
+                head: ResponseHead::new(status, HeaderMap::new()),
                 body: Bytes::new(),
                 trailers: HeaderMap::new(),
             }),

@@ -117,12 +117,12 @@ impl Exchange {
         if !headers.contains_key(header::HOST) {
             headers.insert(header::HOST, HeaderValue::from_static("gateway.test"));
         }
-        let head = RequestHead {
-            method: request.method,
-            path: Target::from_bytes(&request.path),
-            scheme: request.scheme,
+        let head = RequestHead::new(
+            request.method,
+            Target::from_bytes(&request.path),
+            request.scheme,
             headers,
-        };
+        );
         let cell: StreamCell =
             Rc::new(RefCell::new(Stream::new(head, info(request.client, start))));
         let active = Rc::new(around.worker.listener.activate(&cell));

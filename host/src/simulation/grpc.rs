@@ -100,10 +100,7 @@ impl GrpcCall {
         // A guest that fails in it is failed for its next stream.
         let _ = vm.run(|guest| match event {
             GrpcEvent::Initial(headers) => {
-                let head = headers.map(|headers| ResponseHead {
-                    status: StatusCode::OK,
-                    headers,
-                });
+                let head = headers.map(|headers| ResponseHead::new(StatusCode::OK, headers));
                 guest.grpc_received(root, token, Received::Initial(head))
             }
             GrpcEvent::Message(message) => {

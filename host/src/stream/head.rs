@@ -19,7 +19,13 @@ pub struct RequestHead {
     pub scheme: HeaderValue,
     /// All other headers; `host` is `:authority`.
     pub headers: HeaderMap,
+    /// Which of the above a filter has taken away.
+    pub removed: Removed,
 }
+
+/// Pseudo headers that a filter has taken away: their fields keep a value that nobody is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Removed(u8);
 
 /// The request target: valid, or bytes a filter set that are none.
 #[derive(Debug, Clone)]
@@ -37,6 +43,8 @@ pub struct ResponseHead {
     pub status: StatusCode,
     /// All other headers.
     pub headers: HeaderMap,
+    /// Whether a filter has taken `:status` away.
+    pub removed: Removed,
 }
 
 /// A map of headers as guests see it: pseudo headers first, then the others.
@@ -98,7 +106,71 @@ impl Target {
     }
 }
 
+// === impl Removed ===
+
+impl Removed {
+    /// None.
+    pub const NONE: Self = Self(0);
+    /// `:method`.
+    pub const METHOD: Self = Self(1);
+    /// `:path`.
+    pub const PATH: Self = Self(1 << 1);
+    /// `:scheme`.
+    pub const SCHEME: Self = Self(1 << 2);
+    /// `:status`.
+    pub const STATUS: Self = Self(1 << 3);
+
+    fn named(name: &[u8]) -> Self {
+        match name {
+            b":method" => Self::METHOD,
+            b":path" => Self::PATH,
+            b":scheme" => Self::SCHEME,
+            b":status" => Self::STATUS,
+            _ => Self::NONE,
+        }
+    }
+
+    /// Whether one of `other` is among them.
+    #[must_use]
+    #[inline]
+    pub fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    fn count(self) -> usize {
+        self.0.count_ones() as usize
+    }
+}
+
+// === impl RequestHead ===
+
+impl RequestHead {
+    /// A head with all of its pseudo headers.
+    #[must_use]
+    pub fn new(method: Method, path: Target, scheme: HeaderValue, headers: HeaderMap) -> Self {
+        Self {
+            method,
+            path,
+            scheme,
+            headers,
+            removed: Removed::NONE,
+        }
+    }
+}
+
 // === impl ResponseHead ===
+
+impl ResponseHead {
+    /// A head with its status.
+    #[must_use]
+    pub fn new(status: StatusCode, headers: HeaderMap) -> Self {
+        Self {
+            status,
+            headers,
+            removed: Removed::NONE,
+        }
+    }
+}
 
 /// A status as three digits.
 fn digits(status: StatusCode) -> [u8; 3] {
@@ -118,9 +190,9 @@ impl<'a> Fields<'a> {
         match self {
             Self::Request(head) => {
                 // `host` is counted as `:authority`
-                3 + head.headers.len()
+                3 + head.headers.len() - head.removed.count()
             }
-            Self::Response(head) => 1 + head.headers.len(),
+            Self::Response(head) => 1 + head.headers.len() - head.removed.count(),
             Self::Plain(map) => map.len(),
         }
     }
@@ -138,9 +210,15 @@ impl<'a> Fields<'a> {
                 if let Some(host) = head.headers.get(header::HOST) {
                     each(b":authority", host.as_bytes());
                 }
-                each(b":path", head.path.as_bytes());
-                each(b":method", head.method.as_str().as_bytes());
-                each(b":scheme", head.scheme.as_bytes());
+                if !head.removed.has(Removed::PATH) {
+                    each(b":path", head.path.as_bytes());
+                }
+                if !head.removed.has(Removed::METHOD) {
+                    each(b":method", head.method.as_str().as_bytes());
+                }
+                if !head.removed.has(Removed::SCHEME) {
+                    each(b":scheme", head.scheme.as_bytes());
+                }
                 for (name, value) in &head.headers {
                     if name != header::HOST {
                         each(name.as_str().as_bytes(), value.as_bytes());
@@ -148,7 +226,9 @@ impl<'a> Fields<'a> {
                 }
             }
             Self::Response(head) => {
-                each(b":status", &digits(head.status));
+                if !head.removed.has(Removed::STATUS) {
+                    each(b":status", &digits(head.status));
+                }
                 for (name, value) in &head.headers {
                     each(name.as_str().as_bytes(), value.as_bytes());
                 }
@@ -197,6 +277,14 @@ impl<'a> Fields<'a> {
 
     /// The same for a pseudo header.
     pub fn read_pseudo(&self, name: &[u8], to: &mut Vec<u8>) -> bool {
+        let removed = match self {
+            Self::Request(head) => head.removed,
+            Self::Response(head) => head.removed,
+            Self::Plain(_) => Removed::NONE,
+        };
+        if removed != Removed::NONE && removed.has(Removed::named(name)) {
+            return false;
+        }
         match (self, name) {
             (Self::Request(_), b":authority") => return self.read(&header::HOST, to),
             (Self::Request(head), b":path") => to.extend_from_slice(head.path.as_bytes()),
@@ -242,7 +330,7 @@ impl FieldsMut<'_> {
 
     /// Sets a pseudo header; `Ok(false)` where `name` is none of this map's.
     fn set_pseudo(&mut self, name: &[u8], value: &[u8]) -> Result<bool, InvalidField> {
-        match (self, name) {
+        match (&mut *self, name) {
             (Self::Request(head), b":authority") => {
                 let value = HeaderValue::from_bytes(value).map_err(|_| InvalidField)?;
                 head.headers.insert(header::HOST, value);
@@ -259,7 +347,41 @@ impl FieldsMut<'_> {
             }
             _ => return Ok(false),
         }
+        if let Some(removed) = self.removed() {
+            removed.0 &= !Removed::named(name).0;
+        }
         Ok(true)
+    }
+
+    fn removed(&mut self) -> Option<&mut Removed> {
+        match self {
+            Self::Request(head) => Some(&mut head.removed),
+            Self::Response(head) => Some(&mut head.removed),
+            Self::Plain(_) => None,
+        }
+    }
+
+    /// Takes a pseudo header away, where this map has it.
+    #[cold]
+    fn remove_pseudo(&mut self, name: &[u8]) {
+        let gone = match (&mut *self, name) {
+            (Self::Request(head), b":authority") => {
+                head.headers.remove(header::HOST);
+                return;
+            }
+            (Self::Request(head), b":path") => {
+                // Nothing is found by it.
+                head.path = Target::Invalid(Bytes::new());
+                Removed::PATH
+            }
+            (Self::Request(_), b":method" | b":scheme") | (Self::Response(_), b":status") => {
+                Removed::named(name)
+            }
+            _ => return,
+        };
+        if let Some(removed) = self.removed() {
+            removed.0 |= gone.0;
+        }
     }
 
     /// Replaces all values of `name`, or adds it.
@@ -304,14 +426,17 @@ impl FieldsMut<'_> {
         Ok(())
     }
 
-    /// Removes all values of `name`. Pseudo headers stay.
+    /// Removes all values of `name`.
     pub fn remove(&mut self, name: &[u8], known: &mut Interner) {
+        if name.first() == Some(&b':') {
+            return self.remove_pseudo(name);
+        }
         if let Ok(name) = known.name(name) {
             self.map().remove(name);
         }
     }
 
-    /// Removes everything, then adds `pairs`. Pseudo headers that are not among them keep their value.
+    /// Removes everything, then adds `pairs`.
     ///
     /// # Errors
     /// At the first invalid field; those before it have been added.
@@ -321,6 +446,9 @@ impl FieldsMut<'_> {
         known: &mut Interner,
     ) -> Result<(), InvalidField> {
         self.map().clear();
+        for name in [&b":method"[..], b":path", b":scheme", b":status"] {
+            self.remove_pseudo(name);
+        }
         for (name, value) in pairs {
             self.add(name, value, known)?;
         }

@@ -1,4 +1,16 @@
-//! What properties tell of a TLS connection.
+//! What properties tell of a connection that is secured, and of one to an upstream.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// What is told of a connection to an upstream.
+#[derive(Debug, Clone, Default)]
+pub struct UpstreamConnection {
+    /// The gateway's own end.
+    pub local: Option<SocketAddr>,
+    /// Its security, where it has some.
+    pub tls: Option<Arc<Tls>>,
+}
 
 /// A connection that is secured.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! What properties and access logs tell of a TLS connection.
 
 use rustls::pki_types::CertificateDer;
-use rustls::{CommonState, ProtocolVersion, ServerConnection};
+use rustls::{ClientConnection, CommonState, ProtocolVersion, ServerConnection};
 use sha2::{Digest as _, Sha256};
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate, X509Name};
 
@@ -10,16 +10,26 @@ use crate::stream::tls::{Certificate, Tls};
 /// Those of a client's connection, when its handshake is done; `inspected` where the SNI is to be told.
 #[must_use]
 pub fn facts(connection: &ServerConnection, inspected: bool) -> Tls {
-    let state: &CommonState = connection;
+    let name = connection.server_name().filter(|_| inspected);
+    Tls {
+        server_name: name.map(Into::into),
+        ..common(connection)
+    }
+}
+
+/// Those of a connection to an upstream, when its handshake is done.
+#[must_use]
+pub fn upstream_facts(connection: &ClientConnection) -> Tls {
+    common(connection)
+}
+
+fn common(state: &CommonState) -> Tls {
     Tls {
         version: match state.protocol_version() {
             Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
             _ => "TLSv1.3",
         },
-        server_name: connection
-            .server_name()
-            .filter(|_| inspected)
-            .map(Into::into),
+        server_name: None,
         local: None,
         peer: state
             .peer_certificates()

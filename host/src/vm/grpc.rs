@@ -162,6 +162,14 @@ impl Calls {
         self.received.as_ref()
     }
 
+    /// The message that the callback is about, to be changed.
+    pub fn message_mut(&mut self) -> Option<&mut Bytes> {
+        match &mut self.received {
+            Some(Received::Message(message)) => Some(message),
+            _ => None,
+        }
+    }
+
     /// How the callout that ended last has ended.
     #[must_use]
     pub fn status(&self) -> &CallStatus {

@@ -48,7 +48,7 @@ impl Phase {
 
     /// What is sent: a body that goes on would take a held head along.
     fn message(&self) -> Message {
-        let whole = self.tag != "callout";
+        let whole = !["callout", "grpc"].contains(&self.tag);
         Message {
             body: whole,
             trailers: whole,
@@ -57,7 +57,7 @@ impl Phase {
 }
 
 /// Callbacks, in the order in which they run.
-pub(super) const PHASES: [Phase; 19] = [
+pub(super) const PHASES: [Phase; 23] = [
     phase("root", "context_create", "root create"),
     phase("root", "vm_start", "vm start"),
     phase("root", "configure", "configure"),
@@ -74,6 +74,10 @@ pub(super) const PHASES: [Phase; 19] = [
     phase("matrix", "response_body", "response body"),
     phase("matrix", "response_trailers", "response trailers"),
     phase("callout", "http_call_response", "callout"),
+    phase("grpc", "grpc_receive_initial_metadata", "grpc initial"),
+    phase("grpc", "grpc_receive", "grpc message"),
+    phase("grpc", "grpc_receive_trailing_metadata", "grpc trailing"),
+    phase("grpc", "grpc_close", "grpc close"),
     phase("matrix", "done", "done"),
     phase("matrix", "log", "log"),
     phase("matrix", "delete", "delete"),
@@ -248,6 +252,7 @@ fn streams() -> impl Iterator<Item = &'static Phase> {
 fn script(phase: &Phase, act: &str) -> String {
     match phase.tag {
         "callout" => in_callout(act),
+        "grpc" => in_grpc(phase.callback, act),
         _ => format!("{}: {act}", phase.callback),
     }
 }
@@ -257,5 +262,13 @@ fn in_callout(act: &str) -> String {
     format!(
         "request_headers: proxy_http_call 'blue {{:method=GET,:path=/,:authority=a}} ' {{}} 5000 >4; pause | \
          http_call_response: proxy_set_effective_context self; {act}; proxy_continue_stream 0"
+    )
+}
+
+/// A script that does this when its gRPC callout has come so far.
+fn in_grpc(callback: &str, act: &str) -> String {
+    format!(
+        "request_headers: proxy_grpc_stream 'grpc 'a.Service 'Method {{}} >4 =call; proxy_grpc_send $call 'question 1; pause | \
+         {callback}: proxy_set_effective_context self; {act}; proxy_continue_stream 0"
     )
 }

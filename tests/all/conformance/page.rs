@@ -287,7 +287,7 @@ const FUNCTIONS: &str = "
 
 Calls are written as the guest `tests/guests/probe` takes them: `'text` is an address and a length (`%XX` a byte), `{a=1}` a header map, `>` where an answer's address and length go, `>4` and `>8` where a number goes, `bad` an address outside the memory. Header maps: 0 request headers, 1 request trailers, 2 response headers, 3 response trailers, 4 gRPC initial metadata, 5 gRPC trailing metadata, 6 headers and 7 trailers of a callout's answer. Buffers: 0 request body, 1 response body, 2 and 3 TCP, 4 a callout's answer, 5 gRPC message, 6 VM configuration, 7 plugin configuration, 8 call data.
 
-Answers: OK, NF not found, BA bad argument, SF serialization failure, PF parse failure, IM invalid memory access, EM empty, CM compare-and-swap mismatch, IF internal failure, UN unimplemented; what stands behind is what was written. Behind an arrow: what the client got, where the call changes the stream's course. In the callout's column the guest has made the stream the effective context first.
+Answers: OK, NF not found, BA bad argument, SF serialization failure, PF parse failure, IM invalid memory access, EM empty, CM compare-and-swap mismatch, IF internal failure, UN unimplemented; what stands behind is what was written. Behind an arrow: what the client got, where the call changes the stream's course. In the columns of the callout and of gRPC's callbacks the guest has made the stream the effective context first.
 ";
 
 const BEHAVIOURS: &str = "

@@ -41,7 +41,8 @@ pub(super) fn upstream(stream: &Stream, name: &[u8]) -> Value {
         b"num_endpoints" => info.endpoints.map(number).ok_or(Status::NotFound),
         b"address" | b"port" => address(host?.address, name),
         b"local_address" => {
-            let local = info.upstream_local.ok_or(Status::NotFound)?;
+            let local = info.upstream_connection.local;
+            let local = local.ok_or(Status::NotFound)?;
             Ok(string(&local.to_string()))
         }
         b"transport_failure_reason" => host.map(|_| string(&info.transport_failure)),
@@ -50,7 +51,8 @@ pub(super) fn upstream(stream: &Stream, name: &[u8]) -> Value {
             .map(nanoseconds)
             .ok_or(Status::NotFound),
         _ => {
-            let tls = info.upstream_tls.as_deref().ok_or(Status::NotFound)?;
+            let tls = info.upstream_connection.tls.as_deref();
+            let tls = tls.ok_or(Status::NotFound)?;
             secured(tls, name)
         }
     }

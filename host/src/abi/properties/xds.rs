@@ -1,5 +1,7 @@
 //! `xds.*`: where the request goes by the configuration, and metadata.
 
+mod message;
+
 use bytes::Bytes;
 use serde_json::Value as Json;
 
@@ -19,11 +21,11 @@ pub(super) fn look_up(state: &State, path: &[u8]) -> Value {
     }
 }
 
-/// The whole node, which Envoy hands over as protobuf, is left out.
+/// The whole is a message, `envoy.config.core.v3.Node`, with what the file says.
 fn node(state: &State, path: &[u8]) -> Value {
     let node = &state.process.node;
     match path {
-        b"" => Err(Status::SerializationFailure),
+        b"" => Ok(message::node(&node.id, &node.cluster)),
         b"id" => Ok(string(&node.id)),
         b"cluster" => Ok(string(&node.cluster)),
         b"locality\0region" | b"locality\0zone" | b"locality\0sub_zone" => Ok(Bytes::new()),
@@ -49,6 +51,9 @@ pub(super) fn of_stream(state: &State, stream: &Stream, path: &[u8]) -> Value {
         b"upstream_host_metadata" => {
             host_metadata(info.upstream.as_deref().ok_or(Status::NotFound)?, rest)
         }
+        b"upstream_host_locality_metadata" if info.upstream.is_some() && rest.is_empty() => {
+            Err(Status::SerializationFailure)
+        }
         b"listener_metadata" => no_metadata(rest),
         b"cluster_metadata" if info.cluster.is_some() => no_metadata(rest),
         b"route_metadata" | b"virtual_host_metadata" if routed => no_metadata(rest),
@@ -65,15 +70,15 @@ pub(super) fn no_metadata(path: &[u8]) -> Value {
     }
 }
 
-/// `filter_metadata\0NAMESPACE\0KEY…` of the endpoint. The whole, which Envoy hands over as protobuf, is left out.
+/// `filter_metadata\0NAMESPACE\0KEY…` of the endpoint; the whole is a message, `envoy.config.core.v3.Metadata`.
 fn host_metadata(host: &UpstreamHost, path: &[u8]) -> Value {
     let (first, mut path) = step(path);
+    let all = &host.endpoint.metadata;
     match first {
-        b"" => return Err(Status::SerializationFailure),
+        b"" => return Ok(message::metadata(all)),
         b"filter_metadata" => {}
         _ => return Err(Status::NotFound),
     }
-    let all = &host.endpoint.metadata;
     if path.is_empty() {
         let entries = all.iter().map(|(name, value)| (name.as_str(), value));
         return object(entries.collect());

@@ -102,10 +102,7 @@ fn met(callback: &str, body: &str) -> Vec<Rule> {
     guest.vm.request_headers(id, 3, false).unwrap();
     cell.borrow_mut().request_body = BytesMut::from(&b"body"[..]);
     guest.vm.request_body(id, 4, true).unwrap();
-    cell.borrow_mut().response = Some(ResponseHead {
-        status: StatusCode::OK,
-        headers: http::HeaderMap::new(),
-    });
+    cell.borrow_mut().response = Some(ResponseHead::new(StatusCode::OK, http::HeaderMap::new()));
     guest.vm.response_headers(id, 1, false).unwrap();
     guest.vm.response_body(id, 0, true).unwrap();
     guest.vm.end(id, true);

@@ -63,12 +63,12 @@ const BODY: &str = r#"
 
 pub(super) fn stream() -> StreamCell {
     let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-    let head = RequestHead {
-        method: Method::GET,
-        path: Target::from_bytes(b"/path?q=1"),
-        scheme: HeaderValue::from_static("http"),
-        headers: HeaderMap::new(),
-    };
+    let head = RequestHead::new(
+        Method::GET,
+        Target::from_bytes(b"/path?q=1"),
+        HeaderValue::from_static("http"),
+        HeaderMap::new(),
+    );
     let info = StreamInfo::new(SystemTime::UNIX_EPOCH, nowhere, nowhere, "name".into());
     Rc::new(RefCell::new(Stream::new(head, info)))
 }
@@ -127,10 +127,7 @@ fn callbacks_reach_what_they_reach_in_envoy() {
             "2022222222"
         )
     );
-    cell.borrow_mut().response = Some(ResponseHead {
-        status: StatusCode::OK,
-        headers: HeaderMap::new(),
-    });
+    cell.borrow_mut().response = Some(ResponseHead::new(StatusCode::OK, HeaderMap::new()));
     guest.vm.response_headers(id, 1, true).unwrap();
     assert_eq!(
         taken(&guest, &mut seen),

@@ -139,6 +139,10 @@ fn callbacks(out: &mut dyn Write, callbacks: &Callbacks) -> io::Result<()> {
             &format!("{YELLOW}never called here: this host does not run network filters{YELLOW:#}"),
         )?;
     }
+    for uncalled in &callbacks.uncalled {
+        list(out, "never called", short(&[uncalled.name]))?;
+        line(out, "", &format!("{YELLOW}{}{YELLOW:#}", uncalled.why))?;
+    }
     if !callbacks.unknown.is_empty() {
         list(out, "unknown", callbacks.unknown.iter().cloned())?;
         line(

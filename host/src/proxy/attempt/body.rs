@@ -155,6 +155,10 @@ impl AttemptBody {
 
     fn end(&mut self) {
         self.ended = true;
+        {
+            let info = &mut self.cell.borrow_mut().info;
+            info.backend_latency = info.upstream_began.map(|began| began.elapsed());
+        }
         self.filters = None;
     }
 

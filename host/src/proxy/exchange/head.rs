@@ -37,12 +37,7 @@ pub(super) fn from_parts(parts: http::request::Parts) -> RequestHead {
         .into_parts()
         .path_and_query
         .unwrap_or_else(|| PathAndQuery::from_static("/"));
-    RequestHead {
-        method: parts.method,
-        path: Target::Valid(path),
-        scheme,
-        headers,
-    }
+    RequestHead::new(parts.method, Target::Valid(path), scheme, headers)
 }
 
 /// HTTP/2 may cut cookies apart; behind this they are one header again. Source: RFC 9113, section 8.2.3.

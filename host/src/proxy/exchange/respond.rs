@@ -1,6 +1,6 @@
 //! The way back: the upstream's response, or an answer of the gateway's own, through the filters to the client.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Response, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version, header};
 
 use super::{End, Exchange};
 use crate::config::listener::ServerHeader;
@@ -9,9 +9,10 @@ use crate::proxy::attempt::{self, AttemptBody};
 use crate::proxy::filters::{Direction, Step};
 use crate::proxy::grpc;
 use crate::proxy::pump::{Pump, Stop};
-use crate::proxy::reply::{GatewayError, gateway};
+use crate::proxy::reply::{GatewayError, gateway, missing};
 use crate::proxy::response::{DownstreamBody, Filtered, ResponseStream, Source};
 use crate::proxy::router;
+use crate::stream::head::Removed;
 use crate::stream::{LocalReply, ResponseHead};
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -125,10 +126,7 @@ impl Exchange {
     }
 
     fn set_reply(&mut self, reply: LocalReply) {
-        let mut head = ResponseHead {
-            status: reply.status,
-            headers: HeaderMap::new(),
-        };
+        let mut head = ResponseHead::new(reply.status, HeaderMap::new());
         for (name, value) in reply.headers {
             head.headers.append(name, value);
         }
@@ -163,6 +161,12 @@ impl Exchange {
                 Step::Reset => return Err(End::Reset),
                 Step::Continue | Step::Pause => {}
             }
+        }
+        let head = self.cell.borrow();
+        let removed = head.response.as_ref().map(|head| head.removed);
+        if removed.is_some_and(|removed| removed.has(Removed::STATUS)) {
+            let details = "filter_removed_required_response_headers";
+            return Err(missing(StatusCode::BAD_GATEWAY, ":status", details).into());
         }
         Ok(())
     }

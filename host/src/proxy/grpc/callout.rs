@@ -280,10 +280,10 @@ fn head(start: GrpcStart) -> RequestHead {
     for (name, value) in &start.metadata {
         headers.append(name, value.clone());
     }
-    RequestHead {
-        method: Method::POST,
-        path: Target::from_bytes(start.path.as_bytes()),
-        scheme: HeaderValue::from_static("http"),
+    RequestHead::new(
+        Method::POST,
+        Target::from_bytes(start.path.as_bytes()),
+        HeaderValue::from_static("http"),
         headers,
-    }
+    )
 }

@@ -10,6 +10,7 @@ use super::http1::Http1;
 use super::http2::{Failed, Http2};
 use crate::proxy::body::UpstreamRequestBody;
 use crate::proxy::socket::Socket;
+use crate::stream::tls::UpstreamConnection;
 
 /// What carries one exchange.
 pub enum Connection {
@@ -58,6 +59,15 @@ pub enum AttemptError {
 }
 
 impl Connection {
+    /// What is told of it.
+    #[must_use]
+    pub fn facts(&self) -> Option<&UpstreamConnection> {
+        match self {
+            Self::Http1(connection) => Some(connection.facts()),
+            Self::Http2(stream) => stream.facts(),
+        }
+    }
+
     /// Lets a connection that has no task of its own read and write what it can.
     pub fn drive(&mut self, cx: &mut Context<'_>) {
         match self {

@@ -19,12 +19,14 @@ use hyper_util::rt::TokioIo;
 use super::connection::AttemptError;
 use crate::proxy::body::UpstreamRequestBody;
 use crate::proxy::socket::Socket;
+use crate::stream::tls::UpstreamConnection;
 
 /// An HTTP/1.1 connection.
 pub struct Http1 {
     sender: http1::SendRequest<UpstreamRequestBody>,
     driver: Pin<Box<http1::Connection<TokioIo<Socket>, UpstreamRequestBody>>>,
     address: SocketAddr,
+    facts: UpstreamConnection,
     uses: u32,
     last_used: Instant,
     /// The driver has ended and must not be polled again.
@@ -37,6 +39,7 @@ impl Http1 {
     /// # Errors
     /// [`AttemptError::Connect`].
     pub(super) async fn open(socket: Socket, address: SocketAddr) -> Result<Self, AttemptError> {
+        let facts = socket.facts();
         let (sender, driver) = http1::Builder::new()
             // as downstream: one piece costs the kernel less than a list of pieces
             .writev(false)
@@ -47,6 +50,7 @@ impl Http1 {
             sender,
             driver: Box::pin(driver),
             address,
+            facts,
             uses: 0,
             last_used: Instant::now(),
             closed: false,
@@ -57,6 +61,11 @@ impl Http1 {
     #[must_use]
     pub(super) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What is told of it.
+    pub(super) fn facts(&self) -> &UpstreamConnection {
+        &self.facts
     }
 
     /// How many requests it has carried.

@@ -20,12 +20,14 @@ use super::connection::AttemptError;
 use crate::config::cluster::Http2Options;
 use crate::proxy::body::{BodyError, UpstreamRequestBody};
 use crate::proxy::socket::Socket;
+use crate::stream::tls::UpstreamConnection;
 
 /// What requests are given to.
 struct Sender {
     requests: http2::SendRequest<Leashed>,
     /// How many streams the peer allows at a time, as the task that drives the connection last heard.
     allowed: Rc<Cell<u32>>,
+    facts: UpstreamConnection,
 }
 
 /// A connection, or one that is being opened: whoever needs it first opens it, the others wait.
@@ -149,6 +151,7 @@ async fn open(socket: Socket, options: &Http2Options) -> Result<Sender, AttemptE
             .keep_alive_timeout(keepalive.timeout)
             .keep_alive_while_idle(true);
     }
+    let facts = socket.facts();
     let (requests, connection) = builder
         .handshake(TokioIo::new(socket))
         .await
@@ -167,7 +170,11 @@ async fn open(socket: Socket, options: &Http2Options) -> Result<Sender, AttemptE
             tracing::debug!("an upstream connection ended: {error}");
         }
     });
-    Ok(Sender { requests, allowed })
+    Ok(Sender {
+        requests,
+        allowed,
+        facts,
+    })
 }
 
 // === impl Http2 ===
@@ -185,6 +192,11 @@ impl Http2 {
         let sender = &self.connection.sender;
         let open = async || open(connect().await?, options).await;
         sender.get_or_try_init(open).await.map(|_| ())
+    }
+
+    /// What is told of its connection, once that is open.
+    pub(super) fn facts(&self) -> Option<&UpstreamConnection> {
+        self.connection.sender.get().map(|sender| &sender.facts)
     }
 
     /// Sends a request and waits for the response's head.

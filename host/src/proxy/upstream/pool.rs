@@ -48,7 +48,7 @@ pub(super) struct Pool {
 }
 
 impl Leaf {
-    /// Sends a request to a host and waits for the response's head.
+    /// Sends a request to a host and waits for the response's head; `connected` gets to know the connection before.
     ///
     /// # Errors
     /// Where there is no connection, or no response on it.
@@ -56,10 +56,12 @@ impl Leaf {
         &self,
         host: &UpstreamHost,
         request: Request<UpstreamRequestBody>,
+        mut connected: impl FnMut(&Connection),
     ) -> Result<(Response<Incoming>, Connection), AttemptError> {
         let mut request = request;
         for _ in 0..MAX_UNSENT {
             let mut connection = self.connection(host).await?;
+            connected(&connection);
             if let Connection::Http1(_) = connection {
                 origin_form(&mut request);
             }

@@ -300,10 +300,8 @@ impl Run {
 
     /// A response's head comes to an attempt's filters.
     async fn response_head(&mut self, attempt: &Attempt, response: &Response) -> Result<(), End> {
-        self.cell.borrow_mut().response = Some(ResponseHead {
-            status: response.status,
-            headers: response.headers.clone(),
-        });
+        self.cell.borrow_mut().response =
+            Some(ResponseHead::new(response.status, response.headers.clone()));
         let Attempt(Some(active)) = attempt else {
             return Ok(());
         };

@@ -183,6 +183,16 @@ impl HttpContext for Flow {
     }
 
     fn on_http_response_headers(&mut self, _headers: usize, _end_of_stream: bool) -> Action {
+        if self.does("tell-upstream") {
+            let property = |name| text(self.get_property(vec!["upstream", name]));
+            self.tell(&format!(
+                "upstream {} {} {} from {}",
+                property("tls_version"),
+                property("dns_san_peer_certificate"),
+                property("sha256_peer_certificate_digest").len(),
+                property("local_address"),
+            ));
+        }
         if self.does("sign-response") || self.does("take-body") {
             self.set_http_response_header("content-length", None);
         }

@@ -96,10 +96,7 @@ impl Run {
             headers.append(name, value);
         }
         let mut stream = self.cell.borrow_mut();
-        stream.response = Some(ResponseHead {
-            status: reply.status,
-            headers,
-        });
+        stream.response = Some(ResponseHead::new(reply.status, headers));
         stream.info.details = reply.details;
     }
 
