@@ -3,7 +3,7 @@
 //! The blocks of a page that are marked `sh` run one after another in one shell, as a reader types them. A page may hold
 //! comments for this test, each on a line of its own:
 //!
-//! - `<!-- prints: TEXT -->`: what was printed up to here and from the last of these on has this text in it.
+//! - `<!-- prints: TEXT -->`: this text was printed, after that of the last of these.
 //! - `<!-- not run: REASON -->`: before a block that no test can run. What it names is still looked at, see [`page`].
 //!
 //! What serves until it is stopped runs in the background. The demo's ports are others here, so that pages run at the

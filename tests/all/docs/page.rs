@@ -20,7 +20,7 @@ pub(super) enum Block {
     Run(usize, String),
     /// Commands that are only looked at.
     Look(usize, String),
-    /// What must have been printed since the last of these.
+    /// What must have been printed, after that of the last of these.
     Prints(usize, String),
 }
 

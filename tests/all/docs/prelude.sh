@@ -27,10 +27,10 @@ make() {
     fi
 }
 
-# Whether a text was printed since this was asked last; what serves in the background may take a moment.
+# Whether a text was printed after the one that was asked for last; what serves in the background may take a moment.
 printed() {
-    local tries=0
-    until tail -c +$((PRINTED + 1)) .page.log | grep -qF -- "$2"; do
+    local tries=0 at
+    until at=$(tail -c +$((PRINTED + 1)) .page.log | grep -aboF -m1 -- "$2"); do
         tries=$((tries + 1))
         if [ $tries -gt 50 ]; then
             echo "$1: \"$2\" was not printed"
@@ -38,7 +38,7 @@ printed() {
         fi
         sleep 0.1
     done
-    PRINTED=$(stat -c %s .page.log)
+    PRINTED=$((PRINTED + ${at%%:*} + ${#2}))
 }
 
 # At the page's end: what serves must still do so.
