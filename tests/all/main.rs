@@ -30,6 +30,7 @@ mod http2;
 mod inspect;
 mod languages;
 mod limits;
+mod models;
 mod operate;
 mod overrides;
 mod pack;
