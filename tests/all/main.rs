@@ -39,6 +39,7 @@ mod prometheus;
 mod recovery;
 mod reload;
 mod render;
+mod report;
 mod rollouts;
 mod scenarios;
 mod scrape;
