@@ -11,6 +11,7 @@ mod contexts;
 mod credentials;
 mod demo;
 mod dist;
+mod docs;
 mod drain;
 mod drill;
 mod examples;
