@@ -17,11 +17,14 @@ binaryen_version   := 132.0.0
 # What guests in other languages are compiled with; C++ takes Debian's clang.
 go_version             := 1.27.3
 assemblyscript_version := 0.28.20
+# What finds barriers in the console's page.
+axe_version := 4.14.1
 
 venv     := .venv
 python   := $(venv)/bin/python
 pip      := $(python) -m pip install --quiet --disable-pip-version-check
 node     := $(venv)/node-$(node_version)
+axe      := $(venv)/axe-$(axe_version)/node_modules/axe-core/axe.min.js
 wasm_opt := $(venv)/binaryen-$(binaryen_version)/node_modules/binaryen/bin/wasm-opt
 
 # Tests and benchmark take these from the environment; each may be pointed elsewhere: make test ENVOY=/path
@@ -31,6 +34,7 @@ export SWITCHOVER_WASM ?= $(CURDIR)/dist/switchover.wasm
 export SWITCHOVER_GUESTS ?= $(CURDIR)/target/guests/wasm32-unknown-unknown/wasm
 export SWITCHOVER_LANGUAGES ?= $(CURDIR)/target/guests/languages
 export SWITCHOVER_PYTHON ?= $(CURDIR)/$(python)
+export SWITCHOVER_AXE ?= $(CURDIR)/$(axe)
 export SWITCHOVER_MODULE_CACHE ?= $(CURDIR)/target/module-cache
 
 # Where `make install` puts things.
@@ -61,7 +65,7 @@ run: build ## two demo upstreams and the gateway on 127.0.0.1:10000 (admin 9901)
 	@$(SWITCHOVER_BIN) demo
 
 .PHONY: test
-test: build guests languages clients envoy $(venv)/spdx-tools-$(spdx_tools_version) ## every test, on the host and on real Envoy
+test: build guests languages clients envoy $(axe) $(venv)/spdx-tools-$(spdx_tools_version) ## every test, on the host and on real Envoy
 	$(call say,scenarios)
 	@$(SWITCHOVER_BIN) test tests/scenarios
 	$(call say,tests)
@@ -135,6 +139,11 @@ conformance: build guests envoy ## host/CONFORMANCE.md anew: what the host and E
 	$(call say,conformance)
 	@SWITCHOVER_CONFORMANCE=write cargo test --locked --release -p switchover-tests --test all -- conformance
 
+.PHONY: picture
+picture: build envoy packages ## host/console.png anew: the console during a rollout, as a browser shows it
+	$(call say,picture)
+	@SWITCHOVER_PICTURE=host/console.png cargo test --locked --release -p switchover-tests --test all -- console::picture
+
 .PHONY: bench
 bench: build guests envoy ## CPU, requests a second and memory beside Envoy, HAProxy and nginx; installs them and wrk
 	$(call say,benchmark)
@@ -173,7 +182,7 @@ dist/switchover.wasm: $(small) always
 
 .PHONY: packages
 packages:
-	@.ci/apt-install nghttp2-client docker-registry skopeo mandoc systemd chromium chromium-driver
+	@.ci/apt-install nghttp2-client docker-registry skopeo mandoc systemd chromium chromium-driver prometheus
 
 .PHONY: guests
 guests:
@@ -193,6 +202,10 @@ $(venv)/go-$(go_version): | $(python)
 
 $(assemblyscript): | $(node)
 	@$(venv)/bin/npm install --silent --no-audit --no-fund --prefix $@ assemblyscript@$(assemblyscript_version)
+
+$(axe): | $(node)
+	@$(venv)/bin/npm install --silent --no-audit --no-fund --prefix $(venv)/axe-$(axe_version) axe-core@$(axe_version)
+	@touch $@
 
 .PHONY: clients
 clients: $(venv)/clients

@@ -32,6 +32,8 @@ pub(crate) struct Begun {
     environment: Option<(Rc<Live>, usize)>,
     /// Index of the rollout.
     rollout: usize,
+    /// The environment that the route role chose.
+    chosen: Option<usize>,
     /// What is to be counted of it.
     pub(crate) tried: Option<Tried>,
 }
@@ -89,6 +91,7 @@ impl AttemptRoot {
             origin: mark.origin,
             environment: environment.map(|index| (Rc::clone(&live), index)),
             rollout: index,
+            chosen: rollout.environment(mark.environment.as_bytes()),
             tried: None,
         };
         let (Some(environment), Some(meters)) = (environment, live.meters.get(index)) else {
@@ -121,8 +124,17 @@ impl Begun {
         name.unwrap_or_default()
     }
 
-    /// Tells the route role in another VM whose attempt it is.
-    pub(crate) fn tell(&self) {
+    /// Tells the route role in another VM whose attempt it is, and counts what that one would: where the request went before.
+    pub(crate) fn tell(&self, meters: &mut Meters) {
+        if let Some((live, to)) = &self.environment
+            && let Some(rollout) = live.document.rollouts().get(self.rollout)
+            && let Some(own) = live.meters.get(self.rollout)
+        {
+            let before = ffi::property(ANSWERED_PROPERTY);
+            let is_first = before.is_none();
+            let from = before.map_or(self.chosen, |name| rollout.environment(&name));
+            own.count_move(from, *to, is_first, meters);
+        }
         ffi::set_property(ANSWERED_PROPERTY, self.name().as_bytes());
     }
 }

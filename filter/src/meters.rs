@@ -101,9 +101,14 @@ impl Meters {
 
     /// Counts a document that was taken over or refused. The host is told at once, for the VM may be there only to try it.
     pub(crate) fn count_reload(&mut self, is_accepted: bool) {
-        let outcome = if is_accepted { "accepted" } else { "rejected" };
-        let index = self.intern(MetricKind::Counter, "reloads", &[("outcome", outcome)]);
-        self.count(index);
+        for (outcome, is_so) in [("accepted", is_accepted), ("rejected", !is_accepted)] {
+            let index = self.intern(MetricKind::Counter, "reloads", &[("outcome", outcome)]);
+            // Both are there from the first on: whoever looks for a rise needs the 0 before it.
+            self.0.get_mut(index).map(Meter::id);
+            if is_so {
+                self.count(index);
+            }
+        }
         self.flush();
     }
 
@@ -266,12 +271,23 @@ impl RolloutMeters {
         meters.count(index);
     }
 
-    /// Counts that a request went from one environment to another, or once more to the same.
-    pub(crate) fn count_move(&self, from: usize, to: usize, meters: &mut Meters) {
-        if let Some(own) = self.environments.get(to) {
-            let failover = own.failovers.get(from).filter(|_| from != to);
-            meters.count(*failover.unwrap_or(&own.retries));
+    /// Counts where an attempt goes that went to `from` before: to another environment, or once more to the same. The first
+    /// attempt comes from the environment that was chosen, which may have no host that is up.
+    pub(crate) fn count_move(
+        &self,
+        from: Option<usize>,
+        to: usize,
+        is_first: bool,
+        meters: &mut Meters,
+    ) {
+        let (Some(from), Some(own)) = (from, self.environments.get(to)) else {
+            return;
+        };
+        if from == to && is_first {
+            return;
         }
+        let failover = own.failovers.get(from).filter(|_| from != to);
+        meters.count(*failover.unwrap_or(&own.retries));
     }
 
     pub(crate) fn count_refused_override(&self, meters: &mut Meters) {

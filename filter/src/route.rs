@@ -261,13 +261,8 @@ impl Routed {
         let environment = rollout.and_then(|rollout| rollout.environment(name.as_bytes()));
         let own = self.live.meters.get(self.rollout);
         if let (Some(own), Some(to)) = (own, environment) {
-            // The first attempt may go elsewhere too: where no host of the chosen environment is up.
-            match self.attempted {
-                None if self.environment == to => {}
-                None => own.count_move(self.environment, to, meters),
-                Some(Some(before)) => own.count_move(before, to, meters),
-                Some(None) => {}
-            }
+            let from = self.attempted.unwrap_or(Some(self.environment));
+            own.count_move(from, to, self.attempted.is_none(), meters);
         }
         self.attempted = Some(environment);
     }

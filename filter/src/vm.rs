@@ -293,7 +293,7 @@ impl Vm {
                     routed.begin_attempt(begun.name(), &self.library, &mut self.shared.meters);
                 }
             }
-            _ => begun.tell(),
+            _ => begun.tell(&mut self.shared.meters),
         }
         if let (Some(stream), Some(tried)) = (self.streams.get_mut(id), begun.tried) {
             stream.business = Business::Tried(tried);

@@ -13,6 +13,7 @@ pub mod exchange;
 pub mod filters;
 pub(crate) mod grpc;
 mod mirror;
+mod otel;
 pub mod pump;
 pub mod reply;
 pub mod response;

@@ -37,6 +37,9 @@ pub const BUCKETS: [f64; 19] = [
 /// The prefix Envoy gives the metrics that guests define.
 pub const GUEST_PREFIX: &str = "wasmcustom.";
 
+/// The prefix of metrics that only this host has.
+const OWN_PREFIX: &str = "switchover.";
+
 /// All metrics of the process.
 #[derive(Debug)]
 pub struct Registry {

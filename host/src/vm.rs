@@ -8,6 +8,7 @@ mod contexts;
 pub mod engine;
 pub(crate) mod entry;
 pub mod grpc;
+mod meters;
 pub mod plugin;
 pub mod state;
 

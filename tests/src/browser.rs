@@ -190,6 +190,9 @@ impl Browser {
         let size =
             json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
         self.ask("Emulation.setDeviceMetricsOverride", size).await;
+        // As on a phone; else a picture is narrower than the page.
+        let hidden = json!({"hidden": true});
+        self.ask("Emulation.setScrollbarsHidden", hidden).await;
         let features = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
         self.ask("Emulation.setEmulatedMedia", features).await;
     }

@@ -28,7 +28,11 @@ impl Console {
     /// The same with other arguments.
     pub async fn with(document: &Path, proxies: &[SocketAddr], arguments: &[&str]) -> Self {
         let mut command = Command::new(programs::switchover());
-        command.arg("console").arg(document).args(arguments);
+        // Named as an operator in its folder would.
+        command.arg("console").arg(document.file_name().unwrap());
+        command
+            .current_dir(document.parent().unwrap())
+            .args(arguments);
         command.args(
             proxies
                 .iter()

@@ -177,6 +177,11 @@ impl Gateway {
         read_output(self.directory.path())
     }
 
+    /// Its process's number.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Sends SIGTERM.
     pub fn terminate(&self) {
         self.signal(rustix::process::Signal::TERM);

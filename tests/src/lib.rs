@@ -20,6 +20,7 @@ pub mod load;
 pub mod metrics;
 pub mod probe;
 pub mod programs;
+pub mod prometheus;
 pub mod python;
 pub mod raw;
 pub mod registry;

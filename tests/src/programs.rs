@@ -43,6 +43,16 @@ pub fn debian(name: &str) -> PathBuf {
     found.unwrap_or_else(|| panic!("{name} is missing: run `make packages`, or install it"))
 }
 
+/// What finds barriers in pages, for a browser to run: `SWITCHOVER_AXE`, or what `make test` put into `.venv`.
+pub fn axe() -> PathBuf {
+    find(
+        "axe-core",
+        "SWITCHOVER_AXE",
+        &[".venv/axe-4.14.1/node_modules/axe-core/axe.min.js"],
+        "make test",
+    )
+}
+
 /// Python with the packages of `tests/clients/requirements.txt`: `SWITCHOVER_PYTHON`, or `.venv`'s.
 pub fn python() -> PathBuf {
     find(

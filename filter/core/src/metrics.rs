@@ -1,5 +1,18 @@
 //! Names of metrics: `switchover.FAMILY;LABEL=VALUE;…`, labels in order of their names.
 
+/// The labels of the filter's metrics; each needs a tag rule in the proxy's file.
+pub const LABELS: [&str; 9] = [
+    "cause",
+    "consumer",
+    "document",
+    "environment",
+    "from",
+    "outcome",
+    "reason",
+    "rollout",
+    "version",
+];
+
 /// The name of a metric. Labels must come in order of their names; one without a value is left out, and values are escaped.
 ///
 /// `;`, `=`, `%` and everything but printable ASCII become `%XX`, so that a tag regex can take any value out

@@ -2,7 +2,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use http::uri::PathAndQuery;
+use http::{HeaderName, HeaderValue};
 
 use super::access_log::AccessLog;
 use super::plugin::WasmPlugin;
@@ -13,6 +17,7 @@ use super::tls::DownstreamTls;
 mod forwarding;
 mod manager;
 mod read;
+mod tracing;
 
 pub(super) use read::{http_filters, listener as read};
 
@@ -78,6 +83,8 @@ pub struct HttpConnectionManager {
     pub server_name: String,
     /// `access_log`.
     pub access_logs: Vec<AccessLog>,
+    /// `tracing`; without it requests have no spans.
+    pub tracing: Option<Arc<Tracing>>,
     /// What is said to upstreams of where requests come from.
     pub forwarding: Forwarding,
     /// `server_header_transformation`.
@@ -90,6 +97,38 @@ pub struct HttpConnectionManager {
     pub http_filters: Vec<HttpFilter>,
     /// `route_config`.
     pub routes: RouteConfiguration,
+}
+
+/// `HttpConnectionManager.Tracing` with the provider `envoy.tracers.opentelemetry`.
+#[derive(Debug, Clone)]
+pub struct Tracing {
+    /// `client_sampling` in hundredths of a percent: of requests with `x-client-trace-id`.
+    pub client_sampling: u32,
+    /// `random_sampling` in hundredths of a percent.
+    pub random_sampling: u32,
+    /// `overall_sampling` in hundredths of a percent: of those that the other two would trace.
+    pub overall_sampling: u32,
+    /// `max_path_tag_length`, in bytes; Envoy's default is 256.
+    pub max_path: usize,
+    /// `service_name`.
+    pub service_name: String,
+    /// `http_service`.
+    pub exporter: TraceExporter,
+}
+
+/// Where spans go: `envoy.config.core.v3.HttpService`.
+#[derive(Debug, Clone)]
+pub struct TraceExporter {
+    /// `http_uri.cluster`.
+    pub cluster: String,
+    /// The authority of `http_uri.uri`.
+    pub authority: HeaderValue,
+    /// The path of `http_uri.uri`.
+    pub path: PathAndQuery,
+    /// `http_uri.timeout`.
+    pub timeout: Duration,
+    /// `request_headers_to_add`, which may hold a token.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// `envoy.config.core.v3.HttpProtocolOptions` of a listener.
@@ -123,7 +162,7 @@ pub struct Forwarding {
     /// `forward_client_cert_details` is `ALWAYS_FORWARD_ONLY`; else `x-forwarded-client-cert` is removed.
     pub forward_client_cert: bool,
     /// `via`.
-    pub via: Option<http::HeaderValue>,
+    pub via: Option<HeaderValue>,
     /// `strip_any_host_port` or `strip_matching_host_port`.
     pub strip_port: Option<StripPort>,
     /// `normalize_path`.
@@ -279,4 +318,25 @@ pub struct HeaderMutation {
     pub request: Vec<HeaderEdit>,
     /// `mutations.response_mutations`.
     pub response: Vec<HeaderEdit>,
+}
+
+#[cfg(test)]
+impl Tracing {
+    /// One that samples everything and reaches nobody.
+    pub(crate) fn for_tests() -> Self {
+        Self {
+            client_sampling: 10_000,
+            random_sampling: 10_000,
+            overall_sampling: 10_000,
+            max_path: 256,
+            service_name: "test".to_owned(),
+            exporter: TraceExporter {
+                cluster: "none".to_owned(),
+                authority: HeaderValue::from_static("none"),
+                path: PathAndQuery::from_static("/v1/traces"),
+                timeout: Duration::ZERO,
+                headers: Vec::new(),
+            },
+        }
+    }
 }

@@ -90,7 +90,13 @@ pub(super) fn possible(loaded: &Loaded, named: &Named<'_>, now: Timestamp) -> Ve
     ];
     let possible = |verb: Verb| Possible {
         verb: verb.name(),
-        refused: refusal(loaded, named, &verb, now),
+        refused: refusal(loaded, named, &verb, now).filter(|_| {
+            // Where nobody knows where the schedule stood, the dialog asks.
+            let from = Verb::Resume {
+                from: Some(Share::NONE),
+            };
+            verb.name() != from.name() || refusal(loaded, named, &from, now).is_some()
+        }),
     };
     verbs.into_iter().map(possible).collect()
 }

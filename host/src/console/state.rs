@@ -59,7 +59,7 @@ struct Live {
     /// Its part of the requests lately, in percent.
     measured: Option<f64>,
     requests_per_second: Option<f64>,
-    /// The part of outcomes that were no failures.
+    /// The part of outcomes that were no failures; `None` without a guard, which is what counts them.
     success: Option<f64>,
     p50_ms: Option<f64>,
     p95_ms: Option<f64>,
@@ -252,7 +252,8 @@ impl RolloutState {
                     .filter(|_| all > 0.0)
                     .map(|rate| 100.0 * rate / all),
                 requests_per_second: lately.rate,
-                success: lately.count.success(),
+                // Filters look at outcomes for the guard's sake.
+                success: lately.count.success().filter(|_| status.guard),
                 p50_ms: lately.count.latency(0.50),
                 p95_ms: lately.count.latency(0.95),
                 p99_ms: lately.count.latency(0.99),

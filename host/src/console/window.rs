@@ -164,14 +164,19 @@ impl Count {
         }
     }
 
-    /// The part of the outcomes that were no failures; `None` without any.
+    /// The part of the outcomes that were no failures; `None` without any. Without an attempt role, requests are what has
+    /// outcomes.
     #[expect(
         clippy::cast_precision_loss,
         reason = "a rate is shown with few digits"
     )]
     pub(super) fn success(&self) -> Option<f64> {
-        let good = self.attempts.saturating_sub(self.failures);
-        (self.attempts > 0).then(|| good as f64 / self.attempts as f64)
+        let all = match self.attempts {
+            0 => self.requests,
+            attempts => attempts,
+        };
+        let good = all.saturating_sub(self.failures);
+        (all > 0).then(|| good as f64 / all as f64)
     }
 
     /// A quantile of the latencies in milliseconds, evenly spread within its bucket; `None` without any. What exceeds

@@ -10,6 +10,7 @@ use crate::config::access_log::{AccessLog, Filter, code};
 use crate::proxy::router;
 use crate::stream::Stream;
 use render::Line;
+pub(super) use render::flags;
 pub use write::{LogWriter, WorkerLogs};
 
 /// A listener's access logs on this worker.

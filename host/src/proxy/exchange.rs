@@ -29,7 +29,7 @@ use super::response::DownstreamBody;
 use super::router::{self, Chosen, RouteId};
 use super::upstream::Permit;
 use super::worker::{Worker, WorkerListener};
-use super::{mirror, target};
+use super::{mirror, otel, target};
 use crate::config::route::{Forward, RouteAction, Target as RouteTarget};
 use crate::stream::head::Target;
 use crate::stream::{LocalReply, Stream, StreamCell, StreamInfo};
@@ -48,6 +48,8 @@ pub struct Exchange {
     mirrors: Vec<mirror::Pending>,
     /// In flight in its cluster.
     permit: Option<Permit>,
+    /// Its span, where it is traced.
+    span: Option<Box<otel::Started>>,
     /// Why the last attempt failed: kept until the listener's filters have ended.
     failure: Option<AttemptFailure>,
     /// The HTTP/2 stream that becomes a tunnel.
@@ -217,6 +219,7 @@ impl Exchange {
             watch: Watch::new(limits),
             mirrors: Vec::new(),
             permit: None,
+            span: None,
             failure: None,
             on_upgrade: asked.and_then(upgrade::Asked::into_stream),
         });
@@ -265,6 +268,9 @@ impl Exchange {
         let tunnel = {
             let mut stream = self.cell.borrow_mut();
             forwarded::complete(&mut stream, &self.listener.config.http);
+            if let Some(tracer) = &self.listener.tracer {
+                self.span = tracer.start(&mut stream.request.headers).map(Box::new);
+            }
             stream.tunnel.is_some()
         };
         let empty = http_body::Body::is_end_stream(&body);
@@ -385,6 +391,9 @@ impl Exchange {
         let worker = self.listener.worker.clone();
         let cluster = worker.cluster(&name).ok_or(GatewayError::NoCluster)?;
         self.rewrite(forward);
+        if let Some(span) = &self.span {
+            span.inject(&mut self.cell.borrow_mut().request.headers);
+        }
         {
             let info = &mut self.cell.borrow_mut().info;
             info.cluster = Some(cluster.upstream.shared.name.clone());
@@ -496,6 +505,9 @@ impl Drop for Exchange {
         match &stream.response {
             Some(head) => stats.response(head.status),
             None => stats.rq_reset.increment(),
+        }
+        if let (Some(tracer), Some(span)) = (&self.listener.tracer, &self.span) {
+            tracer.end(span, &stream);
         }
         if !self.listener.logs.is_empty() {
             self.listener.logs.write(&stream, std::time::Instant::now());

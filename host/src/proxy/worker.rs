@@ -18,6 +18,7 @@ use super::callout;
 use super::connection_limit::ConnectionLimit;
 use super::downstream::{self, Client};
 use super::filters::{Chain, Filter};
+use super::otel::{self, Tracer};
 use super::router::Router;
 use super::upstream::Cluster;
 use crate::abi::queues::Mailbox;
@@ -75,6 +76,8 @@ pub struct WorkerListener {
     pub logs: Logs,
     /// Whether they need the responses' headers.
     pub keeps_heads: bool,
+    /// What its requests are traced by; `None` where the file says nothing of tracing.
+    pub tracer: Option<Rc<Tracer>>,
     /// Its limit of connections.
     pub limit: Option<ConnectionLimit>,
 }
@@ -158,6 +161,9 @@ impl Worker {
             true
         });
         self.logs.flush();
+        if let Some(vms) = &*self.vms.borrow() {
+            vms.tell();
+        }
         for cluster in self.clusters.values() {
             for leaf in &cluster.upstream.leaves {
                 leaf.sweep();
@@ -197,6 +203,10 @@ pub async fn run(
             return;
         }
     }
+    let tracers: Vec<_> = listeners.iter().filter_map(|l| l.tracer.clone()).collect();
+    for tracer in &tracers {
+        tokio::task::spawn_local(otel::run(worker.clone(), tracer.clone()));
+    }
     let accepting: Vec<_> = listeners
         .iter()
         .zip(sockets)
@@ -223,6 +233,9 @@ pub async fn run(
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     worker.logs.flush();
+    for tracer in &tracers {
+        otel::finish(&worker, tracer).await;
+    }
 }
 
 /// The worker's structures, their plugins still to come.
@@ -277,6 +290,12 @@ fn build(gateway: &Arc<Gateway>) -> (Rc<Worker>, Vec<Rc<WorkerListener>>) {
                     .unwrap_or_else(|_| HeaderValue::from_static("envoy")),
                 stats: ListenerStats::new(&gateway.process.stats, &config.http.stat_prefix),
                 logs: logs(config, gateway, &worker),
+                tracer: config.http.tracing.as_ref().map(|tracing| {
+                    let prefix = &config.http.stat_prefix;
+                    let node = &gateway.process.node.id;
+                    let stats = &gateway.process.stats;
+                    Rc::new(Tracer::new(tracing.clone(), node, prefix, stats))
+                }),
                 keeps_heads: access_log::needs_response_headers(&config.http.access_logs),
                 limit: config
                     .connection_limit

@@ -8,7 +8,7 @@ use prometheus::proto::{
 };
 use regex::Regex;
 
-use super::{GUEST_PREFIX, Kind, Metric, Registry};
+use super::{GUEST_PREFIX, Kind, Metric, OWN_PREFIX, Registry};
 use crate::config::StatsTag;
 
 /// Tag rules that Envoy has built in, as far as the host's own metrics need them.
@@ -19,6 +19,7 @@ static BUILT_IN: LazyLock<Vec<StatsTag>> = LazyLock::new(|| {
         ("envoy_listener_address", r"^listener\.((.+?)\.)downstream"),
         ("envoy_xds_resource_name", r"^sds\.((.+)\.)[^.]+$"),
         ("envoy_response_code_class", r"_rq(_(\dxx))$"),
+        ("vm", r"^switchover\..*?(;vm=([^;]*))"),
     ]
     .into_iter()
     .filter_map(|(name, rule)| {
@@ -49,9 +50,10 @@ pub(super) fn split(name: &str, tags: &[StatsTag]) -> (String, Vec<(String, Stri
         }
     }
     labels.sort();
-    // Envoy drops its custom namespace, and gives all else its own prefix.
+    // Envoy drops its custom namespace, and gives all else its own prefix. What only this host has is not Envoy's.
     let family = match left.strip_prefix(GUEST_PREFIX) {
         Some(own) => sanitise(own),
+        None if left.starts_with(OWN_PREFIX) => sanitise(&left),
         None => format!("envoy_{}", sanitise(&left)),
     };
     (family, labels)

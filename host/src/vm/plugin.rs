@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::engine::Compiled;
 use super::grpc::Outbox;
+use super::meters::VmMeters;
 use super::state::Effect;
 use super::{Interests, Vm, VmError};
 use crate::abi::queues::{Mailbox, Ready};
@@ -37,6 +38,7 @@ struct VmKey {
 /// A VM that several plugins and streams hold.
 pub struct VmCell {
     vm: RefCell<Vm>,
+    meters: VmMeters,
     /// Tells it apart from all others of the process.
     pub serial: u64,
     effects: EffectSink,
@@ -107,21 +109,35 @@ impl Vms {
         }
     }
 
+    /// Adds what the VMs have used to the process's metrics.
+    pub fn tell(&self) {
+        let shared = self.shared.borrow();
+        for vm in shared.values().filter_map(Weak::upgrade) {
+            vm.tell();
+        }
+    }
+
     /// The VM of that key, started if there is none or the last one failed.
     fn vm(&self, key: VmKey, plugin: &Plugin) -> Result<Rc<VmCell>, VmError> {
         let mut shared = self.shared.borrow_mut();
         let running = shared.get(&key).and_then(Weak::upgrade);
-        if let Some(vm) = running.filter(|vm| !vm.failed()) {
-            return Ok(vm);
-        }
+        let failed = match running {
+            Some(vm) if !vm.failed() => return Ok(vm),
+            before => before.is_some(),
+        };
         let mut vm = Vm::start(
             &plugin.compiled,
             plugin.vm_config.clone(),
             self.process.clone(),
         )?;
         let serial = vm.receive_by(self.mailbox.clone());
+        let name = match plugin.vm_config.vm_id.as_str() {
+            "" => &plugin.config.name,
+            id => id,
+        };
         let vm = Rc::new(VmCell {
             vm: RefCell::new(vm),
+            meters: VmMeters::new(&self.process.stats, name, failed),
             serial,
             effects: self.effects.clone(),
             ticks: RefCell::default(),
@@ -139,7 +155,7 @@ impl VmCell {
     /// Runs `callback`, then carries out what the guest asked for in it.
     pub fn run<R>(self: &Rc<Self>, callback: impl FnOnce(&mut Vm) -> R) -> R {
         let mut vm = self.vm.borrow_mut();
-        let result = callback(&mut vm);
+        let result = self.meters.measure(|| callback(&mut vm));
         let effects = vm.effects();
         drop(vm);
         for effect in effects.into_iter().flatten() {
@@ -163,6 +179,13 @@ impl VmCell {
         });
     }
 
+    /// Adds what the VM has used to the process's metrics.
+    fn tell(&self) {
+        if let Ok(vm) = self.vm.try_borrow() {
+            self.meters.tell(&vm);
+        }
+    }
+
     /// Whether the guest has trapped.
     #[must_use]
     pub fn failed(&self) -> bool {
@@ -173,6 +196,7 @@ impl VmCell {
 
 impl Drop for VmCell {
     fn drop(&mut self) {
+        self.tell();
         for (_, tick) in self.ticks.borrow_mut().drain() {
             tick.abort();
         }

@@ -1,9 +1,11 @@
 //! Reading the HTTP connection manager.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::forwarding::{forwarding, server_header};
 use super::read::http_filters;
+use super::tracing::tracing;
 use super::{Codec, CommonOptions, HttpConnectionManager, Underscores};
 use crate::config::access_log;
 use crate::config::facts::Chain;
@@ -60,6 +62,10 @@ pub(super) fn connection_manager(o: &Object<'_>, index: usize) -> Option<HttpCon
         drain_timeout: o.duration("drain_timeout", DRAIN_TIMEOUT),
         server_name: server_name(o),
         access_logs: access_log::access_logs(o),
+        tracing: match o.get("tracing") {
+            Some(field) => Some(Arc::new(field.object(tracing).flatten()?)),
+            None => None,
+        },
         forwarding: forwarding(o),
         server_header: server_header(o),
         request_id_in_response: o.bool("always_set_request_id_in_response", false),

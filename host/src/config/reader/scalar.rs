@@ -79,6 +79,22 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// Percent, in hundredths of one.
+    pub(in super::super) fn percent(&self) -> Option<u32> {
+        let number = match &self.node.value {
+            Value::Number(n) => Some(*n),
+            Value::Text { text, .. } => text.parse().ok(),
+            _ => None,
+        };
+        match number.filter(|n| (0.0..=100.0).contains(n)) {
+            Some(n) => Some(whole((n * 100.0).floor())),
+            None => {
+                self.expected("a number from 0 to 100");
+                None
+            }
+        }
+    }
+
     /// A duration: seconds with up to nine decimals and an `s`.
     pub(in super::super) fn duration(&self) -> Option<Duration> {
         let duration = match &self.node.value {

@@ -80,6 +80,7 @@ static_resources:
     load_assignment:
       cluster_name: green-only
       endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: 2}}}, metadata: {filter_metadata: {switchover: {environment: green}}}}]}]
+stats_config: {stats_tags: [{{tags}}]}
 "#;
 
 /// What stands in the gateway where a test says nothing else.
@@ -133,10 +134,19 @@ fn checked(dir: &TempDir, name: &str, text: &str) -> Vec<String> {
 /// Checks the gateway with some of its places changed.
 fn gateway(with: &[(&str, &str)], expected: &[&str]) {
     let mut text = GATEWAY.to_owned();
-    for (name, value) in with.iter().chain(&USUAL) {
+    let tags = tags(&switchover_core::metrics::LABELS);
+    for (name, value) in with.iter().chain(&USUAL).chain(&[("tags", &*tags)]) {
         text = text.replace(&format!("{{{{{name}}}}}"), value);
     }
     same(&checked(&folder(), "f.yaml", &text), expected);
+}
+
+/// Tag rules for these labels.
+fn tags(labels: &[&str]) -> String {
+    let rule = |label: &&str| {
+        format!("{{tag_name: {label}, regex: '^wasmcustom\\.switchover\\..*?(;{label}=([^;]*))'}}")
+    };
+    labels.iter().map(rule).collect::<Vec<_>>().join(", ")
 }
 
 /// Compares; an expected line that ends in `…` is only a beginning, where the words are the document parser's.
@@ -152,6 +162,24 @@ fn same(found: &[String], expected: &[&str]) {
 #[test]
 fn the_usual_gateway_is_sound() {
     gateway(&[], &[]);
+}
+
+#[test]
+fn labels_without_a_rule() {
+    let some = tags(&[
+        "cause",
+        "environment",
+        "outcome",
+        "reason",
+        "rollout",
+        "version",
+    ]);
+    gateway(
+        &[("tags", &some)],
+        &[
+            "warning f.yaml: stats_config.stats_tags: no rule takes the labels consumer, document, from out of the names of Switchover's metrics, so dashboards and alerts miss them; each is {tag_name: LABEL, regex: '^wasmcustom\\.switchover\\..*?(;LABEL=([^;]*))'}",
+        ],
+    );
 }
 
 #[test]
@@ -411,7 +439,7 @@ fn roles_share_a_vm() {
 fn the_attempt_roles_own_configuration() {
     let dir = folder();
     let mut text = GATEWAY.replace("{{configuration}}", r#"{"routing": {}}"#);
-    for (name, value) in USUAL {
+    for (name, value) in USUAL.iter().chain(&[("tags", "")]) {
         text = text.replace(&format!("{{{{{name}}}}}"), value);
     }
     same(
@@ -454,8 +482,10 @@ fn discovered_documents() {
     );
     let bootstrap = |name: &str, path: &str| {
         let filters = discovery.replace("NAME", name).replace("PATH", path);
+        let rules = tags(&switchover_core::metrics::LABELS);
         Parts {
             filters: &filters,
+            top: &format!("stats_config: {{stats_tags: [{rules}]}}"),
             ..Parts::default()
         }
         .yaml()

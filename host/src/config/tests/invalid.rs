@@ -640,3 +640,43 @@ fn stats_tags() {
         ],
     );
 }
+
+#[test]
+fn tracing() {
+    let of = |part: &str, provider: &str| {
+        format!(
+            "tracing: {{{part} provider: {{name: t, typed_config: {{\"@type\": type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig, {provider}}}}}}},"
+        )
+    };
+    let service = |uri: &str| {
+        format!("http_service: {{http_uri: {{uri: \"{uri}\", cluster: blue, timeout: 1s}}}}")
+    };
+    hcm(&of("", &service("http://c:4318/v1/traces")), &[]);
+    hcm(
+        &of(
+            "random_sampling: {value: 101}, verbose: true,",
+            &service("/v1/traces"),
+        ),
+        &[
+            "8: HCM.tracing.verbose: only false, Envoy's default, is supported",
+            "8: HCM.tracing.provider.typed_config.http_service.http_uri.uri: expected a URI such as \"http://collector:4318/v1/traces\", found \"/v1/traces\"",
+            "8: HCM.tracing.random_sampling.value: expected a number from 0 to 100, found the number 101",
+        ],
+    );
+    hcm(
+        &of("", "grpc_service: {}"),
+        &[
+            "8: HCM.tracing.provider.typed_config.grpc_service: is not supported: spans go by OTLP over HTTP: use http_service",
+        ],
+    );
+    hcm("tracing: {},", &["8: HCM.tracing.provider: is required"]);
+    hcm(
+        &of(
+            "",
+            "http_service: {http_uri: {uri: \"http://c/v1\", cluster: nowhere, timeout: 1s}}",
+        ),
+        &[
+            "8: HCM.tracing.provider.typed_config.http_service.http_uri.cluster: there is no cluster \"nowhere\"",
+        ],
+    );
+}

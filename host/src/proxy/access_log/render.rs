@@ -102,7 +102,7 @@ enum Value<'a> {
 }
 
 /// An exchange's response flags, by short and by long names.
-pub(super) fn flags(stream: &Stream) -> Vec<(&'static str, &'static str)> {
+pub(in crate::proxy) fn flags(stream: &Stream) -> Vec<(&'static str, &'static str)> {
     let limit = stream.info.retry_limit_exceeded.then_some(RETRY_LIMIT);
     let found = FLAGS
         .iter()
