@@ -10,7 +10,6 @@ use switchover_core::{Reply, serialise};
 use crate::memory::{self, Buffer};
 
 const OK: u32 = 0;
-const REQUEST_BODY: u32 = 0;
 const PLUGIN_CONFIGURATION: u32 = 7;
 
 /// A header map.
@@ -19,6 +18,13 @@ pub(crate) enum Map {
     Request = 0,
     Response = 2,
     CallResponse = 6,
+}
+
+/// The body of a stream.
+#[derive(Clone, Copy)]
+pub(crate) enum Body {
+    Request = 0,
+    Response = 1,
 }
 
 /// A log level.
@@ -48,6 +54,13 @@ unsafe extern "C" {
         max: usize,
         data: *mut *mut u8,
         size: *mut usize,
+    ) -> u32;
+    fn proxy_set_buffer_bytes(
+        buffer: u32,
+        start: usize,
+        length: usize,
+        data: *const u8,
+        size: usize,
     ) -> u32;
     fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
     fn proxy_get_header_map_value(
@@ -158,8 +171,21 @@ pub(crate) fn configuration(size: usize) -> Option<Buffer> {
 
 /// So many bytes of the part of the request's body that is there.
 pub(crate) fn request_body(size: usize) -> Option<Buffer> {
+    body_part(Body::Request, 0, size)
+}
+
+/// At most so many bytes from `start` of what is there of a body; `None` where there are none.
+pub(crate) fn body_part(body: Body, start: usize, most: usize) -> Option<Buffer> {
     // SAFETY: see `returned`.
-    returned(|data, length| unsafe { proxy_get_buffer_bytes(REQUEST_BODY, 0, size, data, length) })
+    returned(|data, length| unsafe {
+        proxy_get_buffer_bytes(body as u32, start, most, data, length)
+    })
+}
+
+/// Replaces so many bytes at the start of what is there of a body.
+pub(crate) fn set_body(body: Body, length: usize, bytes: &[u8]) {
+    // SAFETY: see `log`.
+    unsafe { proxy_set_buffer_bytes(body as u32, 0, length, bytes.as_ptr(), bytes.len()) };
 }
 
 /// A header; the first where there are several. `None` where there is none, or it is empty.

@@ -23,9 +23,11 @@ mod guard;
 mod library;
 mod memory;
 mod meters;
+mod models;
 mod probes;
 mod route;
 mod shadow;
+mod spending;
 
 mod vm;
 
@@ -83,18 +85,18 @@ pub mod exports {
         }) as u32
     }
 
-    /// A part of a request's body is there; it is never held back.
+    /// A part of a request's body is there; it is held back where it is to be looked through.
     #[cfg_attr(target_arch = "wasm32", unsafe(no_mangle))]
     pub extern "C" fn proxy_on_request_body(context: u32, size: usize, end_of_stream: u32) -> u32 {
-        with((), |vm| vm.request_body(context, size, end_of_stream != 0));
-        Action::Continue as u32
+        with(Action::Continue, |vm| {
+            vm.request_body(context, size, end_of_stream != 0)
+        }) as u32
     }
 
     /// A request's trailers are there, its end.
     #[cfg_attr(target_arch = "wasm32", unsafe(no_mangle))]
     pub extern "C" fn proxy_on_request_trailers(context: u32, _count: usize) -> u32 {
-        with((), |vm| vm.request_body(context, 0, true));
-        Action::Continue as u32
+        with(Action::Continue, |vm| vm.request_body(context, 0, true)) as u32
     }
 
     /// A response's headers are there.
@@ -105,6 +107,13 @@ pub mod exports {
         _end_of_stream: u32,
     ) -> u32 {
         with((), |vm| vm.response(context));
+        Action::Continue as u32
+    }
+
+    /// A part of a response's body is there; it is never held back.
+    #[cfg_attr(target_arch = "wasm32", unsafe(no_mangle))]
+    pub extern "C" fn proxy_on_response_body(context: u32, size: usize, end_of_stream: u32) -> u32 {
+        with((), |vm| vm.response_body(context, size, end_of_stream != 0));
         Action::Continue as u32
     }
 

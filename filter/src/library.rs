@@ -15,6 +15,7 @@ use crate::ffi::{self, Level};
 use crate::guard::table_key;
 use crate::meters::{Meters, RolloutMeters};
 use crate::probes::Prober;
+use crate::spending::Spending;
 
 /// Documents kept beside the newest for streams that began under an older one with another rollout id.
 const OLDER_KEPT: usize = 3;
@@ -30,6 +31,8 @@ pub(crate) struct Live {
     controls: Vec<RefCell<Control>>,
     /// One for each rollout.
     probers: Vec<RefCell<Prober>>,
+    /// One for each rollout.
+    spending: Vec<RefCell<Spending>>,
     /// Where the workers' figures are in shared data, for each rollout; `None` without a guard.
     tables: Vec<Option<String>>,
     /// A newer document of the plugin is in force.
@@ -82,6 +85,7 @@ impl Live {
             plugin: plugin.to_owned(),
             controls: rollouts.clone().map(control).collect(),
             probers: rollouts.clone().map(prober).collect(),
+            spending: rollouts.clone().map(|_| RefCell::default()).collect(),
             tables: rollouts.map(|rollout| table_key(plugin, rollout)).collect(),
             meters: meters.of(&document),
             document,
@@ -115,6 +119,11 @@ impl Live {
     /// The probes of a rollout, to be gone on with.
     pub(crate) fn prober_mut(&self, index: usize) -> Option<RefMut<'_, Prober>> {
         self.probers.get(index)?.try_borrow_mut().ok()
+    }
+
+    /// The metrics of a rollout's models.
+    pub(crate) fn spending_mut(&self, index: usize) -> Option<RefMut<'_, Spending>> {
+        self.spending.get(index)?.try_borrow_mut().ok()
     }
 
     /// Where the workers' figures are in shared data.

@@ -127,7 +127,12 @@ impl Meters {
         }
     }
 
-    fn intern(&mut self, kind: MetricKind, family: &str, labels: &[(&str, &str)]) -> usize {
+    pub(crate) fn intern(
+        &mut self,
+        kind: MetricKind,
+        family: &str,
+        labels: &[(&str, &str)],
+    ) -> usize {
         let name = metrics::name(family, labels);
         if let Some(index) = self.0.iter().position(|meter| meter.name == name) {
             return index;
@@ -180,15 +185,19 @@ impl Meters {
     }
 
     /// Records a value in a histogram; at once, since a histogram takes one value at a time.
-    fn record(&mut self, index: usize, value: u64) {
+    pub(crate) fn record(&mut self, index: usize, value: u64) {
         if let Some(id) = self.0.get_mut(index).and_then(Meter::id) {
             ffi::record_metric(id, value);
         }
     }
 
     fn count(&mut self, index: usize) {
+        self.add(index, 1);
+    }
+
+    pub(crate) fn add(&mut self, index: usize, count: u64) {
         if let Some(meter) = self.0.get_mut(index) {
-            meter.pending = meter.pending.saturating_add(1);
+            meter.pending = meter.pending.saturating_add(count);
         }
     }
 }

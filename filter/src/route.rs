@@ -6,15 +6,16 @@ use switchover_core::attempt::{ANSWERED_PROPERTY, MARK_PROPERTY, Mark, Origin};
 use switchover_core::document::Rollout;
 use switchover_core::guard::Outcome;
 use switchover_core::route::{Edit, Route, Surroundings};
-use switchover_core::{Headers, Random, Recent, Reply, RoundRobin, Timestamp};
+use switchover_core::{Headers, Random, Recent, Reply, RoundRobin, Spans, Timestamp};
 
 use crate::attempt::{Ended, HOST_ENVIRONMENT};
 use crate::callouts::status;
 use crate::ffi::{self, Level, Map};
 use crate::library::{Library, Live};
 use crate::meters::Meters;
+use crate::models::{Held, Read, Start, Talk};
 use crate::probes::Tick;
-use crate::vm::{Action, Routed, Shared};
+use crate::vm::{Action, Business, Routed, Shared};
 
 /// Enough for any usual sum of weights, and done within a millisecond.
 const MOST_TURNS_SKIPPED: u32 = 10_000;
@@ -26,6 +27,16 @@ pub(crate) struct RouteRoot {
     balancers: Vec<RoundRobin>,
     /// What was worked out about recent requests, one for each rollout.
     recent: Vec<Recent>,
+}
+
+/// A request about which nothing has been decided.
+struct Begun {
+    stream: u32,
+    /// When it came, in nanoseconds since 1970.
+    started: u64,
+    talk: Option<Box<Talk>>,
+    /// It has no body.
+    end_of_stream: bool,
 }
 
 // === impl RouteRoot ===
@@ -108,18 +119,77 @@ impl RouteRoot {
         }
     }
 
-    /// Decides about a request, and carries it out.
+    /// Decides about a request, and carries it out; where its model is to be known first, begins to look for it.
     pub(crate) fn request(
         &mut self,
         stream: u32,
         end_of_stream: bool,
         shared: &mut Shared,
-    ) -> (Action, Option<Routed>) {
+    ) -> (Action, Business) {
         let live = Rc::clone(&self.live);
+        let mut spans = std::mem::take(&mut shared.spans);
+        let answer =
+            self.with_headers(&live, &mut spans, shared, |role, index, headers, shared| {
+                let rollout = live.document.rollouts().get(index);
+                let names_model =
+                    rollout.is_some_and(|rollout| live.document.names_model(rollout, headers));
+                let talk = match names_model
+                    .then(|| role.start(&live, index, headers, end_of_stream, shared))
+                {
+                    None => None,
+                    Some(Start::Reads(talk) | Start::Passes(talk)) => Some(talk),
+                    Some(Start::Waits(held)) => return (Action::Pause, Business::Held(held)),
+                    Some(Start::Answered) => return (Action::Pause, Business::None),
+                };
+                let begun = Begun {
+                    stream,
+                    started: ffi::now(),
+                    talk,
+                    end_of_stream,
+                };
+                role.decide(&live, index, headers, begun, None, shared)
+            });
+        shared.spans = spans;
+        answer
+    }
+
+    /// Decides about a request whose headers waited for its body: by the document that is in force now.
+    pub(crate) fn resume(
+        &mut self,
+        stream: u32,
+        held: Box<Held>,
+        model: &str,
+        shared: &mut Shared,
+    ) -> (Action, Business) {
+        let live = Rc::clone(&self.live);
+        let mut spans = std::mem::take(&mut shared.spans);
+        let model = Some(model).filter(|model| !model.is_empty());
+        let begun = Begun {
+            stream,
+            started: held.started,
+            talk: Some(held.talk),
+            end_of_stream: false,
+        };
+        let answer =
+            self.with_headers(&live, &mut spans, shared, |role, index, headers, shared| {
+                role.decide(&live, index, headers, begun, model, shared)
+            });
+        shared.spans = spans;
+        answer
+    }
+
+    /// Reads the headers, and goes on where some rollout is for the request.
+    fn with_headers(
+        &mut self,
+        live: &Live,
+        spans: &mut Spans,
+        shared: &mut Shared,
+        go_on: impl FnOnce(&mut Self, usize, &Headers<'_>, &mut Shared) -> (Action, Business),
+    ) -> (Action, Business) {
         let pairs = ffi::header_pairs(Map::Request);
         let Some(headers) = pairs
             .as_deref()
-            .and_then(|pairs| live.document.index(pairs, &mut shared.spans))
+            .and_then(|pairs| live.document.index(pairs, spans))
         else {
             // Whoever cannot be read cannot be let through.
             ffi::log(
@@ -132,24 +202,68 @@ impl RouteRoot {
                 body: String::new(),
                 details: "switchover_headers",
             });
-            return (Action::Pause, None);
+            return (Action::Pause, Business::None);
         };
-        let Some((index, rollout)) = live.document.select(&headers) else {
-            return (Action::Continue, None);
+        match live.document.select(&headers) {
+            Some((index, _)) => go_on(self, index, &headers, shared),
+            None => (Action::Continue, Business::None),
+        }
+    }
+
+    /// Looks who sent a request that names a model, and whether it goes on.
+    fn start(
+        &mut self,
+        live: &Rc<Live>,
+        index: usize,
+        headers: &Headers<'_>,
+        end_of_stream: bool,
+        shared: &mut Shared,
+    ) -> Start {
+        let (Some(rollout), Some(recent)) = (
+            live.document.rollouts().get(index),
+            self.recent.get_mut(index),
+        ) else {
+            return Start::Answered;
         };
-        let (Some(balancer), Some(recent), Some(meters)) = (
+        let now = Timestamp::from_nanos(ffi::now());
+        match live.document.sender(rollout, headers, now, recent) {
+            Ok(consumer) => Start::of(live, index, headers, consumer, end_of_stream, shared),
+            Err(unknown) => {
+                if let Some(own) = live.meters.get(index) {
+                    own.count_auth(
+                        rollout,
+                        unknown.outcome,
+                        unknown.consumer,
+                        &mut shared.meters,
+                    );
+                }
+                ffi::reply(&unknown.reply);
+                Start::Answered
+            }
+        }
+    }
+
+    fn decide(
+        &mut self,
+        live: &Rc<Live>,
+        index: usize,
+        headers: &Headers<'_>,
+        begun: Begun,
+        model: Option<&str>,
+        shared: &mut Shared,
+    ) -> (Action, Business) {
+        let (Some(rollout), Some(balancer), Some(recent), Some(meters), Some(control)) = (
+            live.document.rollouts().get(index),
             self.balancers.get_mut(index),
             self.recent.get_mut(index),
             live.meters.get(index),
+            live.control(index),
         ) else {
-            return (Action::Continue, None);
+            return (Action::Continue, Business::None);
         };
-        let Some(control) = live.control(index) else {
-            return (Action::Continue, None);
-        };
-        let started = ffi::now();
         let surroundings = Surroundings {
-            now: Timestamp::from_nanos(started),
+            now: Timestamp::from_nanos(begun.started),
+            model,
             control: &control,
             recent,
             balancer,
@@ -158,7 +272,7 @@ impl RouteRoot {
                 ffi::property("source\0address").map(|address| address.to_vec())
             },
         };
-        let decision = live.document.decide(rollout, &headers, surroundings);
+        let decision = live.document.decide(rollout, headers, surroundings);
         decision.auth.into_iter().for_each(|outcome| {
             meters.count_auth(rollout, outcome, decision.consumer, &mut shared.meters);
         });
@@ -169,37 +283,42 @@ impl RouteRoot {
             Ok(route) => route,
             Err(reply) => {
                 ffi::reply(&reply);
-                return (Action::Pause, None);
+                return (Action::Pause, Business::None);
             }
         };
         meters.count_request(route.environment, route.reason, &mut shared.meters);
         let is_copied = rollout.is_copied(
             route.environment,
             route.trusted,
-            &headers,
+            headers,
             &live.document,
             &control,
             &mut shared.random,
         );
         let origin = Origin {
             worker: shared.worker,
-            stream,
+            stream: begun.stream,
         };
-        self.carry_out(&live, index, &route, &headers, origin, &mut shared.scratch);
+        let mut talk = begun.talk;
+        if let Some(talk) = &mut talk {
+            talk.belongs_to(rollout, route.consumer, model);
+        }
+        self.carry_out(live, index, &route, headers, origin, &mut shared.scratch);
         let routed = Routed {
-            live: Rc::clone(&live),
+            live: Rc::clone(live),
             rollout: index,
             environment: route.environment,
             attempted: None,
             unanswered: None,
-            started,
-            sent: end_of_stream.then_some(started),
+            started: begun.started,
+            sent: begun.end_of_stream.then_some(begun.started),
             trusted: route.trusted,
             is_copied,
             copied: None,
             cookie: route.cookie.map(Box::new),
+            talk,
         };
-        (Action::Continue, Some(routed))
+        (Action::Continue, Business::Routed(routed))
     }
 
     fn carry_out(
@@ -246,6 +365,14 @@ fn fresh(weights: Vec<u32>, random: &mut Random) -> RoundRobin {
 // === impl Routed ===
 
 impl Routed {
+    /// Takes in what has come of the body, where it is looked through.
+    pub(crate) fn read(&mut self, size: usize, end_of_stream: bool, meters: &mut Meters) -> Read {
+        match self.talk.as_mut().filter(|talk| talk.is_reading()) {
+            Some(talk) => talk.read(&self.live, self.rollout, size, end_of_stream, meters),
+            None => Read::Goes(size, String::new()),
+        }
+    }
+
     /// The whole request is there.
     pub(crate) fn complete(&mut self) {
         let rollout = self.live.document.rollouts().get(self.rollout);
@@ -305,6 +432,9 @@ impl Routed {
             apply(Map::Response, edit)
         });
         self.environment = answered.unwrap_or(self.environment);
+        if let Some(talk) = &mut self.talk {
+            talk.begin_answer();
+        }
         // Where there are attempts, each of them has been counted.
         if rollout.guard().is_some() && !rollout.attempts() && self.trusted {
             let now = ffi::now();
@@ -318,8 +448,22 @@ impl Routed {
         }
     }
 
+    /// The answer is over, or the client has left.
+    pub(crate) fn settle(&mut self, meters: &mut Meters) {
+        if let Some(talk) = &mut self.talk {
+            talk.settle(
+                &self.live,
+                self.rollout,
+                self.environment,
+                self.started,
+                meters,
+            );
+        }
+    }
+
     /// Records how long the request took.
-    pub(crate) fn end(&self, meters: &mut Meters) {
+    pub(crate) fn end(&mut self, meters: &mut Meters) {
+        self.settle(meters);
         let millis = ffi::now().saturating_sub(self.started) / 1_000_000;
         if let Some(own) = self.live.meters.get(self.rollout) {
             own.record_duration(self.environment, millis, meters);

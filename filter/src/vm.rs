@@ -12,6 +12,7 @@ use crate::callouts::{Callouts, Purpose, status};
 use crate::ffi::{self, Level, Map};
 use crate::library::{Library, Live};
 use crate::meters::Meters;
+use crate::models::{Held, Read, Talk};
 use crate::route::RouteRoot;
 use crate::shadow::{Copy, ShadowOutcome};
 
@@ -75,9 +76,11 @@ struct Stream {
 }
 
 /// What is known of a stream.
-enum Business {
+pub(crate) enum Business {
     /// Nothing yet, or it is none of this filter's.
     None,
+    /// Its headers wait for its body
+    Held(Box<Held>),
     /// What the route role decided
     Routed(Routed),
     /// An attempt without an answer so far
@@ -106,6 +109,8 @@ pub(crate) struct Routed {
     /// The copy, until it is sent.
     pub(crate) copied: Option<Box<Copy>>,
     pub(crate) cookie: Option<Box<CookieId>>,
+    /// Of a request that names a model.
+    pub(crate) talk: Option<Box<Talk>>,
 }
 
 /// Runs a callback. Should a host call back within a hostcall, the inner callback does nothing and gives `otherwise`.
@@ -270,12 +275,8 @@ impl Vm {
             }
             Role::Route(route) => {
                 shared.serves = true;
-                let (action, mut routed) = route.request(id, end_of_stream, shared);
-                if let Some(routed) = routed.as_mut().filter(|routed| routed.is_copied) {
-                    let (callouts, meters) = (&mut shared.callouts, &mut shared.meters);
-                    routed.copy(root.id, end_of_stream, callouts, meters);
-                }
-                stream.business = routed.map_or(Business::None, Business::Routed);
+                let (action, business) = route.request(id, end_of_stream, shared);
+                stream.begin(business, root.id, end_of_stream, shared);
                 action
             }
         }
@@ -301,7 +302,55 @@ impl Vm {
     }
 
     /// `proxy_on_request_body`.
-    pub(crate) fn request_body(&mut self, id: u32, size: usize, end_of_stream: bool) {
+    pub(crate) fn request_body(&mut self, id: u32, size: usize, end_of_stream: bool) -> Action {
+        let Some(stream) = self.streams.get_mut(id) else {
+            return Action::Continue;
+        };
+        let meters = &mut self.shared.meters;
+        let (read, is_held) = match &mut stream.business {
+            Business::None | Business::Tried(_) => return Action::Continue,
+            Business::Held(held) => (held.read(size, end_of_stream, meters), true),
+            Business::Routed(routed) => (routed.read(size, end_of_stream, meters), false),
+        };
+        match read {
+            Read::More => Action::Pause,
+            Read::Answered => {
+                let business = std::mem::replace(&mut stream.business, Business::None);
+                if let Business::Routed(mut routed) = business {
+                    routed.drop_copy(ShadowOutcome::NotSent, &mut self.shared.callouts, meters);
+                }
+                Action::Pause
+            }
+            Read::Goes(size, model) => {
+                if is_held && !self.resume(id, &model) {
+                    return Action::Pause;
+                }
+                self.pass_body(id, size, end_of_stream);
+                Action::Continue
+            }
+        }
+    }
+
+    /// Decides about a request whose headers waited for its body; false where it is answered.
+    fn resume(&mut self, id: u32, model: &str) -> bool {
+        let Some(stream) = self.streams.get_mut(id) else {
+            return true;
+        };
+        let business = std::mem::replace(&mut stream.business, Business::None);
+        let root = self.roots.iter_mut().find(|root| root.id == stream.root);
+        let (Business::Held(held), Some(root)) = (business, root) else {
+            return true;
+        };
+        let Role::Route(route) = &mut root.role else {
+            return true;
+        };
+        let (action, business) = route.resume(id, held, model, &mut self.shared);
+        stream.begin(business, root.id, false, &mut self.shared);
+        matches!(action, Action::Continue)
+    }
+
+    /// A part of a request's body goes on.
+    fn pass_body(&mut self, id: u32, size: usize, end_of_stream: bool) {
         let Some(stream) = self.streams.get_mut(id) else {
             return;
         };
@@ -315,6 +364,21 @@ impl Vm {
         }
     }
 
+    /// `proxy_on_response_body`.
+    pub(crate) fn response_body(&mut self, id: u32, size: usize, end_of_stream: bool) {
+        let Some(stream) = self.streams.get_mut(id) else {
+            return;
+        };
+        if let Business::Routed(routed) = &mut stream.business
+            && let Some(talk) = &mut routed.talk
+        {
+            talk.answer(size, end_of_stream);
+            if end_of_stream {
+                routed.settle(&mut self.shared.meters);
+            }
+        }
+    }
+
     /// `proxy_on_response_headers`.
     pub(crate) fn response(&mut self, id: u32) {
         let Some(stream) = self.streams.get_mut(id) else {
@@ -322,7 +386,7 @@ impl Vm {
         };
         let meters = &mut self.shared.meters;
         match &mut stream.business {
-            Business::None => {}
+            Business::None | Business::Held(_) => {}
             Business::Routed(routed) => routed.respond(&self.library, meters),
             Business::Tried(_) => {
                 let business = std::mem::replace(&mut stream.business, Business::None);
@@ -346,7 +410,7 @@ impl Vm {
             .business
         {
             Business::Routed(routed) => Some(routed),
-            Business::None | Business::Tried(_) => None,
+            Business::None | Business::Held(_) | Business::Tried(_) => None,
         }
     }
 
@@ -385,7 +449,7 @@ impl Vm {
         };
         let (callouts, meters) = (&mut self.shared.callouts, &mut self.shared.meters);
         match stream.business {
-            Business::None => {}
+            Business::None | Business::Held(_) => {}
             Business::Routed(mut routed) => {
                 // A request that never came to its end.
                 routed.drop_copy(ShadowOutcome::NotSent, callouts, meters);
@@ -397,6 +461,21 @@ impl Vm {
                     routed.go_unanswered(tried.end(None, routed.sent));
                 }
             }
+        }
+    }
+}
+
+// === impl Stream ===
+
+impl Stream {
+    /// A decision has been made, or waits for the body; a copy is begun where there is to be one.
+    fn begin(&mut self, business: Business, root: u32, end_of_stream: bool, shared: &mut Shared) {
+        self.business = business;
+        if let Business::Routed(routed) = &mut self.business
+            && routed.is_copied
+        {
+            let (callouts, meters) = (&mut shared.callouts, &mut shared.meters);
+            routed.copy(root, end_of_stream, callouts, meters);
         }
     }
 }

@@ -29,6 +29,7 @@ mod http2;
 mod inspect;
 mod languages;
 mod limits;
+mod models;
 mod operate;
 mod overrides;
 mod pack;

@@ -159,9 +159,11 @@ async fn series(prometheus: &Prometheus, engine: &str) -> BTreeSet<String> {
 /// Families as the page tells of them: kind and labels by name.
 fn page() -> BTreeMap<String, (String, BTreeSet<String>)> {
     let text = std::fs::read_to_string(programs::root().join("host/METRICS.md")).unwrap();
-    let rows = text
-        .lines()
-        .filter(|line| line.starts_with("| `switchover_"));
+    // Those of models are told where there are models: `models.rs` looks at them.
+    let (before, models) = text.split_once("## Of models").unwrap();
+    let (_, behind) = models.split_once("\n## ").unwrap();
+    let rows = before.lines().chain(behind.lines());
+    let rows = rows.filter(|line| line.starts_with("| `switchover_"));
     let row = |line: &str| {
         let cells: Vec<&str> = line.split('|').map(str::trim).collect();
         let labels = cells[3]

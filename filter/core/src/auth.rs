@@ -12,6 +12,7 @@ use crate::auth::source::{Found, Source};
 use crate::document::raw::AuthMode;
 use crate::document::text::{HeaderName, Label, Method, UrlPath};
 use crate::headers::{Headers, Slot};
+use crate::models::{Allowed, limits::Limits};
 use crate::reply::{Reply, error_body};
 use crate::time::Timestamp;
 
@@ -31,6 +32,10 @@ pub(crate) struct Auth {
 pub(crate) struct Consumer {
     pub(crate) name: Label,
     pub(crate) may_override: bool,
+    /// What the consumer may use.
+    pub(crate) models: Allowed,
+    /// What the consumer may use up, if that is its own.
+    pub(crate) limits: Option<Box<Limits>>,
 }
 
 /// Requests that need no key.

@@ -20,19 +20,20 @@ use crate::guard::Guard;
 use crate::headers::{Headers, Names, Slot, Spans};
 use crate::health::Health;
 use crate::json::Node;
+use crate::models::{Allowed, Models};
 use crate::schedule::Schedule;
 use crate::secret::Secret;
 use crate::shadow::Shadow;
 use crate::sticky::Sticky;
 use crate::strategy::rendezvous;
 
-pub use raw::{Allow, AuthMode, Ramp, Strategy};
+pub use raw::{Allow, AuthMode, ModelList, Ramp, Strategy, UnknownModel};
 pub use read::Problem;
 #[cfg(feature = "schema")]
 pub use schema::schema;
 pub use text::{
-    ClusterName, CookieName, HeaderName, HostPattern, Label, Method, Name, QueryName, Rate,
-    RolloutId, Scheme, Size, UrlPath, VariableName,
+    BodySize, ClusterName, CookieName, HeaderName, HostPattern, Label, Method, ModelName,
+    ModelPattern, Name, QueryName, Rate, RolloutId, Scheme, Size, UrlPath, VariableName,
 };
 
 /// The header that names the environment, on requests and responses.
@@ -87,6 +88,7 @@ pub struct Rollout {
     pub(crate) guard: Option<Guard>,
     pub(crate) health: Option<Health>,
     pub(crate) shadow: Option<Shadow>,
+    pub(crate) models: Option<Models>,
     pub(crate) hosts: Vec<HostPattern>,
     pub(crate) path_prefix: Option<UrlPath>,
     pub(crate) response_headers: bool,
@@ -101,6 +103,8 @@ pub struct Environment {
     pub(crate) version: Option<Label>,
     pub(crate) clusters: Vec<ClusterName>,
     pub(crate) credential: Option<Credential>,
+    /// The models that may go there.
+    pub(crate) models: Allowed,
     hasher: SipHasher24,
 }
 
@@ -392,6 +396,7 @@ impl Environment {
             version: None,
             clusters: Vec::new(),
             credential: None,
+            models: None,
             hasher,
         }
     }

@@ -1,15 +1,17 @@
 //! Names of metrics: `switchover.FAMILY;LABEL=VALUE;…`, labels in order of their names.
 
 /// The labels of the filter's metrics; each needs a tag rule in the proxy's file.
-pub const LABELS: [&str; 9] = [
+pub const LABELS: [&str; 11] = [
     "cause",
     "consumer",
     "document",
     "environment",
     "from",
+    "model",
     "outcome",
     "reason",
     "rollout",
+    "usage",
     "version",
 ];
 

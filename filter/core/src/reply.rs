@@ -15,9 +15,21 @@ pub struct Reply {
 
 /// The body `{"error": {…}}`; `parameter` is the part of the request that is wrong.
 pub(crate) fn error_body(message: &str, parameter: Option<&str>, code: &str) -> String {
+    error_body_of("invalid_request_error", message, parameter, code)
+}
+
+/// The same with another `type`.
+pub(crate) fn error_body_of(
+    kind: &str,
+    message: &str,
+    parameter: Option<&str>,
+    code: &str,
+) -> String {
     let mut body = String::from("{\"error\":{\"message\":");
     quote(message, &mut body);
-    body.push_str(",\"type\":\"invalid_request_error\",\"param\":");
+    body.push_str(",\"type\":");
+    quote(kind, &mut body);
+    body.push_str(",\"param\":");
     match parameter {
         Some(parameter) => quote(parameter, &mut body),
         None => body.push_str("null"),
@@ -29,7 +41,7 @@ pub(crate) fn error_body(message: &str, parameter: Option<&str>, code: &str) -> 
 }
 
 /// A JSON string. Control characters become spaces: none of our texts needs them.
-fn quote(text: &str, into: &mut String) {
+pub(crate) fn quote(text: &str, into: &mut String) {
     into.push('"');
     for character in text.chars() {
         match character {

@@ -7,7 +7,7 @@ mod tests;
 use std::borrow::Cow;
 
 use crate::auth::recent::Recent;
-use crate::auth::source::find;
+use crate::auth::source::{find, without_query};
 use crate::auth::{AuthOutcome, Identity, keys::digest, source::Found};
 use crate::control::Control;
 use crate::document::{Allow, Document, Rollout, Strategy};
@@ -31,6 +31,8 @@ pub struct Surroundings<'a> {
     pub control: &'a Control,
     /// What this worker remembers under this rollout and its weights.
     pub recent: &'a mut Recent,
+    /// The model that the request names, where its body has been looked through; where it may go was decided before.
+    pub model: Option<&'a str>,
     /// The turns of this rollout in this worker.
     pub balancer: &'a mut RoundRobin,
     /// This worker's random numbers.
@@ -52,6 +54,17 @@ pub struct Decision<'a> {
     pub verdict: Result<Route<'a>, Box<Reply>>,
 }
 
+/// A sender who may not pass.
+#[derive(Debug)]
+pub struct Unknown {
+    /// How the look at the credential ended.
+    pub outcome: AuthOutcome,
+    /// Index of the consumer whose key it was, if it was one.
+    pub consumer: Option<usize>,
+    /// The answer that the request gets at once.
+    pub reply: Reply,
+}
+
 /// Where a request goes.
 #[derive(Debug)]
 pub struct Route<'a> {
@@ -63,7 +76,8 @@ pub struct Route<'a> {
     pub cookie: Option<CookieId>,
     /// Whether the request may carry an environment's credential.
     pub trusted: bool,
-    consumer: Option<usize>,
+    /// Index of the verified consumer.
+    pub consumer: Option<usize>,
     credential: Option<Cow<'a, [u8]>>,
 }
 
@@ -78,6 +92,8 @@ pub enum Reason {
     Strategy,
     /// Everything goes to stable
     Stable,
+    /// The environment that was chosen does not take the request's model
+    Model,
 }
 
 /// A change of a header map.
@@ -98,7 +114,13 @@ pub type Apply<'a> = &'a mut dyn FnMut(Edit<'_>);
 
 impl Reason {
     /// All reasons, in the order of [`Reason::index`].
-    pub const ALL: [Self; 4] = [Self::Override, Self::Sticky, Self::Strategy, Self::Stable];
+    pub const ALL: [Self; 5] = [
+        Self::Override,
+        Self::Sticky,
+        Self::Strategy,
+        Self::Stable,
+        Self::Model,
+    ];
 
     /// The label's value.
     #[must_use]
@@ -108,6 +130,7 @@ impl Reason {
             Self::Sticky => "sticky",
             Self::Strategy => "strategy",
             Self::Stable => "stable",
+            Self::Model => "model",
         }
     }
 
@@ -119,6 +142,7 @@ impl Reason {
             Self::Sticky => 1,
             Self::Strategy => 2,
             Self::Stable => 3,
+            Self::Model => 4,
         }
     }
 }
@@ -153,6 +177,9 @@ impl Document {
         {
             return decision(Err(Box::new(reply)), false);
         }
+        if let Some(reply) = rollout.listing(method, without_query(path), identity.consumer) {
+            return decision(Err(Box::new(reply)), false);
+        }
         let (overridden, override_refused) = match rollout.overridden(headers, &identity) {
             Ok(chosen) => chosen,
             Err(reply) => return decision(Err(reply), false),
@@ -163,6 +190,13 @@ impl Document {
                 (rollout.stable, Reason::Stable, None)
             }
             None => rollout.choose(headers, path, self, &identity, &mut surroundings),
+        };
+        let taking = surroundings
+            .model
+            .and_then(|model| rollout.for_model(environment, model));
+        let (environment, reason) = match taking {
+            Some(other) if other != environment => (other, Reason::Model),
+            _ => (environment, reason),
         };
         let trusted = identity.outcome != Some(AuthOutcome::Exempt);
         let Identity {
@@ -184,6 +218,49 @@ impl Document {
             override_refused,
             verdict: Ok(route),
         }
+    }
+}
+
+impl Document {
+    /// Finds out who sent a request whose decision waits for its body: the index of the consumer.
+    ///
+    /// # Errors
+    /// Nobody who may pass.
+    pub fn sender(
+        &self,
+        rollout: &Rollout,
+        headers: &Headers<'_>,
+        now: Timestamp,
+        recent: &mut Recent,
+    ) -> Result<Option<usize>, Unknown> {
+        let slots = self.slots();
+        let method = headers.get(slots.method).unwrap_or_default();
+        let path = headers.get(slots.path).unwrap_or_default();
+        let identity = rollout.auth.identify(headers, method, path, now, recent);
+        let refused = identity.outcome.and_then(|outcome| {
+            let reply = rollout.auth.refusal(outcome, rollout.id.as_str())?;
+            Some(Unknown {
+                outcome,
+                consumer: identity.consumer,
+                reply,
+            })
+        });
+        refused.map_or(Ok(identity.consumer), Err)
+    }
+
+    /// The path, without its query.
+    #[must_use]
+    pub fn path<'a>(&self, headers: &Headers<'a>) -> &'a [u8] {
+        without_query(headers.get(self.slots().path).unwrap_or_default())
+    }
+
+    /// Whether a request names a model in its body, which is to be looked through then.
+    #[must_use]
+    pub fn names_model(&self, rollout: &Rollout, headers: &Headers<'_>) -> bool {
+        let Some(models) = &rollout.models else {
+            return false;
+        };
+        headers.get(self.slots().method) == Some(b"POST") && models.is_endpoint(self.path(headers))
     }
 }
 

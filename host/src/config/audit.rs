@@ -1,5 +1,6 @@
 //! Checks across a bootstrap and the rollout documents that run in it.
 
+mod models;
 mod traffic;
 
 use std::collections::BTreeSet;
@@ -57,6 +58,7 @@ impl<'a> Audit<'a> {
             problems.extend(self.last_routes(role));
             problems.extend(self.no_failover(role));
             problems.extend(self.bypass(role));
+            problems.extend(self.models(role));
             if role.attempts() {
                 problems.extend(self.attempt_filters(role));
                 problems.extend(self.metadata(role));

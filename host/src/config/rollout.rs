@@ -35,6 +35,17 @@ pub(super) struct Rollout {
     pub(super) watched: Option<(String, &'static str)>,
     /// The environments.
     pub(super) environments: Vec<Environment>,
+    /// What `models` asks of the file, where there are any.
+    pub(super) models: Option<Models>,
+}
+
+/// What `models` asks of an Envoy file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Models {
+    /// `hold_headers`.
+    pub(super) hold_headers: bool,
+    /// `max_body`, in bytes.
+    pub(super) max_body: usize,
 }
 
 /// An environment of a rollout.
@@ -193,6 +204,7 @@ impl Rollout {
             guard: present(node, "guard").is_some(),
             watched: None,
             environments: Vec::new(),
+            models: None,
         };
         let health = present(node, "health").is_some();
         let shadow = present(node, "shadow").and_then(|n| text(n.get("environment")?));
@@ -222,6 +234,10 @@ impl Rollout {
         let schedule = rollout
             .schedule()
             .map(|schedule| (schedule.environment(), "schedule"));
+        self.models = rollout.models().map(|models| Models {
+            hold_headers: models.hold_headers(),
+            max_body: models.max_body(),
+        });
         self.watched = guard
             .or(schedule)
             .map(|(environment, by)| (name(rollout, environment).to_owned(), by));

@@ -127,7 +127,7 @@ pub(crate) fn strip_query(sources: &[Source], path: &[u8], stripped: &mut Vec<u8
 }
 
 /// Replaces `%XX`; anything else stands for itself.
-fn percent_decode(text: &[u8]) -> Cow<'_, [u8]> {
+pub(crate) fn percent_decode(text: &[u8]) -> Cow<'_, [u8]> {
     if !text.contains(&b'%') {
         return Cow::Borrowed(text);
     }

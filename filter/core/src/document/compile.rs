@@ -1,6 +1,7 @@
 //! From the document as it is written to types that cannot be invalid: defaults, and the checks that span fields.
 
 mod auth;
+mod models;
 mod operate;
 mod sticky;
 
@@ -129,6 +130,10 @@ impl Compiler<'_> {
         let guard = among.guard(raw.guard, &at.member("guard"), problems);
         let health = among.health(raw.health, &at.member("health"), problems);
         let shadow = among.shadow(raw.shadow, &at.member("shadow"), problems);
+        let models = models::models(raw.models, &environments, &at.member("models"), problems);
+        if let Some(auth) = auth.as_ref().filter(|_| models.is_none()) {
+            auth.note_models(&at.member("models"), problems);
+        }
         Some(Rollout {
             id,
             stable: stable?,
@@ -147,6 +152,7 @@ impl Compiler<'_> {
             guard,
             health,
             shadow,
+            models,
             hosts,
             path_prefix,
             response_headers: raw.response_headers.unwrap_or(true),
@@ -216,6 +222,7 @@ impl Compiler<'_> {
                 version: raw.version,
                 clusters,
                 credential: credential.flatten(),
+                models: models::allowed(raw.models, &at.member("models"), problems),
                 hasher,
             });
         }

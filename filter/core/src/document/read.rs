@@ -255,9 +255,9 @@ fn unknown_field(name: &str, allowed: &[&str]) -> String {
 }
 
 /// The edit distance of two names (insertions, deletions, replacements), of short ones only: `usize::MAX` for long ones.
-fn distance(left: &str, right: &str) -> usize {
-    const LONGEST: usize = 32;
-    if left.len() > LONGEST {
+pub(crate) fn distance(left: &str, right: &str) -> usize {
+    const LONGEST: usize = 64;
+    if left.len() > LONGEST || right.len() > LONGEST {
         return usize::MAX;
     }
     let mut row: Vec<usize> = (0..=right.len()).collect();

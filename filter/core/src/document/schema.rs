@@ -4,8 +4,10 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use crate::document::raw::{ByName, Document, Items, KeyField, KeySource, Rollout, Rollouts};
-use crate::document::text::Name;
+use crate::document::raw::{
+    Aliases, ByName, Document, Items, KeyField, KeySource, Price, Prices, Rollout, Rollouts,
+};
+use crate::document::text::{ModelName, ModelPattern, Name, Usd};
 
 /// The JSON Schema of the rollout document (draft 2020-12).
 #[must_use]
@@ -79,6 +81,34 @@ impl JsonSchema for KeySource {
             { "enum": ["consumer", "source_address"] },
             generator.subschema_for::<KeyField>(),
         ] })
+    }
+}
+
+impl JsonSchema for Price {
+    fn schema_name() -> Cow<'static, str> {
+        "Price".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [Usd::json_schema(generator), generator.subschema_for::<Prices>()] })
+    }
+}
+
+impl JsonSchema for Aliases {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Aliases".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "object",
+            "propertyNames": ModelPattern::json_schema(generator),
+            "additionalProperties": ModelName::json_schema(generator),
+        })
     }
 }
 

@@ -191,13 +191,85 @@ fn all_problems_are_told_at_once() {
 }
 
 #[test]
-fn what_later_versions_bring_is_refused_and_named() {
-    let found = problems(&SEED.replacen('{', r#"{"models": {}, "#, 1));
+fn models_that_make_no_sense() {
+    let with =
+        |models: &str| problems(&SEED.replacen('{', &format!("{{\"models\": {models}, "), 1));
+    for (models, expected) in [
+        ("{}", "models.catalogue: is missing: expected an array"),
+        (
+            r#"{"catalogue": []}"#,
+            "models.catalogue: has no valid model: expected at least one",
+        ),
+        (
+            r#"{"catalogue": [{"id": "a"}, {"id": "a"}]}"#,
+            "models.catalogue[1].id: is the same as that of `catalogue[0]`",
+        ),
+        (
+            r#"{"catalogue": [{"id": "a b"}]}"#,
+            "models.catalogue[0].id: expected a model's name: 1 to 128 of the characters A-Z, a-z, 0-9 and `._:/@+-`",
+        ),
+        (
+            r#"{"catalogue": [{"id": "a", "usd_per_million": -1}]}"#,
+            "models.catalogue[0].usd_per_million: is out of range: expected a number from 0 to 4000 with at most six decimals",
+        ),
+        (
+            r#"{"catalogue": [{"id": "a", "usd_per_million": {"output": 1}}]}"#,
+            "models.catalogue[0].usd_per_million.input: is missing: expected a number from 0 to 4000 with at most six decimals",
+        ),
+        (
+            r#"{"catalogue": [{"id": "a"}], "aliases": {"b": "c"}}"#,
+            "models.aliases.b: names no model of the catalogue",
+        ),
+        (
+            r#"{"catalogue": [{"id": "a"}], "aliases": {"a": "a"}}"#,
+            "models.aliases.a: is the name of a model of the catalogue itself",
+        ),
+        (
+            r#"{"catalogue": [{"id": "a"}], "aliases": {"b**": "a"}}"#,
+            "models.aliases[\"b**\"]: is no alias: expected a model's name, or what names begin with and `*`",
+        ),
+        (
+            r#"{"catalogue": [{"id": "a"}], "limits": {}}"#,
+            "models.limits: limits nothing: expected at least one field",
+        ),
+        (
+            r#"{"catalogue": [{"id": "a"}], "max_body": "1GiB"}"#,
+            "models.max_body: expected a size such as `512KiB`, at most `64MiB`",
+        ),
+    ] {
+        assert!(
+            with(models).contains(&expected.to_owned()),
+            "{models}: {:?}",
+            with(models)
+        );
+    }
+    let green = |rest: &str| {
+        SEED.replacen(r#"{"weight":5}"#, r#"{"weight":5,"models":["a"]}"#, 1)
+            .replacen('{', &format!("{{{rest}"), 1)
+    };
     assert_eq!(
-        found,
-        ["models: is not supported by this version of the filter yet; remove it"]
+        problems(&green("")),
+        ["models: is missing, and `routing.green.models` needs it"]
     );
-    parsed(&SEED.replacen('{', r#"{"models": null, "#, 1));
+    assert_eq!(
+        problems(&green(r#""models": {"catalogue": [{"id": "a"}]}, "#)),
+        [
+            "models.hold_headers: must be true where an environment has `models`: the body is needed before the route is chosen"
+        ]
+    );
+    parsed(&green(
+        r#""models": {"catalogue": [{"id": "a"}], "hold_headers": true}, "#,
+    ));
+    let consumer = WHOLE.replacen(
+        r#""override": true, "keys""#,
+        r#""override": true, "limits": {"usd_per_day": 1}, "keys""#,
+        1,
+    );
+    assert!(
+        parse(consumer.as_bytes(), &|_| Some("x".into())).unwrap_err()[0]
+            .to_string()
+            .starts_with("models: is missing, and the consumer `team-a`")
+    );
 }
 
 #[test]

@@ -133,6 +133,17 @@ text!(
     })
 );
 
+text!(
+    /// The name of a model.
+    ModelName, "a model's name: 1 to 128 of the characters A-Z, a-z, 0-9 and `._:/@+-`", "^[A-Za-z0-9._:/@+-]{1,128}$",
+    |text| all(text, 128, is_of_model)
+);
+text!(
+    /// The name of a model, or what names begin with and `*`.
+    ModelPattern, "a model's name, or what names begin with and `*`", "^([A-Za-z0-9._:/@+-]{1,128}\\*?|\\*)$",
+    |text| text == "*" || all(text.strip_suffix('*').unwrap_or(text), 128, is_of_model)
+);
+
 /// Names that frame or route a message: the filter must never write or remove them.
 const FRAMING_HEADERS: [&str; 9] = [
     "connection",
@@ -148,6 +159,10 @@ const FRAMING_HEADERS: [&str; 9] = [
 
 fn all(text: &str, longest: usize, allowed: impl Fn(u8) -> bool) -> bool {
     (1..=longest).contains(&text.len()) && text.bytes().all(allowed)
+}
+
+fn is_of_model(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"._:/@+-".contains(&byte)
 }
 
 fn is_token(byte: u8) -> bool {
@@ -296,8 +311,19 @@ pub struct Size(pub(crate) u32);
 /// What a guest's memory holds without trouble for each of many requests at a time.
 const MOST_BYTES: u32 = 1 << 20;
 
-/// A field whose behaviour comes with a later version: refused, never ignored.
-pub(crate) struct NotYet;
+/// A number of bytes that the host holds, at most 64 MiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BodySize(pub(crate) u32);
+
+const LONGEST_BODY: u32 = 64 << 20;
+
+/// A price in millionths of a US dollar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Usd(pub(crate) u32);
+
+/// A sum in US cents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Dollars(pub(crate) u32);
 
 impl Read for Weight {
     const EXPECTED: &'static str = "an integer from 0 to 1000000";
@@ -339,45 +365,60 @@ impl Read for Share {
     }
 }
 
-impl Size {
-    /// Reads `64KiB`, `1MiB`, `512B`.
-    fn parse(text: &str) -> Option<Self> {
-        let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
-        let unit = match text.strip_prefix(digits)? {
-            "B" => 1,
-            "KiB" => 1 << 10,
-            "MiB" => 1 << 20,
-            _ => return None,
-        };
-        let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-        let number = plain.then(|| digits.parse::<u32>().ok())??;
-        number
-            .checked_mul(unit)
-            .filter(|bytes| *bytes <= MOST_BYTES)
-            .map(Self)
+impl Read for Usd {
+    const EXPECTED: &'static str = "a number from 0 to 4000 with at most six decimals";
+
+    fn read(node: &Node, at: &At<'_>, problems: &mut Problems) -> Option<Self> {
+        decimal(node, at, problems, Self::EXPECTED, 1_000_000, 4_000).map(Self)
     }
+}
+
+impl Read for Dollars {
+    const EXPECTED: &'static str = "a number from 0 to 10000000 with at most two decimals";
+
+    fn read(node: &Node, at: &At<'_>, problems: &mut Problems) -> Option<Self> {
+        decimal(node, at, problems, Self::EXPECTED, 100, 10_000_000).map(Self)
+    }
+}
+
+/// Reads a number of bytes such as `64KiB`, `1MiB`, `512B`, up to `most`.
+fn bytes(text: &str, most: u32) -> Option<u32> {
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let unit = match text.strip_prefix(digits)? {
+        "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        _ => return None,
+    };
+    let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let number = plain.then(|| digits.parse::<u32>().ok())??;
+    number.checked_mul(unit).filter(|bytes| *bytes <= most)
 }
 
 read_string!(
     Size, "a size such as `64KiB`, at most `1MiB`", { "type": "string", "pattern": "^[0-9]+(B|KiB|MiB)$" },
-    Size::parse
+    |text| bytes(text, MOST_BYTES).map(Size)
 );
-
-impl Read for NotYet {
-    const EXPECTED: &'static str = "nothing yet";
-
-    fn read(_: &Node, at: &At<'_>, problems: &mut Problems) -> Option<Self> {
-        problems.push(
-            at,
-            "is not supported by this version of the filter yet; remove it",
-        );
-        None
-    }
-}
+read_string!(
+    BodySize, "a size such as `512KiB`, at most `64MiB`", { "type": "string", "pattern": "^[0-9]+(B|KiB|MiB)$" },
+    |text| bytes(text, LONGEST_BODY).map(BodySize)
+);
 
 /// How many outcomes a guard waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Volume(pub(crate) u32);
+
+/// So much a minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Quota(pub(crate) u32);
+
+impl Read for Quota {
+    const EXPECTED: &'static str = "an integer from 1 to 4294967295";
+
+    fn read(node: &Node, at: &At<'_>, problems: &mut Problems) -> Option<Self> {
+        positive(node, at, problems, Self::EXPECTED, u32::MAX).map(Self)
+    }
+}
 
 /// How many probes in a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -415,12 +456,14 @@ fn positive(
 }
 
 schema!(Volume, { "type": "integer", "minimum": 1, "maximum": 1_000_000 });
+schema!(Quota, { "type": "integer", "minimum": 1, "maximum": 4_294_967_295_u32 });
 schema!(InARow, { "type": "integer", "minimum": 1, "maximum": 100 });
 schema!(Weight, { "type": "integer", "minimum": 0, "maximum": 1_000_000 });
 schema!(Count, { "type": "integer", "minimum": 0, "maximum": 4_294_967_295_u32 });
 schema!(Rate, { "type": "number", "minimum": 0, "maximum": 1 }, "a number from 0 to 1 with at most six decimals");
 schema!(Share, { "type": "number", "minimum": 0, "maximum": 100 }, "percent: a number from 0 to 100 with at most two decimals");
-schema!(NotYet, { "not": {} });
+schema!(Usd, { "type": "number", "minimum": 0, "maximum": 4000 }, "a number from 0 to 4000 with at most six decimals");
+schema!(Dollars, { "type": "number", "minimum": 0, "maximum": 10_000_000 }, "a number from 0 to 10000000 with at most two decimals");
 
 /// Reads a number from 0 to `largest` as parts: `scale` times its value, which must be whole.
 fn decimal(

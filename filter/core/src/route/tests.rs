@@ -64,6 +64,7 @@ impl Worker {
             self.address.map(|address| address.as_bytes().to_vec())
         };
         let surroundings = Surroundings {
+            model: None,
             now: Timestamp::from_millis(self.now),
             control: &self.control,
             recent: &mut self.recent,

@@ -598,3 +598,47 @@ fn files_that_cannot_be_read() {
         [format!("{}: is not text in UTF-8", path.display())]
     );
 }
+
+#[test]
+fn models_and_the_file_agree() {
+    let found = |policy: &str, models: &str| {
+        let attempts = format!("true, \"models\": {{\"catalogue\": [{{\"id\": \"a\"}}]{models}}}");
+        let mut text = GATEWAY.to_owned();
+        let with = [("policy", policy), ("attempts", &attempts)];
+        let tags = tags(&switchover_core::metrics::LABELS);
+        for (name, value) in with.iter().chain(&USUAL).chain(&[("tags", &*tags)]) {
+            text = text.replace(&format!("{{{{{name}}}}}"), value);
+        }
+        checked(&folder(), "f.yaml", &text)
+    };
+    let plain = "FAIL_RELOAD";
+    let held = "FAIL_RELOAD\n                allow_on_headers_stop_iteration: true";
+    let small = r#", "max_body": "1MiB""#;
+    let one = |found: Vec<String>, severity: &str, words: &str| {
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].starts_with(severity) && found[0].contains(words),
+            "{found:?}"
+        );
+    };
+    same(&found(plain, small), &[]);
+    same(
+        &found(held, &format!("{small}, \"hold_headers\": true")),
+        &[],
+    );
+    one(
+        found(plain, &format!("{small}, \"hold_headers\": true")),
+        "error",
+        "models.hold_headers: is true, but the plugin's configuration does not say allow_on_headers_stop_iteration",
+    );
+    one(
+        found(held, small),
+        "warning",
+        "models.hold_headers: is false, though",
+    );
+    one(
+        found(plain, ""),
+        "warning",
+        "models.max_body: allows bodies of 4194304 bytes, and the listener's per_connection_buffer_limit_bytes only 1048576",
+    );
+}

@@ -3,7 +3,7 @@
 use crate::auth::keys::{Key, KeyTable};
 use crate::auth::source::Source;
 use crate::auth::{Auth, Consumer, Exempt};
-use crate::document::compile::Compiler;
+use crate::document::compile::{Compiler, models};
 use crate::document::raw::{self, AuthMode, Items};
 use crate::document::read::{At, FirstSeen, Problems};
 use crate::document::text::{HeaderName, KeyDigest, Scheme};
@@ -144,6 +144,23 @@ impl Compiler<'_> {
     }
 }
 
+impl Auth {
+    /// Notes consumers whose models or limits need `models`.
+    pub(super) fn note_models(&self, at: &At<'_>, problems: &mut Problems) {
+        let mut consumers = self.consumers.iter();
+        let needy = consumers.find(|own| own.models.is_some() || own.limits.is_some());
+        if let Some(consumer) = needy {
+            let name = consumer.name.as_str();
+            let message = [
+                "is missing, and the consumer `",
+                name,
+                "` has `models` or `limits`",
+            ];
+            problems.push(at, message.concat());
+        }
+    }
+}
+
 /// Whether two sources may read the same credential: a header without a scheme reads what another reads with one.
 fn overlap(left: &Source, right: &Source) -> bool {
     match (left, right) {
@@ -202,6 +219,8 @@ fn consumers(
         consumers.push(Consumer {
             name,
             may_override: raw.r#override.unwrap_or(false),
+            models: models::allowed(raw.models, &at.member("models"), problems),
+            limits: models::limits(raw.limits, &at.member("limits"), problems).map(Box::new),
         });
     }
     (consumers, table)

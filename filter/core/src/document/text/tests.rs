@@ -90,7 +90,8 @@ proptest! {
             Name::pattern_and_check(), RolloutId::pattern_and_check(), Label::pattern_and_check(),
             ClusterName::pattern_and_check(), HeaderName::pattern_and_check(), Scheme::pattern_and_check(),
             CookieName::pattern_and_check(), QueryName::pattern_and_check(), VariableName::pattern_and_check(),
-            Method::pattern_and_check(), UrlPath::pattern_and_check(), HostPattern::pattern_and_check(),
+            Method::pattern_and_check(), UrlPath::pattern_and_check(), HostPattern::pattern_and_check(), ModelName::pattern_and_check(),
+            ModelPattern::pattern_and_check(),
         ] {
             let plain = pattern.replace(&ahead, "");
             let refused = plain != pattern && FRAMING_HEADERS.contains(&text.as_str());

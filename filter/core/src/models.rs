@@ -1,0 +1,261 @@
+//! The models of an OpenAI-compatible API: which there are, what they cost, and what becomes of requests for them.
+
+pub mod body;
+pub mod events;
+pub mod limits;
+mod listing;
+
+use crate::document::read::{distance, list};
+use crate::document::text::{BodySize, Label, ModelName, ModelPattern, UrlPath};
+use crate::document::{ModelList, Rollout, UnknownModel};
+use crate::models::limits::Limits;
+use crate::reply::{Reply, error_body};
+use crate::scan::Usage;
+
+/// As many names are proposed at most.
+const MOST_HINTS: usize = 3;
+/// How much of a wrong name is repeated in the answer.
+const LONGEST_ECHO: usize = 64;
+
+/// The models of a rollout.
+#[derive(Debug)]
+pub struct Models {
+    pub(crate) catalogue: Vec<Model>,
+    /// Whole names, each with the index of its model.
+    pub(crate) aliases: Vec<(String, usize)>,
+    /// What names begin with, the longest first.
+    pub(crate) beginnings: Vec<(String, usize)>,
+    pub(crate) unknown: UnknownModel,
+    pub(crate) list: ModelList,
+    pub(crate) endpoints: Vec<UrlPath>,
+    pub(crate) max_body: BodySize,
+    pub(crate) hold_headers: bool,
+    pub(crate) include_usage: bool,
+    pub(crate) limits: Option<Limits>,
+}
+
+/// A model of the catalogue.
+#[derive(Debug)]
+pub struct Model {
+    pub(crate) id: ModelName,
+    pub(crate) owned_by: Option<Label>,
+    pub(crate) created: u32,
+    pub(crate) price: Price,
+    pub(crate) reference: Option<Price>,
+}
+
+/// What tokens cost, in millionths of a US dollar for a million of them.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Price {
+    /// Of prompts
+    pub input: u32,
+    /// Of the cached part of prompts
+    pub cached: u32,
+    /// Of answers
+    pub output: u32,
+}
+
+/// What an answer cost, in millionths of a millionth of a US dollar, for that is what a token of the least price costs.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Cost {
+    /// By the price
+    pub own: u64,
+    /// By the price for comparison
+    pub reference: u64,
+}
+
+/// The names of models that someone may use, or that may go somewhere; none is all.
+pub(crate) type Allowed = Option<Vec<ModelPattern>>;
+
+// === impl Models ===
+
+impl Models {
+    /// The models, in the order of the document.
+    #[must_use]
+    pub fn catalogue(&self) -> &[Model] {
+        &self.catalogue
+    }
+
+    /// Whether headers wait for the body.
+    #[must_use]
+    pub fn hold_headers(&self) -> bool {
+        self.hold_headers
+    }
+
+    /// The longest body that is held, in bytes.
+    #[must_use]
+    pub fn max_body(&self) -> usize {
+        usize::try_from(self.max_body.0).unwrap_or(usize::MAX)
+    }
+
+    /// Whether what is not known passes.
+    #[must_use]
+    pub fn passes_unknown(&self) -> bool {
+        self.unknown == UnknownModel::Pass
+    }
+
+    /// Whether a request of this path, without its query, names a model in its body.
+    pub(crate) fn is_endpoint(&self, path: &[u8]) -> bool {
+        self.endpoints
+            .iter()
+            .any(|own| own.as_str().as_bytes() == path)
+    }
+
+    /// The index of the model of this name or alias.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<usize> {
+        if let Some(index) = self
+            .catalogue
+            .iter()
+            .position(|model| model.id.as_str() == name)
+        {
+            return Some(index);
+        }
+        let exact = self.aliases.iter().find(|(alias, _)| alias == name);
+        let aliases = exact.or_else(|| {
+            let mut beginnings = self.beginnings.iter();
+            beginnings.find(|(beginning, _)| name.starts_with(beginning.as_str()))
+        });
+        aliases.map(|(_, model)| *model)
+    }
+
+    /// What an answer of the model of this index cost.
+    #[must_use]
+    pub fn cost(&self, model: Option<usize>, usage: &Usage) -> Cost {
+        let Some(model) = model.and_then(|index| self.catalogue.get(index)) else {
+            return Cost::default();
+        };
+        Cost {
+            own: model.price.of(usage),
+            reference: model.reference.unwrap_or(model.price).of(usage),
+        }
+    }
+
+    /// The answer to a request for a model that there is not, for this consumer.
+    pub(crate) fn not_found(&self, name: &str, allowed: &Allowed) -> Reply {
+        let echo: String = name.chars().take(LONGEST_ECHO).collect();
+        let mut message = [
+            "The model `",
+            &echo,
+            "` does not exist or you do not have access to it.",
+        ]
+        .concat();
+        let hints = self.nearest(name, allowed);
+        if !hints.is_empty() {
+            message.extend([" Did you mean ", &list(hints), "?"]);
+        }
+        Reply {
+            status: 404,
+            headers: vec![("content-type", "application/json".into())],
+            body: error_body(&message, Some("model"), "model_not_found"),
+            details: "switchover_model_not_found",
+        }
+    }
+
+    /// The names that differ least from this one, of those that are allowed.
+    fn nearest(&self, name: &str, allowed: &Allowed) -> Vec<&str> {
+        let farthest = (name.len() / 3).clamp(1, 8);
+        let ids = self.catalogue.iter().map(|model| model.id.as_str());
+        let near =
+            ids.filter(|id| is_allowed(allowed, id) && id.len().abs_diff(name.len()) <= farthest);
+        let mut nearest: Vec<(usize, &str)> = Vec::new();
+        for id in near {
+            let own = (distance(name, id), id);
+            if own.0 <= farthest {
+                let place = nearest.partition_point(|other| *other < own);
+                nearest.insert(place, own);
+                nearest.truncate(MOST_HINTS);
+            }
+        }
+        nearest.into_iter().map(|(_, id)| id).collect()
+    }
+}
+
+/// Whether a list has this name; no list has all.
+pub(crate) fn is_allowed(allowed: &Allowed, name: &str) -> bool {
+    let fits = |pattern: &ModelPattern| match pattern.as_str().strip_suffix('*') {
+        Some(beginning) => name.starts_with(beginning),
+        None => pattern.as_str() == name,
+    };
+    allowed
+        .as_ref()
+        .is_none_or(|patterns| patterns.iter().any(fits))
+}
+
+impl Rollout {
+    /// The models, where request bodies are looked at.
+    #[must_use]
+    pub fn models(&self) -> Option<&Models> {
+        self.models.as_ref()
+    }
+
+    /// The models that a consumer may use.
+    pub(crate) fn allowed_to(&self, consumer: Option<usize>) -> &Allowed {
+        let consumer = consumer.and_then(|index| self.auth.consumers.get(index));
+        consumer.map_or(&None, |consumer| &consumer.models)
+    }
+
+    /// What a consumer may use up. Requests of nobody in particular are not limited.
+    #[must_use]
+    pub fn limits(&self, consumer: usize) -> Option<&Limits> {
+        let models = self.models.as_ref()?;
+        let own = self.auth.consumers.get(consumer)?.limits.as_deref();
+        own.or(models.limits.as_ref())
+    }
+
+    /// Whether requests for a model may go to an environment.
+    pub(crate) fn may_go(&self, environment: usize, model: &str) -> bool {
+        let environment = self.environments.get(environment);
+        environment.is_some_and(|environment| is_allowed(&environment.models, model))
+    }
+
+    /// Where a request for a model goes that `chosen` was chosen for: there, else to stable, else to the first environment
+    /// that takes it. `None` if none does.
+    pub(crate) fn for_model(&self, chosen: usize, model: &str) -> Option<usize> {
+        let all = 0..self.environments.len();
+        [chosen, self.stable]
+            .into_iter()
+            .chain(all)
+            .find(|environment| self.may_go(*environment, model))
+    }
+}
+
+// === impl Model ===
+
+impl Model {
+    /// Its name.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.id.as_str()
+    }
+
+    /// What it costs.
+    #[must_use]
+    pub fn price(&self) -> Price {
+        self.price
+    }
+
+    /// What it would cost elsewhere.
+    #[must_use]
+    pub fn reference(&self) -> Option<Price> {
+        self.reference
+    }
+}
+
+// === impl Price ===
+
+impl Price {
+    fn of(&self, usage: &Usage) -> u64 {
+        let cached = usage.cached.min(usage.input);
+        let parts = [
+            (usage.input - cached, self.input),
+            (cached, self.cached),
+            (usage.output, self.output),
+        ];
+        let cost = |(tokens, price): (u64, u32)| tokens.saturating_mul(price.into());
+        parts.into_iter().map(cost).fold(0, u64::saturating_add)
+    }
+}
+
+#[cfg(test)]
+mod tests;

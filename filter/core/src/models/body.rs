@@ -1,0 +1,313 @@
+//! What becomes of a request whose body has been looked through.
+
+use crate::document::Rollout;
+use crate::models::is_allowed;
+use crate::reply::{Reply, error_body, quote};
+use crate::scan::{Fault, Found, Model, Options};
+
+/// How the look at a body ended; a metric label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyOutcome {
+    /// It names a model of the catalogue
+    Known,
+    /// It names a model by an alias
+    Aliased,
+    /// It names another model
+    Unknown,
+    /// It names no model
+    Missing,
+    /// It cannot be read
+    Unreadable,
+    /// It is too long
+    TooLarge,
+    /// The consumer has used up what it may
+    Limited,
+}
+
+/// A request that goes on.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Passed {
+    /// How the look at the body ended.
+    pub outcome: BodyOutcome,
+    /// Index of the model in the catalogue.
+    pub model: Option<usize>,
+    /// The model's name, as it goes on; empty where there is none.
+    pub name: String,
+    /// What is changed in the body.
+    pub edits: Vec<Splice>,
+    /// The client gets no event that tells the usage: it did not ask for it.
+    pub hides_usage: bool,
+}
+
+/// A request that does not go on.
+#[derive(Debug)]
+pub struct Refused {
+    /// Why.
+    pub outcome: BodyOutcome,
+    /// The answer.
+    pub reply: Reply,
+}
+
+/// A part of a body that is replaced.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Splice {
+    start: u64,
+    end: u64,
+    text: String,
+}
+
+// === impl BodyOutcome ===
+
+impl BodyOutcome {
+    /// All outcomes.
+    pub const ALL: [Self; 7] = [
+        Self::Known,
+        Self::Aliased,
+        Self::Unknown,
+        Self::Missing,
+        Self::Unreadable,
+        Self::TooLarge,
+        Self::Limited,
+    ];
+
+    /// The label's value.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Known => "known",
+            Self::Aliased => "aliased",
+            Self::Unknown => "unknown",
+            Self::Missing => "missing",
+            Self::Unreadable => "unreadable",
+            Self::TooLarge => "too_large",
+            Self::Limited => "limited",
+        }
+    }
+}
+
+// === impl Passed ===
+
+impl Passed {
+    /// A request that goes on as it is.
+    #[must_use]
+    pub fn unread(outcome: BodyOutcome) -> Self {
+        Self {
+            outcome,
+            model: None,
+            name: String::new(),
+            edits: Vec::new(),
+            hides_usage: false,
+        }
+    }
+
+    /// So many bytes at the body's start hold all that is changed.
+    #[must_use]
+    pub fn reach(&self) -> usize {
+        let end = self.edits.last().map_or(0, |edit| edit.end);
+        usize::try_from(end).unwrap_or(usize::MAX)
+    }
+
+    /// The start of the body, of [`Passed::reach`] bytes, as it goes on.
+    #[must_use]
+    pub fn rewrite(&self, start: &[u8]) -> Vec<u8> {
+        let mut rewritten = Vec::with_capacity(start.len().saturating_add(64));
+        let mut at = 0;
+        let offset = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
+        for edit in &self.edits {
+            rewritten.extend_from_slice(start.get(at..offset(edit.start)).unwrap_or_default());
+            rewritten.extend_from_slice(edit.text.as_bytes());
+            at = offset(edit.end);
+        }
+        rewritten.extend_from_slice(start.get(at..).unwrap_or_default());
+        rewritten
+    }
+}
+
+impl Rollout {
+    /// Decides about a request to a path by what its body holds.
+    ///
+    /// # Errors
+    /// The answer that it gets at once.
+    pub fn judge_body(
+        &self,
+        found: Result<Found, Fault>,
+        path: &[u8],
+        consumer: Option<usize>,
+    ) -> Result<Passed, Box<Refused>> {
+        let Some(models) = &self.models else {
+            return Ok(Passed::unread(BodyOutcome::Unknown));
+        };
+        let found = match found {
+            Ok(found) => found,
+            Err(fault) => return self.unread(BodyOutcome::Unreadable, || unreadable(fault)),
+        };
+        let (name, span) = match &found.model {
+            Some(Model::Text(name, span)) => (name.as_str(), *span),
+            Some(Model::TooLong) => {
+                let allowed = self.allowed_to(consumer);
+                return self.unread(BodyOutcome::Unknown, || models.not_found("…", allowed));
+            }
+            Some(Model::NotText) => return self.unread(BodyOutcome::Missing, not_text),
+            None => return self.unread(BodyOutcome::Missing, missing),
+        };
+        let index = models.find(name);
+        let own = index
+            .and_then(|index| models.catalogue.get(index))
+            .map(|model| model.id());
+        let allowed = self.allowed_to(consumer);
+        let is_refused =
+            !is_allowed(allowed, own.unwrap_or(name)) || own.is_none() && !models.passes_unknown();
+        let goes_nowhere = self.for_model(self.stable, own.unwrap_or(name)).is_none();
+        if is_refused || goes_nowhere {
+            let reply = models.not_found(name, allowed);
+            return Err(Box::new(Refused {
+                outcome: BodyOutcome::Unknown,
+                reply,
+            }));
+        }
+        let mut edits = Vec::new();
+        let mut outcome = if own.is_some() {
+            BodyOutcome::Known
+        } else {
+            BodyOutcome::Unknown
+        };
+        if let Some(own) = own.filter(|own| *own != name) {
+            let mut text = String::new();
+            quote(own, &mut text);
+            edits.push(Splice {
+                start: span.0,
+                end: span.1,
+                text,
+            });
+            outcome = BodyOutcome::Aliased;
+        }
+        let asks = models.include_usage && found.stream && path.ends_with(b"/completions");
+        let asked = if asks { ask_for_usage(&found) } else { None };
+        let hides_usage = asked.is_some();
+        match asked {
+            Some(asked) if edits.iter().any(|model| model.start < asked.start) => edits.push(asked),
+            asked => edits.splice(0..0, asked).for_each(drop),
+        }
+        Ok(Passed {
+            outcome,
+            model: index,
+            name: own.unwrap_or(name).to_owned(),
+            edits,
+            hides_usage,
+        })
+    }
+
+    /// What becomes of a request whose body is above the limit, by its length or as it comes.
+    ///
+    /// # Errors
+    /// The answer that it gets at once.
+    pub fn judge_long_body(&self) -> Result<Passed, Box<Refused>> {
+        self.unread(BodyOutcome::TooLarge, || {
+            let most = self.models.as_ref().map_or(0, |models| models.max_body.0);
+            let message = [
+                "The request's body is too large: at most ",
+                &most.to_string(),
+                " bytes.",
+            ];
+            refusal(413, &message.concat(), None, "request_too_large")
+        })
+    }
+
+    /// What becomes of a request whose body is encoded.
+    ///
+    /// # Errors
+    /// The answer that it gets at once.
+    pub fn judge_encoded_body(&self) -> Result<Passed, Box<Refused>> {
+        self.unread(BodyOutcome::Unreadable, || {
+            let message = "The request's body must be sent without a content-encoding.";
+            refusal(415, message, None, "unsupported_content_encoding")
+        })
+    }
+
+    /// A request without a readable model.
+    fn unread(
+        &self,
+        outcome: BodyOutcome,
+        reply: impl FnOnce() -> Reply,
+    ) -> Result<Passed, Box<Refused>> {
+        match &self.models {
+            Some(models) if !models.passes_unknown() => {
+                let reply = reply();
+                Err(Box::new(Refused { outcome, reply }))
+            }
+            _ => Ok(Passed::unread(outcome)),
+        }
+    }
+}
+
+/// Makes a stream tell its usage; `None` where it does already.
+fn ask_for_usage(found: &Found) -> Option<Splice> {
+    let splice = |start, end, text: &str| {
+        Some(Splice {
+            start,
+            end,
+            text: text.to_owned(),
+        })
+    };
+    match found.options {
+        None => {
+            let start = found.root?;
+            splice(start, start, "\"stream_options\":{\"include_usage\":true},")
+        }
+        Some(Options::Null((start, end))) => splice(start, end, "{\"include_usage\":true}"),
+        Some(
+            Options::Object {
+                include_usage: Some((_, true)),
+                ..
+            }
+            | Options::Other,
+        ) => None,
+        Some(Options::Object {
+            include_usage: Some(((start, end), _)),
+            ..
+        }) => splice(start, end, "true"),
+        Some(Options::Object {
+            start,
+            is_empty: true,
+            ..
+        }) => splice(start, start, "\"include_usage\":true"),
+        Some(Options::Object { start, .. }) => splice(start, start, "\"include_usage\":true,"),
+    }
+}
+
+fn refusal(status: u16, message: &str, parameter: Option<&str>, code: &'static str) -> Reply {
+    Reply {
+        status,
+        headers: vec![("content-type", "application/json".into())],
+        body: error_body(message, parameter, code),
+        details: "switchover_body",
+    }
+}
+
+fn unreadable(fault: Fault) -> Reply {
+    let message = match fault {
+        Fault::NotJson => "We could not parse the JSON body of your request: it is not valid JSON.",
+        Fault::TooDeep => {
+            "We could not parse the JSON body of your request: it is nested too deeply."
+        }
+    };
+    refusal(400, message, None, "invalid_json")
+}
+
+fn missing() -> Reply {
+    refusal(
+        400,
+        "You must provide a model parameter.",
+        Some("model"),
+        "missing_required_parameter",
+    )
+}
+
+fn not_text() -> Reply {
+    refusal(
+        400,
+        "Invalid type for 'model': expected a string.",
+        Some("model"),
+        "invalid_type",
+    )
+}

@@ -1,0 +1,104 @@
+//! A key, string or number that matters, with its escapes undone.
+
+/// Longer than every key that matters and every model's name.
+const LONGEST: usize = 256;
+
+/// What has been read of it.
+#[derive(Debug, Default)]
+pub(super) struct Token {
+    bytes: Vec<u8>,
+    /// It has more bytes than [`LONGEST`].
+    is_cut: bool,
+    /// It holds half a surrogate pair.
+    is_broken: bool,
+    /// The first half of a surrogate pair whose second is due; zero where none is.
+    high: u32,
+    /// The digits behind `\u` so far, and how many.
+    hex: (u32, u8),
+    /// It is a key.
+    pub(super) is_key: bool,
+}
+
+impl Token {
+    pub(super) const fn new() -> Self {
+        Self {
+            bytes: Vec::new(),
+            is_cut: false,
+            is_broken: false,
+            high: 0,
+            hex: (0, 0),
+            is_key: false,
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.clear();
+        *self = Self {
+            bytes,
+            ..Self::new()
+        };
+    }
+
+    /// What it says; `None` where that is too long, or no text.
+    pub(super) fn bytes(&self) -> Option<&[u8]> {
+        let is_whole = !self.is_cut && !self.is_broken && self.high == 0;
+        is_whole.then_some(self.bytes.as_slice())
+    }
+
+    pub(super) fn is_too_long(&self) -> bool {
+        self.is_cut
+    }
+
+    /// As a count; a fraction or a negative number is none.
+    pub(super) fn number(&self) -> Option<u64> {
+        str::from_utf8(self.bytes()?).ok()?.parse().ok()
+    }
+
+    pub(super) fn extend(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.is_broken |= self.high != 0;
+        self.high = 0;
+        if self.bytes.len().saturating_add(bytes.len()) > LONGEST {
+            self.is_cut = true;
+            return;
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    pub(super) fn begin_hex(&mut self) {
+        self.hex = (0, 0);
+    }
+
+    /// Takes a digit behind `\u` in; false if it is none.
+    pub(super) fn hex(&mut self, digit: u8, is_kept: bool) -> bool {
+        let Some(value) = char::from(digit).to_digit(16) else {
+            return false;
+        };
+        self.hex = (self.hex.0 << 4 | value, self.hex.1 + 1);
+        if self.hex.1 == 4 && is_kept {
+            self.unit(self.hex.0);
+        }
+        true
+    }
+
+    /// A UTF-16 code unit.
+    fn unit(&mut self, unit: u32) {
+        let high = std::mem::take(&mut self.high);
+        let code = match (high, unit) {
+            (0, 0xd800..0xdc00) => {
+                self.high = unit;
+                return;
+            }
+            (0, _) => unit,
+            (_, 0xdc00..0xe000) => 0x1_0000 + ((high - 0xd800) << 10) + (unit - 0xdc00),
+            _ => 0xd800,
+        };
+        match char::from_u32(code) {
+            Some(character) => self.extend(character.encode_utf8(&mut [0; 4]).as_bytes()),
+            None => self.is_broken = true,
+        }
+    }
+}

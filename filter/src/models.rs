@@ -1,0 +1,438 @@
+//! Requests that name a model: their bodies are held and looked through, and what answers take is counted as they pass.
+
+use std::rc::Rc;
+
+use switchover_core::document::Rollout;
+use switchover_core::models::body::{BodyOutcome, Passed, Refused};
+use switchover_core::models::events::Events;
+use switchover_core::models::limits::{Ledger, LimitHeaders};
+use switchover_core::scan::{Scan, Usage};
+use switchover_core::{Headers, Reply};
+
+use crate::callouts::status;
+use crate::ffi::{self, Body, Map};
+use crate::library::{Live, key};
+use crate::meters::Meters;
+use crate::spending::Spent;
+use crate::vm::Shared;
+
+/// As much of a body is taken into the guest at a time.
+const PIECE: usize = 64 * 1024;
+/// Another worker may write the ledger at the same moment.
+const SWAPS_TRIED: usize = 16;
+
+/// A body that is being looked through while the host holds it.
+pub(crate) struct Reading {
+    scan: Scan,
+    /// So many bytes have been looked at.
+    seen: usize,
+    /// The path, without its query.
+    path: Vec<u8>,
+}
+
+/// A request whose headers wait for its body.
+pub(crate) struct Held {
+    pub(crate) live: Rc<Live>,
+    /// Index of the rollout.
+    pub(crate) rollout: usize,
+    /// When the request came, in nanoseconds since 1970.
+    pub(crate) started: u64,
+    pub(crate) talk: Box<Talk>,
+    /// The request says how long it is.
+    has_length: bool,
+}
+
+/// A request that names a model, and its answer.
+pub(crate) struct Talk {
+    /// Index of the consumer.
+    consumer: Option<usize>,
+    /// The body, until it is there.
+    reading: Option<Reading>,
+    /// Index of the model in the catalogue.
+    model: Option<usize>,
+    hides_usage: bool,
+    left: LimitHeaders,
+    answer: Answer,
+    /// When the first event came, in nanoseconds since 1970; zero before.
+    first: u64,
+}
+
+/// An answer on its way.
+enum Answer {
+    /// None that is counted.
+    None,
+    Whole(Scan),
+    Stream(Events),
+}
+
+/// What becomes of a request before its body.
+pub(crate) enum Start {
+    /// It is answered.
+    Answered,
+    /// It goes on; its body is looked through as it comes.
+    Reads(Box<Talk>),
+    /// Its headers wait for its body.
+    Waits(Box<Held>),
+    /// It goes on as it is.
+    Passes(Box<Talk>),
+}
+
+/// What becomes of a body.
+pub(crate) enum Read {
+    /// There is more to come.
+    More,
+    /// The request goes on, with a body of so many bytes, for this model.
+    Goes(usize, String),
+    /// It is answered.
+    Answered,
+}
+
+// === impl Start ===
+
+impl Start {
+    /// Looks at the headers of a request that names a model in its body.
+    pub(crate) fn of(
+        live: &Rc<Live>,
+        index: usize,
+        headers: &Headers<'_>,
+        consumer: Option<usize>,
+        end_of_stream: bool,
+        shared: &mut Shared,
+    ) -> Self {
+        let rollout = live.document.rollouts().get(index);
+        let Some((rollout, models)) = rollout.and_then(|own| Some((own, own.models()?))) else {
+            return Self::Answered;
+        };
+        let started = ffi::now();
+        let left = match admit(live, rollout, consumer, started) {
+            Ok(left) => left,
+            Err(reply) => {
+                live.count_body(index, None, BodyOutcome::Limited, &mut shared.meters);
+                ffi::reply(&reply);
+                return Self::Answered;
+            }
+        };
+        let mut talk = Box::new(Talk {
+            consumer,
+            reading: None,
+            model: None,
+            hides_usage: false,
+            left,
+            answer: Answer::None,
+            first: 0,
+        });
+        ffi::set_header(Map::Request, "accept-encoding", b"identity");
+        let path = live.document.path(headers);
+        let length = ffi::header(Map::Request, "content-length");
+        let bytes = length
+            .as_deref()
+            .and_then(|text| str::from_utf8(text).ok()?.parse().ok());
+        let encoding = ffi::header(Map::Request, "content-encoding");
+        let is_encoded =
+            encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case(b"identity"));
+        let passed = if is_encoded {
+            rollout.judge_encoded_body()
+        } else if bytes.is_some_and(|bytes: usize| bytes > models.max_body()) {
+            rollout.judge_long_body()
+        } else if end_of_stream {
+            rollout.judge_body(Scan::new().finish(), path, consumer)
+        } else {
+            talk.reading = Some(Reading {
+                scan: Scan::new(),
+                seen: 0,
+                path: path.to_vec(),
+            });
+            if models.hold_headers() {
+                return Self::Waits(Box::new(Held {
+                    live: Rc::clone(live),
+                    rollout: index,
+                    started,
+                    talk,
+                    has_length: length.is_some(),
+                }));
+            }
+            if length.is_some() {
+                ffi::remove_header(Map::Request, "content-length");
+            }
+            return Self::Reads(talk);
+        };
+        match talk.judged(live, index, passed, &mut shared.meters) {
+            Some(_) => Self::Passes(talk),
+            None => Self::Answered,
+        }
+    }
+}
+
+// === impl Held ===
+
+impl Held {
+    /// Takes in what has come of the body; once it is whole, makes the headers fit it.
+    pub(crate) fn read(&mut self, size: usize, end_of_stream: bool, meters: &mut Meters) -> Read {
+        let read = self
+            .talk
+            .read(&self.live, self.rollout, size, end_of_stream, meters);
+        if let Read::Goes(size, _) = &read
+            && self.has_length
+            && end_of_stream
+        {
+            ffi::set_header(Map::Request, "content-length", size.to_string().as_bytes());
+        }
+        read
+    }
+}
+
+// === impl Talk ===
+
+impl Talk {
+    /// Whose it is, and which model it is for, by the document that decided.
+    pub(crate) fn belongs_to(
+        &mut self,
+        rollout: &Rollout,
+        consumer: Option<usize>,
+        model: Option<&str>,
+    ) {
+        self.consumer = consumer;
+        if let Some(name) = model {
+            self.model = rollout.models().and_then(|models| models.find(name));
+        }
+    }
+
+    /// Whether the body is still being looked through.
+    pub(crate) fn is_reading(&self) -> bool {
+        self.reading.is_some()
+    }
+
+    /// Takes in what has come of the body, of which the host holds `size` bytes.
+    pub(crate) fn read(
+        &mut self,
+        live: &Live,
+        index: usize,
+        size: usize,
+        end_of_stream: bool,
+        meters: &mut Meters,
+    ) -> Read {
+        let rollout = live.document.rollouts().get(index);
+        let (Some(rollout), Some(reading)) = (rollout, self.reading.as_mut()) else {
+            return Read::Goes(size, String::new());
+        };
+        let most = rollout.models().map_or(0, |models| models.max_body());
+        // Trailers come without the body's size.
+        let size = size.max(reading.seen);
+        let passed = if size > most {
+            rollout.judge_long_body()
+        } else {
+            reading.look(size);
+            if !end_of_stream {
+                return Read::More;
+            }
+            let found = reading.scan.finish();
+            rollout.judge_body(found, &reading.path, self.consumer)
+        };
+        self.reading = None;
+        let Some(passed) = self.judged(live, index, passed, meters) else {
+            return Read::Answered;
+        };
+        let size = rewrite(&passed, size);
+        Read::Goes(size, passed.name)
+    }
+
+    /// Notes what was decided, or answers the request.
+    fn judged(
+        &mut self,
+        live: &Live,
+        index: usize,
+        passed: Result<Passed, Box<Refused>>,
+        meters: &mut Meters,
+    ) -> Option<Passed> {
+        match passed {
+            Ok(passed) => {
+                live.count_body(index, passed.model, passed.outcome, meters);
+                self.model = passed.model;
+                self.hides_usage = passed.hides_usage;
+                Some(passed)
+            }
+            Err(refused) => {
+                live.count_body(index, None, refused.outcome, meters);
+                ffi::reply(&refused.reply);
+                None
+            }
+        }
+    }
+
+    /// The answer's headers are there.
+    pub(crate) fn begin_answer(&mut self) {
+        for (name, value) in self.left.drain(..) {
+            ffi::set_header(Map::Response, name, value.as_bytes());
+        }
+        let is_good = matches!(status(Map::Response), Some(200..=299));
+        if !is_good || ffi::header(Map::Response, "content-encoding").is_some() {
+            return;
+        }
+        let Some(kind) = ffi::header(Map::Response, "content-type") else {
+            return;
+        };
+        let is = |prefix: &[u8]| {
+            let start = kind.get(..prefix.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+        };
+        if is(b"text/event-stream") {
+            self.answer = Answer::Stream(Events::new(self.hides_usage));
+            if self.hides_usage {
+                ffi::remove_header(Map::Response, "content-length");
+            }
+        } else if is(b"application/json") {
+            self.answer = Answer::Whole(Scan::new());
+        }
+    }
+
+    /// A part of the answer is there.
+    pub(crate) fn answer(&mut self, size: usize, end_of_stream: bool) {
+        if matches!(self.answer, Answer::None) {
+            return;
+        }
+        let mut passed = Vec::new();
+        let mut at = 0;
+        while at < size {
+            let part = ffi::body_part(Body::Response, at, PIECE.min(size - at));
+            let Some(part) = part else { break };
+            at += part.len();
+            match &mut self.answer {
+                Answer::None => {}
+                Answer::Whole(scan) => scan.feed(&part),
+                Answer::Stream(events) => events.feed(&part, &mut passed),
+            }
+        }
+        if let Answer::Stream(events) = &mut self.answer {
+            if self.first == 0 && events.count() > 0 {
+                self.first = ffi::now();
+            }
+            if events.hides_usage() {
+                if end_of_stream {
+                    events.finish(&mut passed);
+                }
+                ffi::set_body(Body::Response, size, &passed);
+            }
+        }
+    }
+
+    /// The answer is over, or the client has left: counts what it took. Done once.
+    pub(crate) fn settle(
+        &mut self,
+        live: &Live,
+        index: usize,
+        environment: usize,
+        started: u64,
+        meters: &mut Meters,
+    ) {
+        let answer = std::mem::replace(&mut self.answer, Answer::None);
+        let usage = match answer {
+            Answer::None => return,
+            Answer::Whole(mut scan) => scan.finish().ok().and_then(|found| found.usage),
+            Answer::Stream(events) => events.usage(),
+        };
+        let rollout = live.document.rollouts().get(index);
+        let Some((rollout, models)) = rollout.and_then(|own| Some((own, own.models()?))) else {
+            return;
+        };
+        let now = ffi::now();
+        let spent = Spent {
+            environment,
+            model: self.model,
+            consumer: self.consumer,
+            usage,
+            cost: usage
+                .map(|usage| models.cost(self.model, &usage))
+                .unwrap_or_default(),
+            to_first: self.first.checked_sub(started).filter(|_| self.first > 0),
+            streamed: now.saturating_sub(self.first),
+        };
+        live.spend(index, &spent, meters);
+        if let (Some(usage), Some(consumer)) = (usage, self.consumer) {
+            charge(live, rollout, consumer, &usage, &spent, now);
+        }
+    }
+}
+
+// === impl Reading ===
+
+impl Reading {
+    /// Looks through what has come since last time.
+    fn look(&mut self, size: usize) {
+        while self.seen < size {
+            let part = ffi::body_part(Body::Request, self.seen, PIECE.min(size - self.seen));
+            let Some(part) = part else { break };
+            self.scan.feed(&part);
+            self.seen += part.len();
+        }
+    }
+}
+
+/// Changes the body that the host holds, of so many bytes; gives how many it has then.
+fn rewrite(passed: &Passed, size: usize) -> usize {
+    let reach = passed.reach();
+    if passed.edits.is_empty() {
+        return size;
+    }
+    let Some(start) = ffi::body_part(Body::Request, 0, reach).filter(|start| start.len() == reach)
+    else {
+        return size;
+    };
+    let rewritten = passed.rewrite(&start);
+    ffi::set_body(Body::Request, reach, &rewritten);
+    size.saturating_sub(reach).saturating_add(rewritten.len())
+}
+
+/// Takes one request from what the consumer may use up; gives the headers that say what is left.
+fn admit(
+    live: &Live,
+    rollout: &Rollout,
+    consumer: Option<usize>,
+    now: u64,
+) -> Result<LimitHeaders, Box<Reply>> {
+    let limits = consumer.and_then(|consumer| Some((consumer, rollout.limits(consumer)?)));
+    let Some((consumer, limits)) = limits else {
+        return Ok(LimitHeaders::new());
+    };
+    let admitted = change(live, rollout, consumer, |ledger| {
+        let admitted = ledger.admit(limits, now);
+        (admitted, ledger.headers(limits, now))
+    });
+    match admitted {
+        (Ok(()), headers) => Ok(headers),
+        (Err(exceeded), headers) => Err(Box::new(exceeded.reply(headers))),
+    }
+}
+
+/// Counts what an answer took.
+fn charge(live: &Live, rollout: &Rollout, consumer: usize, usage: &Usage, spent: &Spent, now: u64) {
+    if let Some(limits) = rollout.limits(consumer) {
+        change(live, rollout, consumer, |ledger| {
+            ledger.charge(limits, usage, spent.cost, now)
+        });
+    }
+}
+
+/// Changes a consumer's ledger in shared data.
+fn change<T>(
+    live: &Live,
+    rollout: &Rollout,
+    consumer: usize,
+    mut change: impl FnMut(&mut Ledger) -> T,
+) -> T {
+    let name = rollout.consumer(consumer).map_or("", |name| name.as_str());
+    let id = [rollout.id().as_str(), name].join("\0");
+    let key = key("limits", &live.plugin, &id);
+    let mut tries = 0;
+    loop {
+        let found = ffi::shared_data(&key);
+        let mut ledger = Ledger::read(found.as_ref().map_or(&[][..], |(bytes, _)| bytes));
+        let before = ledger;
+        let result = change(&mut ledger);
+        let version = found.map(|(_, version)| version);
+        tries += 1;
+        let is_done = before == ledger || ffi::swap_shared_data(&key, &ledger.write(), version);
+        if is_done || tries == SWAPS_TRIED {
+            return result;
+        }
+    }
+}
