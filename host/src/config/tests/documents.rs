@@ -177,7 +177,7 @@ fn labels_without_a_rule() {
     gateway(
         &[("tags", &some)],
         &[
-            "warning f.yaml: stats_config.stats_tags: no rule takes the labels consumer, document, from out of the names of Switchover's metrics, so dashboards and alerts miss them; each is {tag_name: LABEL, regex: '^wasmcustom\\.switchover\\..*?(;LABEL=([^;]*))'}",
+            "warning f.yaml: stats_config.stats_tags: no rule takes the labels consumer, document, from, model, usage out of the names of Switchover's metrics, so dashboards and alerts miss them; each is {tag_name: LABEL, regex: '^wasmcustom\\.switchover\\..*?(;LABEL=([^;]*))'}",
         ],
     );
 }
@@ -439,7 +439,8 @@ fn roles_share_a_vm() {
 fn the_attempt_roles_own_configuration() {
     let dir = folder();
     let mut text = GATEWAY.replace("{{configuration}}", r#"{"routing": {}}"#);
-    for (name, value) in USUAL.iter().chain(&[("tags", "")]) {
+    let rules = tags(&switchover_core::metrics::LABELS);
+    for (name, value) in USUAL.iter().chain(&[("tags", &*rules)]) {
         text = text.replace(&format!("{{{{{name}}}}}"), value);
     }
     same(
