@@ -182,7 +182,7 @@ dist/switchover.wasm: $(small) always
 
 .PHONY: packages
 packages:
-	@.ci/apt-install nghttp2-client docker-registry skopeo mandoc systemd chromium chromium-driver prometheus
+	@.ci/apt-install curl jq nghttp2-client docker-registry skopeo mandoc systemd chromium chromium-driver prometheus
 
 .PHONY: guests
 guests:

@@ -13,6 +13,7 @@ mod inspect;
 mod pack;
 mod plan;
 mod render;
+mod report;
 mod rollout;
 mod schema;
 mod serve;
@@ -50,6 +51,8 @@ enum Verb {
     Rollout(rollout::RolloutArgs),
     /// Show a rollout and its proxies live on one page, and operate it there.
     Console(console::ConsoleArgs),
+    /// Show what models took and cost: tokens, dollars, what was saved, and how much that is a month.
+    Report(report::ReportArgs),
     /// Simulate a rollout's schedule over time: shares, and who moves when.
     Plan(plan::PlanArgs),
     /// Look at a filter: ABI, language, imports, exports, contents, and whether it loads here and in Envoy.
@@ -89,6 +92,7 @@ pub fn run() -> ExitCode {
         Verb::Check(args) => check::run(&args),
         Verb::Rollout(args) => rollout::run(args),
         Verb::Console(args) => console::run(args),
+        Verb::Report(args) => report::run(&args),
         Verb::Plan(args) => plan::run(&args),
         Verb::Render(args) => render::run(&args),
         Verb::Inspect(args) => inspect::run(&args),

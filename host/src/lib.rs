@@ -14,6 +14,7 @@ pub mod plan;
 pub mod process;
 pub mod proxy;
 pub mod render;
+pub mod report;
 pub mod rig;
 pub mod rollout;
 pub mod scenario;

@@ -81,6 +81,42 @@ async fn once(status: u16, retry_after: &'static str) -> Upstream {
 }
 
 cases! {
+    /// Where each role has a VM of its own, the attempt role learns from the stream where the request went before.
+    async fn retries_and_failovers_are_counted(engine: Engine) {
+        for apart in [false, true] {
+            let first = AtomicU32::new(0);
+            let blue = Upstream::start(move |request: Seen| {
+                let fails = request.uri().path() == "/once" && first.fetch_add(1, Ordering::SeqCst) == 0;
+                let status = if fails { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+                async move { text(status, "blue") }
+            })
+            .await;
+            let green = Upstream::failing("green", StatusCode::SERVICE_UNAVAILABLE).await;
+            let gateway = Setup::new(&[("blue", &blue), ("green", &green)])
+                .document(json!({"attempts": true, "override": {"allow": "anyone"}, "routing": {
+                    "blue": {"weight": 1, "clusters": ["blue-only"]}, "green": {"weight": 0, "clusters": ["green-only"]},
+                }}))
+                .edit(move |bootstrap| bootstrap.edit_attempt_role(|plugin| if apart {
+                    plugin["vm_config"]["configuration"] = json!({"@type": "type.googleapis.com/google.protobuf.StringValue", "value": "apart"});
+                }))
+                .start(engine)
+                .await;
+            let mut client = gateway.client();
+            for path in ["/once", "/"] {
+                assert_eq!(client.get(path).send().await.text(), "blue");
+            }
+            for _ in 0..3 {
+                assert_eq!(client.get("/").header(GREEN.0, GREEN.1).send().await.text(), "blue");
+            }
+            let of = |family: &str, environment| gateway.metric(family).label("environment", environment);
+            of("switchover_attempts", "blue").becomes(6.0).await;
+            of("switchover_retries", "blue").becomes(1.0).await;
+            of("switchover_failovers", "blue").label("from", "green").becomes(3.0).await;
+            assert_eq!(of("switchover_retries", "green").value().await, 0.0);
+            assert_eq!(of("switchover_failovers", "green").value().await, 0.0);
+        }
+    }
+
     async fn a_failing_status_of_the_canary_goes_to_stable(engine: Engine) {
         let blue = Upstream::named("blue").await;
         let green = obliging().await;

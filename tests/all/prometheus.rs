@@ -76,7 +76,12 @@ impl Proxy {
 
     /// Sends what succeeds, what is refused, what is tried again and what fails over.
     async fn drill(&mut self) {
-        for _ in 0..REQUESTS {
+        for number in 0..REQUESTS {
+            if number == 1 {
+                // Probes begin with the first request, and green gets nothing before it is known to be healthy.
+                let weight = self.gateway.metric("switchover_weight");
+                weight.label("environment", "green").becomes(2_500.0).await;
+            }
             // A connection of its own, so that both workers get some.
             let mut client = self.gateway.client();
             let reply = client.get("/").header("api-key", "key-a").send().await;

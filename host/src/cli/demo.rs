@@ -146,7 +146,7 @@ fn next(
     let (gateway, admin, green) = (url(gateway), url(admin), url(green));
     format!(
         "
-Switchover's demo serves {gateway}; its admin is {admin}. Ctrl-C stops everything.
+Switchover's demo serves {gateway}; its admin is {admin}, its console {admin}/console. Ctrl-C stops everything.
 In another terminal:
 
   # nine of ten go to blue, one to green; both get their own credential instead of the client's

@@ -1,5 +1,7 @@
 //! `switchover completions` and `switchover man`: what shells and `man` read, made from the command line itself.
 
+mod markdown;
+
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -30,12 +32,16 @@ pub(super) struct CompletionsArgs {
 #[command(after_help = "Examples:
   switchover man ~/.local/share/man/man1
   switchover man pages && man pages/switchover-rollout-set.1
+  switchover man --markdown > host/CLI.md
 
 `make install` installs them.")]
 pub(super) struct ManArgs {
     /// The directory to write a page for each verb into; it is made where it is missing
-    #[arg(value_name = "DIR")]
-    directory: PathBuf,
+    #[arg(value_name = "DIR", required_unless_present = "markdown")]
+    directory: Option<PathBuf>,
+    /// Print one page of Markdown for all verbs instead
+    #[arg(long, conflicts_with = "directory")]
+    markdown: bool,
 }
 
 /// Prints a shell's completions.
@@ -50,17 +56,22 @@ pub(super) fn completions(mut command: Command, args: &CompletionsArgs) -> Resul
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes the man pages: one for the command, and one for each verb of it.
+/// Writes the man pages, one for the command and one for each verb of it; or prints the page of all of them.
 ///
 /// # Errors
-/// The directory cannot be made or written.
+/// The directory cannot be made or written, or standard output not.
 pub(super) fn man(command: Command, args: &ManArgs) -> Result<ExitCode> {
-    let name = args.directory.display();
     let mut command = command.disable_help_subcommand(true);
-    command.build();
-    std::fs::create_dir_all(&args.directory)
-        .and_then(|()| pages(&command, &date(), &args.directory))
-        .with_context(|| format!("cannot write man pages into {name}"))?;
+    if let Some(directory) = &args.directory {
+        command.build();
+        std::fs::create_dir_all(directory)
+            .and_then(|()| pages(&command, &date(), directory))
+            .with_context(|| format!("cannot write man pages into {}", directory.display()))?;
+    } else {
+        io::stdout()
+            .lock()
+            .write_all(markdown::reference(command).as_bytes())?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -263,11 +263,18 @@ impl OnDocument {
     /// The document's file.
     pub(super) fn path(&self) -> Result<PathBuf> {
         let named = self.file.clone().or_else(|| self.document.clone());
-        let variable = || std::env::var_os(DOCUMENT).filter(|name| !name.is_empty());
-        named
-            .or_else(|| variable().map(PathBuf::from))
-            .with_context(|| format!("no document: name its file last, with --document, or in the variable {DOCUMENT}"))
+        document_of(named).with_context(|| {
+            format!(
+                "no document: name its file last, with --document, or in the variable {DOCUMENT}"
+            )
+        })
     }
+}
+
+/// The file that was named, else the one that [`DOCUMENT`] names.
+pub(super) fn document_of(named: Option<PathBuf>) -> Option<PathBuf> {
+    let variable = || std::env::var_os(DOCUMENT).filter(|name| !name.is_empty());
+    named.or_else(|| variable().map(PathBuf::from))
 }
 
 /// Reads `NAME=VALUE`.

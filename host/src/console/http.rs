@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -22,6 +23,8 @@ pub type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// The longest body that is read.
 const BODY_LIMIT: usize = 64 << 10;
+/// How long a program waits for proxies that do not answer.
+const COMPLETE: Duration = Duration::from_millis(500);
 /// How many may look at the same time.
 const VIEWERS: usize = 100;
 
@@ -166,14 +169,18 @@ impl Console {
         Ok(response)
     }
 
-    /// One state, for a program.
+    /// One state, for a program: with all proxies' figures, unless one takes long.
     async fn state(&self) -> Response<Body> {
         let mut states = self.observer.subscribe();
-        // The observer goes on as long as this console.
-        let _ = states.changed().await;
-        let state = states.borrow_and_update().clone();
+        let complete = async {
+            // The observer goes on as long as this console.
+            while states.changed().await.is_ok() && !states.borrow_and_update().complete {}
+        };
+        // Then it is as it is.
+        let _ = tokio::time::timeout(COMPLETE, complete).await;
+        let state = states.borrow_and_update().json.clone();
         let mut response = respond(StatusCode::OK, "application/json", String::new());
-        *response.body_mut() = Full::from(state.unwrap_or_default()).boxed_unsync();
+        *response.body_mut() = Full::from(state).boxed_unsync();
         response
     }
 
@@ -188,7 +195,7 @@ impl Console {
         let states = self.observer.subscribe();
         let events = stream::unfold(states, |mut states| async move {
             states.changed().await.ok()?;
-            let state = states.borrow_and_update().clone().unwrap_or_default();
+            let state = states.borrow_and_update().json.clone();
             let event = [b"data: ", &state[..], b"\n\n"].concat();
             Some((Ok::<_, Infallible>(Frame::data(Bytes::from(event))), states))
         });

@@ -37,7 +37,16 @@ pub(super) struct Observer {
     proxies: Vec<Mutex<Seen>>,
     changed: Notify,
     wanted: Notify,
-    states: watch::Sender<Option<Bytes>>,
+    states: watch::Sender<Shown>,
+}
+
+/// A state as it is shown.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Shown {
+    /// As JSON.
+    pub(super) json: Bytes,
+    /// Whether every proxy has answered, or failed to.
+    pub(super) complete: bool,
 }
 
 /// What tells that a file was replaced or has grown.
@@ -58,12 +67,12 @@ impl Observer {
                 .collect(),
             changed: Notify::new(),
             wanted: Notify::new(),
-            states: watch::Sender::new(None),
+            states: watch::Sender::default(),
         }
     }
 
     /// States as JSON, from the next one on.
-    pub(super) fn subscribe(&self) -> watch::Receiver<Option<Bytes>> {
+    pub(super) fn subscribe(&self) -> watch::Receiver<Shown> {
         let mut states = self.states.subscribe();
         // What was seen before may be long ago, unless somebody else is looking.
         if self.states.receiver_count() > 1 {
@@ -92,6 +101,9 @@ impl Observer {
     }
 
     async fn look(&self) {
+        // What they said before may be long ago.
+        let seen = self.proxies.iter().map(locked);
+        seen.for_each(|mut seen| seen.answer = Answer::None);
         let proxies = join_all(self.proxies.iter().map(|proxy| self.ask(proxy)));
         tokio::join!(self.follow(), proxies, self.publish());
     }
@@ -149,7 +161,10 @@ impl Observer {
             }
             let state = self.state();
             match serde_json::to_vec(&state) {
-                Ok(json) => drop(self.states.send_replace(Some(json.into()))),
+                Ok(json) => drop(self.states.send_replace(Shown {
+                    json: json.into(),
+                    complete: state.is_complete(),
+                })),
                 Err(error) => tracing::error!("the console's state is no JSON: {error}"),
             }
             sleep(LEAST).await;

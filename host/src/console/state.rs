@@ -222,6 +222,14 @@ impl State {
     }
 }
 
+impl State {
+    /// Whether every proxy has answered, or failed to.
+    pub(super) fn is_complete(&self) -> bool {
+        let asked = |proxy: &ProxyState| proxy.condition == Condition::Asked;
+        !self.proxies.iter().any(asked)
+    }
+}
+
 // === impl RolloutState ===
 
 impl RolloutState {

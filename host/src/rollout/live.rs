@@ -24,6 +24,8 @@ const LIMIT: Duration = Duration::from_secs(2);
 const SIZE_LIMIT: usize = 32 << 20;
 /// Only Switchover's families, where the admin server knows the parameter, as Envoy's does.
 const PATH: &str = "/stats/prometheus?filter=switchover";
+/// What the process is.
+const INFO: &str = "/server_info";
 /// The admin server of a proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admin {
@@ -140,11 +142,30 @@ impl Admin {
     /// # Errors
     /// No answer, a wrong one, or one that is cut off.
     pub(crate) async fn stats(&self) -> Result<String, LiveError> {
-        let answer = tokio::time::timeout(LIMIT, self.get()).await;
+        self.in_time(PATH).await
+    }
+
+    /// Asks how long the proxy's process has run, in whole seconds.
+    ///
+    /// # Errors
+    /// As [`Self::stats`].
+    pub(crate) async fn uptime(&self) -> Result<Duration, LiveError> {
+        let text = self.in_time(INFO).await?;
+        let info: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        let uptime = info["uptime_current_epoch"].as_str();
+        let seconds = uptime.and_then(|text| text.strip_suffix('s')?.parse().ok());
+        seconds.map(Duration::from_secs).ok_or_else(|| {
+            let what = format!("{INFO} tells no uptime_current_epoch");
+            LiveError::Foreign(self.name.clone(), what)
+        })
+    }
+
+    async fn in_time(&self, path: &str) -> Result<String, LiveError> {
+        let answer = tokio::time::timeout(LIMIT, self.get(path)).await;
         answer.map_err(|_| LiveError::Slow(self.name.clone()))?
     }
 
-    async fn get(&self) -> Result<String, LiveError> {
+    async fn get(&self, path: &str) -> Result<String, LiveError> {
         let unreachable = |e| LiveError::Unreachable(self.name.clone(), e);
         let foreign =
             |e: &dyn std::fmt::Display| LiveError::Foreign(self.name.clone(), e.to_string());
@@ -154,7 +175,7 @@ impl Admin {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|e| foreign(&e))?;
-        let request = Request::get(PATH).header(HOST, &self.authority);
+        let request = Request::get(path).header(HOST, &self.authority);
         let request = request
             .body(Empty::<Bytes>::new())
             .map_err(|e| foreign(&e))?;
@@ -165,7 +186,7 @@ impl Admin {
                 .map_err(|e| foreign(&e))?;
             let status = response.status();
             if status != 200 {
-                return Err(foreign(&format!("it answers {PATH} with {status}")));
+                return Err(foreign(&format!("it answers {path} with {status}")));
             }
             // Where the connection's end is the answer's, one that was cut off looks whole.
             let has_end = response.headers().contains_key(TRANSFER_ENCODING)
@@ -174,7 +195,7 @@ impl Admin {
                 .collect()
                 .await;
             let bytes = body.map_err(|e| foreign(&e))?.to_bytes();
-            if !has_end || bytes.last().is_some_and(|byte| *byte != b'\n') {
+            if !has_end || path == PATH && bytes.last().is_some_and(|byte| *byte != b'\n') {
                 return Err(foreign(&"its answer may be cut off"));
             }
             String::from_utf8(bytes.to_vec()).map_err(|e| foreign(&e))

@@ -95,14 +95,17 @@ fn exporter(o: &Object<'_>) -> Option<TraceExporter> {
     })?
 }
 
+/// A header for the collector: a token, as likely as not, so its value is not shown.
 fn header(field: &Field<'_>) -> Option<(HeaderName, HeaderValue)> {
-    match route::read_header_value(field, true)? {
+    let (name, mut value) = match route::read_header_value(field, true)? {
         HeaderEdit::Append(name, value)
         | HeaderEdit::AddIfAbsent(name, value)
         | HeaderEdit::Overwrite(name, value)
-        | HeaderEdit::OverwriteIfPresent(name, value) => Some((name, value)),
-        HeaderEdit::Remove(_) => None,
-    }
+        | HeaderEdit::OverwriteIfPresent(name, value) => (name, value),
+        HeaderEdit::Remove(_) => return None,
+    };
+    value.set_sensitive(true);
+    Some((name, value))
 }
 
 /// The authority and the path of a URI.

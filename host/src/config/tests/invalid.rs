@@ -676,7 +676,7 @@ fn tracing() {
             "http_service: {http_uri: {uri: \"http://c/v1\", cluster: nowhere, timeout: 1s}}",
         ),
         &[
-            "8: HCM.tracing.provider.typed_config.http_service.http_uri.cluster: there is no cluster \"nowhere\"",
+            "8: HCM.tracing.provider.typed_config.http_service.http_uri.cluster: there is no cluster \"nowhere\"; the file has blue",
         ],
     );
 }

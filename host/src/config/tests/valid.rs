@@ -349,3 +349,26 @@ fn secrets_stay_out_of_debug_output() {
             && !text.contains("document")
     );
 }
+
+#[test]
+fn a_collectors_token_is_not_shown() {
+    let hcm = "tracing: {random_sampling: {value: 12.5}, provider: {name: t, typed_config: {\"@type\": type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig, http_service: {http_uri: {uri: \"http://c:4318/v1/traces?x\", cluster: blue, timeout: 1s}, request_headers_to_add: [{header: {key: x-token, value: t0p}}]}}}},";
+    let yaml = Parts {
+        hcm,
+        ..Parts::default()
+    }
+    .yaml();
+    let loaded = load_str(Path::new("f.yaml"), &yaml, &no_env).expect("a valid file");
+    let tracing = loaded.bootstrap.listeners[0].http.tracing.clone();
+    let tracing = tracing.expect("tracing");
+    assert_eq!(tracing.random_sampling, 1_250);
+    assert_eq!(tracing.overall_sampling, 10_000);
+    assert_eq!(tracing.exporter.authority, "c:4318");
+    assert_eq!(tracing.exporter.path, "/v1/traces?x");
+    assert_eq!(tracing.exporter.headers[0].1, "t0p");
+    let shown = format!("{:?}", loaded.bootstrap);
+    assert!(
+        shown.contains("x-token") && !shown.contains("t0p"),
+        "{shown}"
+    );
+}
