@@ -6,7 +6,9 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use switchover_tests::raw::Raw;
 use switchover_tests::upstream::text;
-use switchover_tests::{Client, Gateway, Setup, Upstream, assert_eventually, cases};
+use switchover_tests::{
+    Client, Gateway, Setup, Upstream, assert_eventually, cases, guest, programs,
+};
 
 /// Blue and green by weights, with attempts and a guard on green.
 fn document(green: u32, guard: Value) -> Value {
@@ -125,6 +127,37 @@ cases! {
             },
             "a worker still sends to green"
         );
+    }
+
+    /// What has tripped is not forgotten with the VM that saw it.
+    async fn a_new_binary_keeps_the_latch(engine: Engine) {
+        let blue = Upstream::named("blue").await;
+        let green = Upstream::failing("green", StatusCode::SERVICE_UNAVAILABLE).await;
+        let gateway = Setup::new(&[("blue", &blue), ("green", &green)])
+            .document(document(50, json!({})))
+            .start(engine)
+            .await;
+        let mut client = gateway.client();
+        for _ in 0..100 {
+            client.get("/").send().await;
+        }
+        gateway.metric("switchover_tripped").label("rollout", "r").becomes(1.0).await;
+        green.forget();
+        let updates = async || {
+            let stats = gateway.admin("/stats").await;
+            let mut counters = stats.lines().map(str::to_owned);
+            counters.find(|line| line.contains("http_filter.switchover.route.update_success: "))
+        };
+        let before = updates().await;
+        let mut plugin = gateway.plugin().clone();
+        let next = guest::variant(&programs::filter(), gateway.directory());
+        plugin["vm_config"]["code"]["local"]["filename"] = next.to_str().unwrap().into();
+        gateway.replace_plugin(&plugin);
+        assert_eventually!(updates().await != before, "the new binary did not come into force");
+        for _ in 0..100 {
+            assert_eq!(client.get("/").send().await.text(), "blue");
+        }
+        assert_eq!(green.count(), 0);
     }
 
     async fn a_new_document_keeps_the_latch_and_resume_opens_it(engine: Engine) {
