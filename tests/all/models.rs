@@ -241,7 +241,7 @@ cases! {
         gateway.metric("switchover_input_tokens").label("consumer", "team-a").becomes(7.0).await;
     }
 
-    async fn limits_hold_for_all_workers(engine: Engine) {
+    async fn what_is_used_up_is_refused(engine: Engine) {
         let (blue, green) = (api("blue").await, api("green").await);
         let mut document = document(json!({"limits": {"requests_per_minute": 3, "tokens_per_minute": 100_000}}));
         document["auth"]["consumers"][1]["limits"] = json!({"usd_per_day": 0.01});
