@@ -138,6 +138,11 @@ fn kinds() -> Vec<(&'static str, Value, Vec<String>)> {
     });
     vec![
         (
+            "models",
+            with(json!({"models": {"catalogue": [{"id": "demo-small"}]}})),
+            two(),
+        ),
+        (
             "smallest",
             json!({"routing": {"blue": {"weight": 95}, "green": {"weight": 5}}, "strategy": "weighted_round_robin"}),
             two(),
@@ -469,6 +474,14 @@ fn documents_that_cannot_be_rendered_are_told() {
             json!({"routing": {"-a": {"weight": 1}}}),
             istio,
             "cannot be part of an object's name",
+        ),
+        (
+            json!({
+                "routing": {"a": {"weight": 1}, "b": {"weight": 1, "models": ["m"]}},
+                "models": {"catalogue": [{"id": "m"}], "hold_headers": true},
+            }),
+            &TARGETS[1..3],
+            "`routing.b.models` needs headers that wait",
         ),
         (
             json!({"rollouts": [general, special]}),

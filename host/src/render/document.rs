@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::model::Model;
+use super::model::{Model, Rollout};
 use crate::config::Problem;
 use crate::rollout::Loaded;
 use crate::rollout::edit::Edit;
@@ -43,10 +43,11 @@ fn secret(loaded: &Loaded, prefix: &str, environment: &str) -> Problem {
 
 /// The document where an attempt role injects the credentials.
 pub(super) fn with_attempts(loaded: &Loaded, model: &Model) -> String {
-    let edits = model
-        .rollouts
-        .iter()
-        .map(|rollout| (rollout.at, Edit::set(&["attempts"], true)));
+    let mut edits = Vec::new();
+    for rollout in &model.rollouts {
+        edits.push((rollout.at, Edit::set(&["attempts"], true)));
+        edits.extend(hold_headers(rollout, true));
+    }
     edited(loaded, edits)
 }
 
@@ -59,6 +60,7 @@ pub(super) fn without_attempts(
     let mut edits = Vec::new();
     for (at, rollout) in model.rollouts.iter().enumerate() {
         edits.push((rollout.at, Edit::remove(&["attempts"])));
+        edits.extend(hold_headers(rollout, false));
         for (index, environment) in rollout.environments.iter().enumerate() {
             let path = ["routing", environment.name.as_str(), "clusters"];
             edits.push((rollout.at, Edit::set(&path, vec![cluster(at, index)])));
@@ -70,6 +72,12 @@ pub(super) fn without_attempts(
         }
     }
     edited(loaded, edits)
+}
+
+/// Whether headers wait for the body is up to whoever writes the plugin's configuration.
+fn hold_headers(rollout: &Rollout, held: bool) -> Option<(Option<usize>, Edit)> {
+    let edit = || (rollout.at, Edit::set(&["models", "hold_headers"], held));
+    rollout.has("models").then(edit)
 }
 
 /// The text with these changes, each within the document's rollout of that index, or in its only one.

@@ -72,6 +72,7 @@ pub(super) fn with_filter(
     code: &Code,
 ) -> Result<Rendered, RenderError> {
     kubernetes::check_names(WITH_FILTER, model)?;
+    kubernetes::check_models(WITH_FILTER, model)?;
     order::check(WITH_FILTER, model)?;
     let routes = routes(model, options, |at, _, environment, is_stable| {
         let object = kubernetes::object(options, at);

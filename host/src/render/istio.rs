@@ -63,6 +63,7 @@ pub(super) fn render(
     selector: &(String, String),
 ) -> Result<Rendered, RenderError> {
     kubernetes::check_names(TARGET, model)?;
+    kubernetes::check_models(TARGET, model)?;
     let destinations = destinations(model, options, place)?;
     let (gateway, is_new) = kubernetes::gateway(place, options);
     let cluster = |rollout, environment| {

@@ -84,6 +84,22 @@ pub(super) fn check_names(target: &'static str, model: &Model) -> Result<(), Ren
     }
 }
 
+/// Only where headers wait for the body does the model choose the environment; these control planes do not say so.
+///
+/// # Errors
+/// An environment is for some models only.
+pub(super) fn check_models(target: &'static str, model: &Model) -> Result<(), RenderError> {
+    match model.rollouts.iter().find_map(Rollout::of_some_models) {
+        None => Ok(()),
+        Some(name) => Err(RenderError::Unfit {
+            target,
+            message: format!(
+                "`routing.{name}.models` needs headers that wait for the body (allow_on_headers_stop_iteration); leave it out"
+            ),
+        }),
+    }
+}
+
 /// What changes where the filter runs, and no attempt role can be installed.
 pub(super) fn without_attempt_role(model: &Model) -> Vec<String> {
     let mut notes = vec![
@@ -105,8 +121,8 @@ pub(super) fn without_attempt_role(model: &Model) -> Vec<String> {
     }
     if model.has("models") {
         notes.push(
-            "`models` looks into requests' bodies before it decides, which needs allow_on_headers_stop_iteration: this \
-             control plane does not set it, and such requests may hang"
+            "headers do not wait for bodies (`models.hold_headers` is false): an attempt has begun by the time its model \
+             is known, and is broken off if there is no such model"
                 .to_owned(),
         );
     }

@@ -253,6 +253,16 @@ impl Rollout {
         self.json.get(member).is_some_and(|value| !value.is_null())
     }
 
+    /// The environment that only some models may go to.
+    pub(super) fn of_some_models(&self) -> Option<&str> {
+        let routing = self.json.get("routing").and_then(Value::as_object);
+        let mut environments = routing.into_iter().flatten();
+        let limited = |environment: &Value| environment.get("models").is_some_and(|m| !m.is_null());
+        environments
+            .find(|(_, environment)| limited(environment))
+            .map(|(name, _)| name.as_str())
+    }
+
     /// The environments that get their share by name, then stable, which gets all else; with their indices.
     pub(super) fn in_order(&self) -> impl Iterator<Item = (usize, &Environment)> {
         let others = self
