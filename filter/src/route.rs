@@ -157,7 +157,7 @@ impl RouteRoot {
     pub(crate) fn resume(
         &mut self,
         stream: u32,
-        held: Box<Held>,
+        held: Held,
         model: &str,
         shared: &mut Shared,
     ) -> (Action, Business) {

@@ -344,7 +344,7 @@ impl Vm {
         let Role::Route(route) = &mut root.role else {
             return true;
         };
-        let (action, business) = route.resume(id, held, model, &mut self.shared);
+        let (action, business) = route.resume(id, *held, model, &mut self.shared);
         stream.begin(business, root.id, false, &mut self.shared);
         matches!(action, Action::Continue)
     }

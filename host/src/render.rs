@@ -1,7 +1,7 @@
 //! `switchover render`: a rollout document as the files of a proxy, or as the objects of a control plane.
 //!
 //! Each target has a template, a file of its own format with comments; what goes into it is written as JSON, which is
-//! YAML. Decisions are made here, in [`model`] and in the target's module; templates only say how they are written.
+//! YAML. Decisions are made here, in `model` and in the target's module; templates only say how they are written.
 
 mod document;
 mod envoy;

@@ -138,7 +138,7 @@ impl Pump {
     /// the body waits behind it then.
     ///
     /// # Errors
-    /// As [`Self::push`], and those of `next`.
+    /// As `push`, and those of `next`.
     pub fn poll_until(
         &mut self,
         at: usize,
