@@ -45,6 +45,7 @@ mod scenarios;
 mod scrape;
 mod sdk;
 mod secrets;
+mod signatures;
 mod simulation;
 mod simulation_grpc;
 mod startup;

@@ -313,7 +313,7 @@ fn watch_tells_what_it_waits_for() {
             assert_eventually!(admin.count() >= before + count, "it does not look");
         };
         looks(2).await;
-        std::fs::write(&path, "{").unwrap();
+        switchover_tests::put(&path, "{");
         assert_eq!(event().await["event"], "failed");
         looks(3).await;
         *figures.lock().unwrap() = tripped([true, false]);
@@ -323,7 +323,7 @@ fn watch_tells_what_it_waits_for() {
             (&json!("pending"), &json!("api-1"))
         );
         looks(3).await;
-        std::fs::write(&path, &good).unwrap();
+        switchover_tests::put(&path, &good);
         let done = event().await;
         assert_eq!(
             (&done["event"], &done["rollout"]),

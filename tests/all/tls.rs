@@ -7,7 +7,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::{Value, json};
-use switchover_tests::certificates::{Authority, Certificate, put};
+use switchover_tests::certificates::{Authority, Certificate};
 use switchover_tests::http2::{Http2, request};
 use switchover_tests::{
     Engine, Gateway, PATIENCE, Setup, Upstream, assert_eventually, cases, python,
@@ -125,7 +125,7 @@ cases! {
         let socket = transport_socket(&[(&authority.issue(&["localhost"]), "a")], directory.path(), json!({}));
         let gateway = gateway(engine, &blue, socket).await;
         let trusted = directory.path().join("authority.pem");
-        put(&trusted, &authority.pem);
+        switchover_tests::put(&trusted, &authority.pem);
         let port = gateway.address().port().to_string();
         let told = python::client("tls.py", &[&port, trusted.to_str().unwrap()]).await;
         assert_eq!(told.lines().collect::<Vec<_>>(), ["TLSv1.2 200", "TLSv1.3 200", "resumed 200"]);
@@ -177,7 +177,7 @@ cases! {
         let socket = transport_socket(&[(&authority.issue(&["localhost"]), "a")], directory.path(), more);
         let gateway = gateway(engine, &blue, socket).await;
         let trusted = directory.path().join("authority.pem");
-        put(&trusted, &authority.pem);
+        switchover_tests::put(&trusted, &authority.pem);
         let port = gateway.address().port().to_string();
         let told = python::client("tls.py", &[&port, trusted.to_str().unwrap()]).await;
         assert_eq!(told.lines().next(), Some("TLSv1.2 refused"));
@@ -212,7 +212,7 @@ cases! {
             }]}).to_string()
         };
         let file = directory.path().join("secret.json");
-        put(&file, &secret(&old));
+        switchover_tests::put(&file, &secret(&old));
         let socket = json!({"name": "tls", "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
             "common_tls_context": {"tls_certificate_sds_secret_configs": [
@@ -221,7 +221,7 @@ cases! {
         }});
         let gateway = gateway(engine, &blue, socket).await;
         let open = connect(&gateway, client(&old, &[], None), "a.test").await.unwrap();
-        put(&file, &secret(&new));
+        switchover_tests::put(&file, &secret(&new));
         assert_eventually!({
             let by_old = connect(&gateway, client(&old, &[], None), "a.test").await;
             let by_new = connect(&gateway, client(&new, &[], None), "a.test").await;

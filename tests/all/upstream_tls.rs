@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use serde_json::{Value, json};
-use switchover_tests::certificates::{Authority, Certificate, put};
+use switchover_tests::certificates::{Authority, Certificate};
 use switchover_tests::upstream::{Handshake, Seen, Wire, text};
 use switchover_tests::{Gateway, Reply, Setup, Upstream, assert_eventually, cases};
 
@@ -195,7 +195,7 @@ cases! {
                 "tls_certificate": {"certificate_chain": {"filename": chain}, "private_key": {"filename": key}},
             }]}).to_string()
         };
-        put(&secret, &document(&old, 0));
+        switchover_tests::put(&secret, &document(&old, 0));
         let server = old.issue(&[NAME]);
         let before = secured(&server, Some(&old)).await;
         let mut context = trusting(&old);
@@ -229,7 +229,7 @@ cases! {
         assert_eq!(client.get("/").send().await.status, 200);
         assert_eq!(client.get("/green").send().await.status, 503, "the new authority does not know the old one's");
 
-        put(&secret, &document(&new, 1));
+        switchover_tests::put(&secret, &document(&new, 1));
         let mut green = gateway.client();
         assert_eventually!({
             let old = client.get("/").send().await.status;
@@ -253,7 +253,7 @@ cases! {
                 "private_key": {"inline_string": certificate.key},
             },
         }]}).to_string();
-        put(&secret, &document(&old));
+        switchover_tests::put(&secret, &document(&old));
         let renewed = new.der();
         let wire = Wire { tls: Some(authority.issue(&[NAME]).server(&["http/1.1"], Some(&authority))), ..Wire::default() };
         let blue = Upstream::speaking(wire, move |request: Seen| {
@@ -290,7 +290,7 @@ cases! {
             })
         }).collect();
         begun.wait().await;
-        put(&secret, &document(&new));
+        switchover_tests::put(&secret, &document(&new));
         for load in loads {
             load.await.unwrap();
         }
@@ -328,7 +328,7 @@ cases! {
             "tls_certificate": {"certificate_chain": {"inline_string": chain}, "private_key": {"inline_string": key}},
         }]}).to_string();
         let good = authority.issue(&["gateway.example.com"]);
-        put(&secret, &document(&good.chain, &good.key));
+        switchover_tests::put(&secret, &document(&good.chain, &good.key));
         let blue = secured(&authority.issue(&[NAME]), Some(&authority)).await;
         let mut context = trusting(&authority);
         context["common_tls_context"]["tls_certificate_sds_secret_configs"] = json!([{
@@ -343,7 +343,7 @@ cases! {
         assert_eq!(client.get("/").send().await.status, 200);
 
         let other = authority.issue(&["gateway.example.com"]);
-        put(&secret, &document(&good.chain, &other.key));
+        switchover_tests::put(&secret, &document(&good.chain, &other.key));
         let rejected = "envoy_sds_update_rejected";
         assert_eventually!(gateway.metric(rejected).value().await >= 1.0, "not noticed");
         assert_eq!(client.get("/").send().await.status, 200);

@@ -93,8 +93,8 @@ impl Certificate {
     pub fn write(&self, directory: &Path, name: &str) -> (PathBuf, PathBuf) {
         let chain = directory.join(format!("{name}.pem"));
         let key = directory.join(format!("{name}.key"));
-        put(&chain, &self.chain);
-        put(&key, &self.key);
+        crate::put(&chain, &self.chain);
+        crate::put(&key, &self.key);
         (chain, key)
     }
 
@@ -118,11 +118,4 @@ impl Certificate {
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         Arc::new(config)
     }
-}
-
-/// Writes a file by a move.
-pub fn put(path: &Path, text: &str) {
-    let next = path.with_extension("next");
-    std::fs::write(&next, text).unwrap();
-    std::fs::rename(next, path).unwrap();
 }

@@ -157,9 +157,8 @@ impl Gateway {
 
     /// Moves a new plugin configuration onto the route role's.
     pub fn replace_plugin(&self, plugin: &Value) {
-        let staged = self.directory.path().join("route.json.new");
-        std::fs::write(&staged, setup::resource(plugin).to_string()).unwrap();
-        std::fs::rename(staged, self.directory.path().join("ecds/route.json")).unwrap();
+        let path = self.directory.path().join("ecds/route.json");
+        crate::put(&path, &setup::resource(plugin).to_string());
     }
 
     /// The route role's `PluginConfig` at the start.

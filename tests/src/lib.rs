@@ -29,6 +29,7 @@ pub mod story;
 pub mod upstream;
 
 use std::future::Future;
+use std::path::Path;
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
@@ -49,6 +50,17 @@ const CASE_LIMIT: Duration = Duration::from_secs(120);
 
 /// How often a condition is looked at.
 pub const GLANCE: Duration = Duration::from_millis(10);
+
+/// Writes a file by a move, so that nobody who watches it reads half of it.
+///
+/// # Panics
+///
+/// Where that is not possible.
+pub fn put(path: &Path, text: &str) {
+    let next = path.with_extension("next");
+    std::fs::write(&next, text).unwrap();
+    std::fs::rename(next, path).unwrap();
+}
 
 /// Turns each `async fn name(engine: Engine)` into the tests `name::host` and `name::envoy`.
 ///

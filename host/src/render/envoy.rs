@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use serde_json::json;
+use switchover_core::models::Models;
 
 use super::model::{Environment, Leaf, Model, Rollout};
 use super::template::{fill, indented, stats_config};
@@ -13,6 +14,8 @@ const BOOTSTRAP: &str = include_str!("templates/envoy.yaml.j2");
 const DOCUMENT: &str = include_str!("templates/rollout.yaml.j2");
 /// The files' names.
 const NAMES: [&str; 2] = ["envoy.yaml", "rollout.yaml"];
+/// Envoy's default for `per_connection_buffer_limit_bytes`.
+const DEFAULT_BUFFER: usize = 1 << 20;
 /// The spaces before the document's lines in its template.
 const INDENT: usize = 10;
 
@@ -84,6 +87,7 @@ pub(super) fn render(
         "filter": envoy.filter.to_string_lossy(),
         "listen": json!({"host": envoy.listen.ip().to_string(), "port": envoy.listen.port()}),
         "admin": json!({"host": envoy.admin.ip().to_string(), "port": envoy.admin.port()}),
+        "buffer": buffer(loaded),
         "stats_config": stats_config(0),
         "variables": model.variables,
         "text": indented(text.lines(), INDENT),
@@ -101,6 +105,16 @@ pub(super) fn render(
         files: vec![file(bootstrap, BOOTSTRAP)?, file(rollout, DOCUMENT)?],
         notes,
     })
+}
+
+/// What the listener must be able to hold, in bytes, where the longest body that waits for its model is longer than
+/// Envoy's default allows.
+fn buffer(loaded: &Loaded) -> Option<usize> {
+    let models = loaded.document().rollouts().iter();
+    let longest = models
+        .filter_map(|rollout| rollout.models())
+        .map(Models::max_body);
+    longest.max().filter(|longest| *longest > DEFAULT_BUFFER)
 }
 
 fn notes(model: &Model) -> Vec<String> {

@@ -95,6 +95,9 @@ fn bare(document: &Value) -> Value {
     for rollout in rollouts {
         let rollout = rollout.as_object_mut().unwrap();
         rollout.remove("attempts");
+        if let Some(models) = rollout.get_mut("models").and_then(Value::as_object_mut) {
+            models.remove("hold_headers");
+        }
         if let Some(health) = rollout.get_mut("health").and_then(Value::as_object_mut) {
             health.remove("host");
         }
