@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::listener::HttpFilter;
-use super::protocol::Http1;
+use super::protocol::{Http1Options, Http2Options};
 use super::tls::UpstreamTls;
 
 mod protocol;
@@ -46,36 +46,11 @@ pub struct Cluster {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     /// `explicit_http_config.http_protocol_options`: HTTP/1.1, the default.
-    Http1(Http1),
+    Http1(Http1Options),
     /// `explicit_http_config.http2_protocol_options`: HTTP/2, without asking.
     Http2(Http2Options),
     /// `auto_config`: what ALPN agrees on.
     Auto(Http2Options),
-}
-
-/// `envoy.config.core.v3.Http2ProtocolOptions` of a cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Http2Options {
-    /// `max_concurrent_streams` on one connection; Envoy's default is 1024. The peer may allow fewer.
-    pub max_concurrent_streams: u32,
-    /// `initial_stream_window_size`, in bytes; 1 MiB by default. Envoy's is 16 MiB, of which it reads no more than its buffer
-    /// limit of 1 MiB.
-    pub stream_window: u32,
-    /// `initial_connection_window_size`, in bytes; Envoy's default is 24 MiB.
-    pub connection_window: u32,
-    /// `hpack_table_size`, in bytes; Envoy's default is 4096.
-    pub header_table_size: u32,
-    /// `connection_keepalive`; none by default.
-    pub keepalive: Option<Keepalive>,
-}
-
-/// `envoy.config.core.v3.KeepaliveSettings`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Keepalive {
-    /// `interval` from one PING to the next.
-    pub interval: Duration,
-    /// `timeout` of its answer, after which the connection is closed.
-    pub timeout: Duration,
 }
 
 /// Where a cluster's hosts come from.
@@ -176,20 +151,6 @@ impl Protocol {
             Self::Http1(_) => &[b"http/1.1"],
             Self::Http2(_) => &[b"h2"],
             Self::Auto(_) => &[b"h2", b"http/1.1"],
-        }
-    }
-}
-
-// === impl Http2Options ===
-
-impl Default for Http2Options {
-    fn default() -> Self {
-        Self {
-            max_concurrent_streams: 1024,
-            stream_window: 1024 * 1024,
-            connection_window: 24 * 1024 * 1024,
-            header_table_size: 4096,
-            keepalive: None,
         }
     }
 }

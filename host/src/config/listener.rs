@@ -10,7 +10,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::access_log::AccessLog;
 use super::plugin::WasmPlugin;
-use super::protocol::{Http1, Http2};
+use super::protocol::{Http1Options, Http2Options};
 use super::route::{HeaderEdit, RouteConfiguration};
 use super::tls::DownstreamTls;
 
@@ -60,9 +60,9 @@ pub struct HttpConnectionManager {
     /// `codec_type`; Envoy's default is AUTO.
     pub codec: Codec,
     /// `http_protocol_options`.
-    pub http1: Http1,
+    pub http1: Http1Options,
     /// `http2_protocol_options`.
-    pub http2: Http2,
+    pub http2: Http2Options,
     /// `generate_request_id`; Envoy's default is true.
     pub generate_request_id: bool,
     /// `use_remote_address`; Envoy's default is false.

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::{Http2Options, Keepalive, Protocol};
+use super::Protocol;
 use crate::config::facts::Chain;
 use crate::config::listener::{HttpFilter, http_filters};
 use crate::config::node::Value;
-use crate::config::protocol::{Http1, http1};
+use crate::config::protocol::{Http1Options, Http2Options, http1, upstream_http2};
 use crate::config::reader::{Field, Object};
 
 const PROTOCOL_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
@@ -17,8 +17,6 @@ const UPSTREAM_CODEC_URL: &str =
 
 /// Envoy's default idle timeout of an upstream connection.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
-/// Envoy's bounds of both windows.
-const WINDOW: (u32, u32) = (65_535, 2_147_483_647);
 
 /// `HttpProtocolOptions`, as far as it is supported.
 pub(super) struct Options {
@@ -57,7 +55,7 @@ fn protocol(o: &Object<'_>) -> Protocol {
         Some((_, field)) => field.object(auto),
         None => None,
     }
-    .unwrap_or(Protocol::Http1(Http1::default()))
+    .unwrap_or(Protocol::Http1(Http1Options::default()))
 }
 
 fn explicit(o: &Object<'_>) -> Option<Protocol> {
@@ -67,7 +65,7 @@ fn explicit(o: &Object<'_>) -> Option<Protocol> {
     );
     match o.required_one_of(&["http_protocol_options", "http2_protocol_options"])? {
         ("http_protocol_options", field) => field.object(http1).map(Protocol::Http1),
-        (_, field) => field.object(http2).map(Protocol::Http2),
+        (_, field) => field.object(upstream_http2).map(Protocol::Http2),
     }
 }
 
@@ -84,47 +82,8 @@ fn auto(o: &Object<'_>) -> Protocol {
     }
     let http2 = o
         .get("http2_protocol_options")
-        .and_then(|f| f.object(http2));
-    Protocol::Auto(http2.unwrap_or_default())
-}
-
-fn http2(o: &Object<'_>) -> Http2Options {
-    let default = Http2Options::default();
-    let within = |name, (min, max), default| {
-        let field = o.get(name);
-        field.and_then(|f| f.uint(min, max)).unwrap_or(default)
-    };
-    Http2Options {
-        max_concurrent_streams: within(
-            "max_concurrent_streams",
-            (1, WINDOW.1),
-            default.max_concurrent_streams,
-        ),
-        stream_window: within("initial_stream_window_size", WINDOW, default.stream_window),
-        connection_window: within(
-            "initial_connection_window_size",
-            WINDOW,
-            default.connection_window,
-        ),
-        header_table_size: o.uint("hpack_table_size", default.header_table_size),
-        keepalive: o
-            .get("connection_keepalive")
-            .and_then(|f| f.object(keepalive))
-            .flatten(),
-    }
-}
-
-fn keepalive(o: &Object<'_>) -> Option<Keepalive> {
-    o.refuse(
-        &["interval_jitter", "connection_idle_interval"],
-        "use interval",
-    );
-    let interval = o.required("interval").and_then(|f| f.positive_duration());
-    let timeout = o.required("timeout").and_then(|f| f.positive_duration());
-    Some(Keepalive {
-        interval: interval?,
-        timeout: timeout?,
-    })
+        .and_then(|f| f.object(upstream_http2));
+    Protocol::Auto(http2.unwrap_or_else(Http2Options::upstream))
 }
 
 fn upstream_filters(o: &Object<'_>, cluster: &str) -> Vec<HttpFilter> {
@@ -161,7 +120,7 @@ impl Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            protocol: Protocol::Http1(Http1::default()),
+            protocol: Protocol::Http1(Http1Options::default()),
             filters: Vec::new(),
             idle_timeout: IDLE_TIMEOUT,
             max_requests_per_connection: None,

@@ -17,7 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::OnceCell;
 
 use super::connection::AttemptError;
-use crate::config::cluster::Http2Options;
+use crate::config::protocol::Http2Options;
 use crate::proxy::body::{BodyError, UpstreamRequestBody};
 use crate::proxy::socket::Socket;
 use crate::stream::tls::UpstreamConnection;
@@ -144,7 +144,7 @@ async fn open(socket: Socket, options: &Http2Options) -> Result<Sender, AttemptE
         .timer(TokioTimer::new())
         .initial_stream_window_size(options.stream_window)
         .initial_connection_window_size(options.connection_window)
-        .header_table_size(options.header_table_size);
+        .header_table_size(options.hpack_table);
     if let Some(keepalive) = options.keepalive {
         builder
             .keep_alive_interval(keepalive.interval)
