@@ -555,17 +555,20 @@ fn upstream_options() {
     clusters(&http2("max_concurrent_streams: 7"), &[]);
     clusters(
         &http2(
-            "initial_stream_window_size: 1, connection_keepalive: {timeout: 1s}, allow_metadata: true",
+            "initial_stream_window_size: 1, connection_keepalive: {timeout: 1s}, allow_metadata: true, allow_connect: true",
         ),
         &[
+            &format!(
+                "{at}.explicit_http_config.http2_protocol_options.allow_connect: is not supported: upgrades go to upstreams that speak HTTP/1.1"
+            ),
+            &format!(
+                "{at}.explicit_http_config.http2_protocol_options.allow_metadata: only false, Envoy's default, is supported"
+            ),
             &format!(
                 "{at}.explicit_http_config.http2_protocol_options.initial_stream_window_size: expected an integer from 65535 to 2147483647, found the number 1"
             ),
             &format!(
                 "{at}.explicit_http_config.http2_protocol_options.connection_keepalive.interval: is required"
-            ),
-            &format!(
-                "{at}.explicit_http_config.http2_protocol_options.allow_metadata: is not supported here; supported: connection_keepalive, hpack_table_size, initial_connection_window_size, initial_stream_window_size, max_concurrent_streams"
             ),
         ],
     );
