@@ -1,12 +1,15 @@
-//! How long verbs take that serve nothing: a person or a script waits for each of them.
+//! What the command takes: the time of verbs that serve nothing, for which a person or a script waits, and the memory of
+//! the gateway.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use switchover_tests::{programs, run_alone};
+use switchover_tests::{Load, Setup, Upstream, assert_eventually, cases, programs, run_alone};
 
 /// The most that one may take, from the process's start to its end.
 const LIMIT: Duration = Duration::from_millis(20);
+/// What the gateway may keep resident with the filter and one worker, in KiB.
+const RESIDENT: u64 = 40_000;
 /// Runs of each, of which the quickest counts: others were held up by something else.
 const RUNS: usize = 20;
 
@@ -57,4 +60,20 @@ fn verbs_that_serve_nothing_take_no_time() {
             assert!(taken <= LIMIT, "{arguments:?} took {taken:?}");
         }
     });
+}
+
+cases! {
+    /// Whether or not the kernel gives huge pages.
+    host async fn a_gateway_takes_little_memory(engine: Engine) {
+        let blue = Upstream::named("blue").await;
+        let gateway = Setup::new(&[("blue", &blue)]).start(engine).await;
+        let load = Load::start(&gateway, 16);
+        assert_eventually!(blue.count() > 10_000, "{} requests", blue.count());
+        assert!(load.end().await > 10_000);
+        let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let kib: u64 = resident.trim().trim_end_matches(" kB").parse().unwrap();
+        println!("{kib} KiB resident");
+        assert!(kib <= RESIDENT, "{kib} KiB resident");
+    }
 }
