@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 use switchover_host::demo::{self, Faults, Seen};
+use switchover_tests::keys::consumer;
 use switchover_tests::setup::{Bootstrap, demo_document, demo_plugin};
 use switchover_tests::{Client, Engine, Gateway, Setup, cases, programs, python};
 use tokio::io::AsyncBufReadExt as _;
@@ -162,6 +163,34 @@ cases! {
         let (url, blue, green) = (format!("http://{}/v1", gateway.address()), faults(&blue), faults(&green));
         let printed = python::client("sdk.py", &[&url, KEY, &blue, &green]).await;
         assert!(printed.contains("AuthenticationError: Incorrect API key provided."), "{printed}");
+    }
+
+    /// With and without heads that wait for bodies.
+    async fn the_openai_sdk_where_models_are_known(engine: Engine) {
+        for holds in [false, true] {
+            let blue = Running::start("blue", "2.0.3", "key-of-blue").await;
+            let keys = ["key-a", "key-small", "key-limited", "key-spent"];
+            let mut consumers = keys.map(|key| consumer(key, key));
+            consumers[1]["models"] = json!(["demo-small"]);
+            consumers[2]["limits"] = json!({"requests_per_minute": 30});
+            consumers[3]["limits"] = json!({"usd_per_day": 0.01});
+            let document = json!({
+                "routing": {"blue": {"weight": 1, "clusters": ["blue-only"], "credential": {"value": "key-of-blue"}}},
+                "auth": {"mode": "replace", "consumers": consumers},
+                "attempts": true,
+                "models": {
+                    "catalogue": [{"id": "demo-large", "usd_per_million": 4_000}, {"id": "demo-small"}],
+                    "aliases": {"gpt-4": "demo-large", "claude*": "demo-small"},
+                    "max_body": "16KiB",
+                    "hold_headers": holds,
+                },
+            });
+            let gateway = Setup::at(&[("blue", blue.address)]).document(document);
+            let gateway = gateway.plugin(move |plugin| plugin["allow_on_headers_stop_iteration"] = holds.into()).start(engine).await;
+            let url = format!("http://{}/v1", gateway.address());
+            let printed = python::client("models.py", &[&[url.as_str()][..], &keys].concat()).await;
+            assert!(printed.contains("RateLimitError: Limit reached for dollars per day"), "{printed}");
+        }
     }
 
     async fn the_original_client(engine: Engine) {

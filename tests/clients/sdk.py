@@ -22,7 +22,6 @@ def check_usage(usage) -> None:
 
 
 def check_chat(chat) -> None:
-    assert chat.model == "any-model", chat
     assert chat.choices[0].message.content.startswith("Hello from "), chat
     assert chat.usage.prompt_tokens_details.cached_tokens == 2, chat
     check_usage(chat.usage)
@@ -39,13 +38,18 @@ def check_chat_stream(chunks) -> None:
     print("chat stream:", len(chunks), "chunks:", "".join(words))
 
 
+def check_plain_chat_stream(chunks) -> None:
+    # Nobody asked for usage: no chunk has it, and none is without a choice.
+    assert all(chunk.usage is None and chunk.choices for chunk in chunks), chunks
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks).startswith("Hello from "), chunks
+
+
 def check_completion(completion) -> None:
     assert completion.choices[0].text.startswith("Hello from "), completion
     check_usage(completion.usage)
 
 
 def check_completion_stream(chunks) -> None:
-    # Nobody asked for usage: no chunk has it, and none is without a choice.
     assert all(chunk.usage is None and chunk.choices for chunk in chunks), chunks
     assert "".join(chunk.choices[0].text for chunk in chunks).startswith("Hello from "), chunks
 
@@ -72,43 +76,62 @@ def check_embeddings(answer) -> None:
     assert answer.usage.prompt_tokens == answer.usage.total_tokens == 3, answer
 
 
-# What is called, with what, and what the answer must be: for the client of threads and that of tasks alike.
-CALLS = [
-    (lambda client: client.chat.completions.create(model="any-model", messages=MESSAGES), check_chat),
-    (lambda client: client.chat.completions.create(model="any-model", messages=MESSAGES, stream=True,
-                                                   stream_options={"include_usage": True}), check_chat_stream),
-    (lambda client: client.completions.create(model="any-model", prompt="Once upon a time"), check_completion),
-    (lambda client: client.completions.create(model="any-model", prompt="Once upon a time", stream=True),
-     check_completion_stream),
-    (lambda client: client.responses.create(model="any-model", instructions="Be brief.", input="Who are you?"),
-     check_response),
-    (lambda client: client.responses.create(model="any-model", instructions="Be brief.", input=MESSAGES[1:],
-                                            stream=True), check_response_stream),
-    (lambda client: client.embeddings.create(model="any-model", input=["one two", "three"]), check_embeddings),
-]
+def calls_of(model):
+    """What is called, and what checks the answer: for the client of threads and that of tasks alike."""
+    return [
+        (lambda client: client.chat.completions.create(model=model, messages=MESSAGES), check_chat),
+        (lambda client: client.chat.completions.create(model=model, messages=MESSAGES, stream=True,
+                                                       stream_options={"include_usage": True}), check_chat_stream),
+        (lambda client: client.chat.completions.create(model=model, messages=MESSAGES, stream=True),
+         check_plain_chat_stream),
+        (lambda client: client.completions.create(model=model, prompt="Once upon a time"), check_completion),
+        (lambda client: client.completions.create(model=model, prompt="Once upon a time", stream=True),
+         check_completion_stream),
+        (lambda client: client.responses.create(model=model, instructions="Be brief.", input="Who are you?"),
+         check_response),
+        (lambda client: client.responses.create(model=model, instructions="Be brief.", input=MESSAGES[1:],
+                                                stream=True), check_response_stream),
+        (lambda client: client.embeddings.create(model=model, input=["one two", "three"]), check_embeddings),
+    ]
 
 
-def calls(client) -> None:
-    models = [model.id for model in client.models.list()]
-    assert "demo-large" in models, models
-    assert client.models.retrieve("demo-large").id == "demo-large"
-    print("models:", *models)
-    for call, check in CALLS:
+def check_model(answer, model) -> None:
+    """The upstream repeats the model that it was asked for."""
+    for part in answer if isinstance(answer, list) else [answer]:
+        named = getattr(part, "response", part)
+        assert getattr(named, "model", model) == model, part
+
+
+def calls(client, model, served) -> None:
+    for call, check in calls_of(model):
         answer = call(client)
-        check(list(answer) if isinstance(answer, openai.Stream) else answer)
+        answer = list(answer) if isinstance(answer, openai.Stream) else answer
+        check_model(answer, served)
+        check(answer)
 
 
-async def calls_of_tasks(client) -> None:
-    models = [model.id async for model in client.models.list()]
-    assert "demo-large" in models, models
-    assert (await client.models.retrieve("demo-large")).id == "demo-large"
-
+async def calls_of_tasks(client, model, served) -> None:
     async def one(call, check) -> None:
         answer = await call(client)
-        check([part async for part in answer] if isinstance(answer, openai.AsyncStream) else answer)
+        answer = [part async for part in answer] if isinstance(answer, openai.AsyncStream) else answer
+        check_model(answer, served)
+        check(answer)
 
     # All at once, over as many connections as the SDK likes.
-    await asyncio.gather(*(one(call, check) for call, check in CALLS))
+    await asyncio.gather(*(one(call, check) for call, check in calls_of(model)))
+
+
+def models(client) -> None:
+    ids = [model.id for model in client.models.list()]
+    assert "demo-large" in ids, ids
+    assert client.models.retrieve("demo-large").id == "demo-large"
+    print("models:", *ids)
+
+
+async def models_of_tasks(client) -> None:
+    ids = [model.id async for model in client.models.list()]
+    assert "demo-large" in ids, ids
+    assert (await client.models.retrieve("demo-large")).id == "demo-large"
 
 
 def refused(kind, code, call) -> openai.APIStatusError:
@@ -161,8 +184,15 @@ def errors_of_upstreams(client, urls: list[str]) -> None:
 
 def main(base_url: str, key: str, *faults: str) -> None:
     client = openai.OpenAI(base_url=base_url, api_key=key, **OPTIONS)
-    calls(client)
-    asyncio.run(calls_of_tasks(openai.AsyncOpenAI(base_url=base_url, api_key=key, **OPTIONS)))
+    models(client)
+    calls(client, "any-model", "any-model")
+
+    async def tasks() -> None:
+        async with openai.AsyncOpenAI(base_url=base_url, api_key=key, **OPTIONS) as client:
+            await models_of_tasks(client)
+            await calls_of_tasks(client, "any-model", "any-model")
+
+    asyncio.run(tasks())
     errors(client, base_url)
     errors_of_upstreams(client, list(faults))
 

@@ -14,7 +14,10 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(whole, scan(&pieces));
     // A mark at the start is passed over here; `serde_json` refuses it.
     let plain = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-    assert_eq!(whole.is_ok(), serde_json::from_slice::<IgnoredAny>(plain).is_ok());
+    assert_eq!(
+        whole.is_ok(),
+        serde_json::from_slice::<IgnoredAny>(plain).is_ok()
+    );
     if let (Ok(found), Ok(value)) = (whole, serde_json::from_slice::<serde_json::Value>(plain)) {
         let model = match &found.model {
             Some(Model::Text(model, _)) => Some(model.as_str()),

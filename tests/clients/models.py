@@ -1,0 +1,110 @@
+"""The OpenAI SDK as a client of a gateway that knows models.
+
+usage: models.py BASE_URL KEY SMALL_KEY LIMITED_KEY SPENT_KEY
+
+The keys are consumers' who may use all models, only `demo-small`, 30 requests a minute, and a cent a day.
+"""
+
+import asyncio
+import sys
+import time
+
+import openai
+
+import sdk
+
+# What clients ask for, and what the API is asked for.
+NAMES = {"demo-large": "demo-large", "gpt-4": "demo-large", "claude-sonnet-4.5": "demo-small"}
+LIMIT = 30
+
+
+def client_of(base_url: str, key: str, kind=openai.OpenAI):
+    return kind(base_url=base_url, api_key=key, **sdk.OPTIONS)
+
+
+async def tasks(base_url: str, key: str) -> None:
+    async with client_of(base_url, key, openai.AsyncOpenAI) as client:
+        await sdk.models_of_tasks(client)
+        for name, model in NAMES.items():
+            await sdk.calls_of_tasks(client, name, model)
+        for call, _ in sdk.calls_of("demo-lager"):
+            try:
+                await call(client)
+            except openai.NotFoundError as error:
+                assert error.code == "model_not_found", error
+            else:
+                raise AssertionError("no NotFoundError")
+
+
+def catalogue(client, small) -> None:
+    assert [model.id for model in client.models.list()] == ["demo-large", "demo-small"]
+    assert [model.id for model in small.models.list()] == ["demo-small"]
+    assert client.models.retrieve("gpt-4").id == "demo-large"
+    sdk.refused(openai.NotFoundError, "model_not_found", lambda: small.models.retrieve("demo-large"))
+    sdk.refused(openai.NotFoundError, "model_not_found", lambda: client.models.retrieve("no-such-model"))
+
+
+def errors(client, small, base_url: str) -> None:
+    for call, _ in sdk.calls_of("demo-lager"):
+        error = sdk.refused(openai.NotFoundError, "model_not_found", lambda: call(client))
+        assert error.param == "model" and error.type == "invalid_request_error", error.body
+        assert error.body["message"].startswith("The model `demo-lager` does not exist or you do not have access"), error
+        assert "Did you mean `demo-large`" in error.body["message"], error
+    for call, _ in sdk.calls_of("gpt-4"):
+        sdk.refused(openai.NotFoundError, "model_not_found", lambda: call(small))
+    chat = lambda body: lambda: client.post("/chat/completions", body=body, cast_to=object)
+    sdk.refused(openai.BadRequestError, "missing_required_parameter", chat({"messages": []}))
+    sdk.refused(openai.BadRequestError, "invalid_type", chat({"model": 4}))
+    error = sdk.refused(openai.APIStatusError, "request_too_large", chat({"model": "gpt-4", "x": "x" * 20_000}))
+    assert error.status_code == 413, error
+    wrong = client_of(base_url, "wrong")
+    sdk.refused(openai.AuthenticationError, "invalid_api_key", lambda: sdk.calls_of("gpt-4")[0][0](wrong))
+
+
+def exhausted(ask) -> openai.RateLimitError:
+    """The error that ends a few more requests."""
+    for _ in range(6):
+        try:
+            ask()
+        except openai.RateLimitError as error:
+            return error
+    raise AssertionError("no RateLimitError")
+
+
+def limited(client) -> None:
+    ask = lambda client: client.embeddings.create(model="gpt-4", input=["one two", "three"])
+    for left in reversed(range(LIMIT)):
+        headers = ask(client.with_raw_response).headers
+        assert headers["x-ratelimit-limit-requests"] == str(LIMIT), headers
+        # A minute has so many, and each second gives some back.
+        assert left <= int(headers["x-ratelimit-remaining-requests"]) <= left + 3, headers
+    error = exhausted(lambda: ask(client))
+    assert error.code == "rate_limit_exceeded" and error.type == "requests", error.body
+    assert 1 <= int(error.response.headers["retry-after"]) <= 2, error.response.headers
+    assert error.response.headers["x-ratelimit-remaining-requests"] == "0", error.response.headers
+    # The SDK reads how long to wait, and is served by then.
+    start = time.monotonic()
+    sdk.check_embeddings(ask(client.with_options(max_retries=2)))
+    print(f"RateLimitError, and served {time.monotonic() - start:.1f} s later")
+
+
+def spent(client) -> None:
+    error = exhausted(lambda: client.responses.create(model="demo-large", input="Who are you?"))
+    assert error.code == error.type == "insufficient_quota", error.body
+    assert int(error.response.headers["retry-after"]) <= 86_400, error.response.headers
+    print(f"RateLimitError: {error.body['message']}")
+
+
+def main(base_url: str, *keys: str) -> None:
+    client, small, limit, spend = (client_of(base_url, key) for key in keys)
+    catalogue(client, small)
+    for name, model in NAMES.items():
+        sdk.calls(client, name, model)
+    asyncio.run(tasks(base_url, keys[0]))
+    errors(client, small, base_url)
+    limited(limit)
+    spent(spend)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
