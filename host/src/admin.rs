@@ -1,7 +1,7 @@
 //! The admin server: Envoy's paths, in Envoy's shapes.
 //!
 //! - `/ready`: 200 `LIVE`, or 503 while starting or draining
-//! - `/stats`, `/stats/prometheus` (also `/stats?format=prometheus`)
+//! - `/stats`, `/stats/prometheus` (also `/stats?format=prometheus`; all with `?filter=REGEX`)
 //! - `/clusters`, `/listeners` (both also `?format=json`)
 //! - `/server_info`, `/config_dump`: JSON, without any configuration that may hold a secret
 //!
@@ -20,6 +20,8 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use percent_encoding::percent_decode_str;
+use regex::Regex;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -161,9 +163,18 @@ impl AdminState {
             );
         }
         let query = request.uri().query().unwrap_or_default();
-        let format = query
-            .split('&')
-            .find_map(|pair| pair.strip_prefix("format="));
+        let parameter = |name: &str| {
+            let mut pairs = query.split('&');
+            pairs.find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+        };
+        let format = parameter("format");
+        let filter = parameter("filter").map(|text| percent_decode_str(text).decode_utf8_lossy());
+        let filter = match filter.map(|text| Regex::new(&text)).transpose() {
+            Ok(filter) => filter,
+            Err(error) => {
+                return text(StatusCode::BAD_REQUEST, format!("Invalid regex: {error}\n"));
+            }
+        };
         match (request.uri().path(), format) {
             ("/", _) => text(StatusCode::OK, HELP.to_owned()),
             ("/ready", _) => {
@@ -174,10 +185,14 @@ impl AdminState {
                 };
                 text(status, format!("{}\n", phase.word()))
             }
-            ("/stats/prometheus", _) | ("/stats", Some("prometheus")) => {
-                text(StatusCode::OK, self.gateway.process.stats.prometheus())
-            }
-            ("/stats", _) => text(StatusCode::OK, self.gateway.process.stats.plain()),
+            ("/stats/prometheus", _) | ("/stats", Some("prometheus")) => text(
+                StatusCode::OK,
+                self.gateway.process.stats.prometheus(filter.as_ref()),
+            ),
+            ("/stats", _) => text(
+                StatusCode::OK,
+                self.gateway.process.stats.plain(filter.as_ref()),
+            ),
             ("/listeners", Some("json")) => json_text(&self.listeners_json()),
             ("/listeners", _) => {
                 let lines = self

@@ -1,13 +1,14 @@
 //! The console: one page that shows a rollout live, and operates it.
 //!
 //! [`Console`] reads a document's file and the admin servers of any number of proxies, Envoy's and the host's alike,
-//! while somebody looks (`observe`); it tells what it sees as JSON (`state`), over the last seconds (`window`). Its
+//! while somebody looks (`observe`); it tells what it sees as JSON (`state`, `proxy`), over the last seconds (`window`). Its
 //! buttons are the verbs of [`crate::rollout`], through the same code (`act`). `access` says who may use it.
 
 mod access;
 mod act;
 mod http;
 mod observe;
+mod proxy;
 mod state;
 mod window;
 

@@ -1,5 +1,6 @@
 //! What models took and cost: the counts of any number of proxies, added up.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -7,10 +8,20 @@ use serde::Serialize;
 use switchover_core::document::Document;
 use switchover_core::models::Price;
 
-use crate::rollout::live::text;
+use crate::rollout::live::{Admin, LiveError, text};
 
 /// A month, as rates are given for it: 30 days.
 pub const MONTH: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// What is counted.
+pub(crate) const FAMILIES: [&str; 6] = [
+    "answers",
+    "cached_input_tokens",
+    "input_tokens",
+    "output_tokens",
+    "reference_cost_microdollars",
+    "cost_microdollars",
+];
 
 /// What counts are added up by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -107,6 +118,13 @@ pub struct Report {
     pub total: Row,
 }
 
+/// Whether there is anything to report about: a rollout that has `models`.
+#[must_use]
+pub fn has_models(document: &Document) -> bool {
+    let mut rollouts = document.rollouts().iter();
+    rollouts.any(|rollout| rollout.models().is_some())
+}
+
 // === impl Amounts ===
 
 impl Amounts {
@@ -164,11 +182,19 @@ impl Amounts {
 // === impl Ledger ===
 
 impl Ledger {
+    /// Asks a proxy for what it has counted.
+    ///
+    /// # Errors
+    /// No answer, or a wrong one.
+    pub async fn ask(proxy: &Admin) -> Result<Self, LiveError> {
+        Ok(Self::read(&proxy.stats(&FAMILIES).await?))
+    }
+
     /// Reads the text of `/stats/prometheus`.
     #[must_use]
     pub fn read(text: &str) -> Self {
         let mut ledger = Self::default();
-        for sample in text::samples(text) {
+        for sample in text::samples(text, &FAMILIES) {
             let of = |family| sample.is_of(family);
             let told = sample.label("usage") == Some("told");
             let field: fn(&mut Amounts) -> &mut u64 = match () {
@@ -241,12 +267,30 @@ impl From<Price> for Prices {
     }
 }
 
+// === impl Counted ===
+
+impl Counted {
+    /// Asks a proxy for what it has counted, with the rate of its process's whole time.
+    ///
+    /// # Errors
+    /// No answer, or a wrong one.
+    pub async fn since_start(proxy: &Admin) -> Result<Self, LiveError> {
+        let so_far = Ledger::ask(proxy).await?;
+        Ok(Self {
+            lately: so_far.clone(),
+            so_far,
+            time: proxy.uptime().await?,
+        })
+    }
+}
+
 // === impl Report ===
 
 impl Report {
     /// Adds up what proxies have counted. A model of the document that nobody has asked for has a line too.
     #[must_use]
-    pub fn new(counted: &[Counted], by: By, document: Option<&Document>) -> Self {
+    pub fn new<C: Borrow<Counted>>(counted: &[C], by: By, document: Option<&Document>) -> Self {
+        let counted: Vec<&Counted> = counted.iter().map(Borrow::borrow).collect();
         let mut rows: BTreeMap<String, (Amounts, Option<Amounts>)> = BTreeMap::new();
         let models = document.into_iter().flat_map(Document::rollouts);
         let models = models.filter_map(|rollout| rollout.models());
@@ -261,7 +305,7 @@ impl Report {
                     .map(|id| ((*id).to_owned(), Default::default())),
             );
         }
-        for proxy in counted {
+        for proxy in &counted {
             for (series, amounts) in &proxy.so_far.0 {
                 let (so_far, _) = rows.entry(series.name(by).to_owned()).or_default();
                 so_far.add(*amounts);

@@ -2,6 +2,7 @@
 
 mod access;
 mod buttons;
+mod costs;
 mod limits;
 mod picture;
 mod proxies;

@@ -22,7 +22,7 @@ async fn upstream(name: &str) -> SocketAddr {
 }
 
 /// The demo with a catalogue: the demo's answers to a chat of two words have six words of their own.
-fn document() -> Value {
+pub(crate) fn document() -> Value {
     let mut document = demo_document();
     document["models"] = json!({
         "catalogue": [
@@ -35,7 +35,7 @@ fn document() -> Value {
     document
 }
 
-async fn start(engine: Engine) -> Gateway {
+pub(crate) async fn start(engine: Engine) -> Gateway {
     let (blue, green) = (upstream("blue").await, upstream("green").await);
     Setup::at(&[("blue", blue), ("green", green)])
         .document(document())
@@ -60,13 +60,13 @@ async fn report(gateway: &Gateway, arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-async fn as_json(gateway: &Gateway, arguments: &[&str]) -> Value {
+pub(crate) async fn as_json(gateway: &Gateway, arguments: &[&str]) -> Value {
     let output = report(gateway, &[arguments, &["--json"]].concat()).await;
     assert!(output.status.success(), "{output:?}");
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-async fn chat(gateway: &Gateway, model: &str, stream: bool) {
+pub(crate) async fn chat(gateway: &Gateway, model: &str, stream: bool) {
     let body = json!({"model": model, "messages": [{"role": "system", "content": "Brief."},
         {"role": "user", "content": "Hello"}], "stream": stream, "stream_options": {"include_usage": stream}});
     let mut client = gateway.client();

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use switchover_tests::keys::consumer;
 use switchover_tests::raw::Raw;
-use switchover_tests::{Engine, Gateway, Setup, Upstream, assert_eventually, run_alone};
+use switchover_tests::{
+    Client, Engine, Gateway, Setup, Upstream, assert_eventually, cases, run_alone,
+};
 
 const CONSUMERS: usize = 1_000;
 const SCRAPES: usize = 21;
@@ -102,4 +104,32 @@ async fn cut_off(gateway: &Gateway) {
 #[test]
 fn a_scrape_with_a_thousand_consumers() {
     run_alone(a_thousand_consumers());
+}
+
+cases! {
+    /// Whoever wants few of them need not take all.
+    async fn only_what_a_filter_names(engine: Engine) {
+        let blue = Upstream::named("blue").await;
+        let gateway = Setup::new(&[("blue", &blue)]).start(engine).await;
+        gateway.client().get("/").send().await;
+        let names = async |path: &str| -> Vec<String> {
+            let text = gateway.admin(path).await;
+            let lines = text.lines().filter(|line| !line.starts_with('#'));
+            let mut names: Vec<_> = lines.map(|line| line.split(['{', ' ']).next().unwrap().to_owned()).collect();
+            names.dedup();
+            names
+        };
+        let path = "/stats/prometheus?filter=switchover%5C.(weight%7Cdocument)";
+        let expected = ["switchover_document", "switchover_weight", "switchover_weight_planned"];
+        assert_eventually!(
+            { let mut found = names(path).await; found.sort(); found.dedup(); found == expected },
+            "{:?}", names(path).await
+        );
+        let text = gateway.admin("/stats?filter=%5Ehttp.*downstream_rq_total").await;
+        assert!(text.lines().count() >= 1 && text.lines().all(|line| line.contains("downstream_rq_total: ")), "{text}");
+        let mut admin = Client::new(gateway.admin_address());
+        let wrong = admin.get("/stats?filter=%28").send().await;
+        assert_eq!(wrong.status, 400, "{wrong:?}");
+        assert!(wrong.text().contains("regex"), "{}", wrong.text());
+    }
 }

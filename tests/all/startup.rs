@@ -15,7 +15,7 @@ const RUNS: usize = 20;
 
 /// What runs nothing of a filter. `inspect` and `pack` compile the filter that they are given to see whether it loads,
 /// `test`, `trace` and `bench` run it: of these only the start is asked for.
-const VERBS: [&[&str]; 16] = [
+const VERBS: [&[&str]; 21] = [
     &["--version"],
     &["--help"],
     &["serve", "--help"],
@@ -32,6 +32,18 @@ const VERBS: [&[&str]; 16] = [
     &["rollout", "status", "envoy/demo.ecds.yaml"],
     &["rollout", "--help"],
     &["completions", "bash"],
+    &["man", "--markdown"],
+    &["report", "--help"],
+    &["console", "--help"],
+    &["drill", "--help"],
+    &[
+        "render",
+        "envoy/demo.ecds.yaml",
+        "--target=istio",
+        "--image=oci://registry.example.com/switchover:1.0.0",
+        "--upstream=blue=blue:8080",
+        "--upstream=green=green:8080",
+    ],
 ];
 
 fn quickest(arguments: &[&str]) -> Duration {
@@ -39,7 +51,8 @@ fn quickest(arguments: &[&str]) -> Duration {
         let mut command = Command::new(programs::switchover());
         command.args(arguments).current_dir(programs::root());
         command.envs([("BLUE_API_KEY", "b"), ("GREEN_API_KEY", "g")]);
-        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command.stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(Stdio::null());
         let start = Instant::now();
         let status = command.status().unwrap();
         let taken = start.elapsed();

@@ -110,17 +110,13 @@ async fn ask(args: &ReportArgs) -> Vec<Answer> {
 }
 
 async fn count(proxy: &Admin, over: Option<Duration>) -> Result<Counted, LiveError> {
-    let first = Ledger::read(&proxy.stats().await?);
     let Some(over) = over else {
-        return Ok(Counted {
-            so_far: first.clone(),
-            lately: first,
-            time: proxy.uptime().await?,
-        });
+        return Counted::since_start(proxy).await;
     };
+    let first = Ledger::ask(proxy).await?;
     let began = std::time::Instant::now();
     tokio::time::sleep(over).await;
-    let so_far = Ledger::read(&proxy.stats().await?);
+    let so_far = Ledger::ask(proxy).await?;
     Ok(Counted {
         lately: so_far.since(&first),
         so_far,

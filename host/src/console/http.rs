@@ -52,7 +52,7 @@ const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// What anybody may have: there is nothing of the document in it.
-const FILES: [(&str, &str, &str); 7] = [
+const FILES: [(&str, &str, &str); 8] = [
     (
         "/console/style.css",
         "text/css; charset=utf-8",
@@ -60,6 +60,7 @@ const FILES: [(&str, &str, &str); 7] = [
     ),
     ("/console/app.js", SCRIPT, include_str!("page/app.js")),
     ("/console/ask.js", SCRIPT, include_str!("page/ask.js")),
+    ("/console/costs.js", SCRIPT, include_str!("page/costs.js")),
     ("/console/dom.js", SCRIPT, include_str!("page/dom.js")),
     ("/console/chart.js", SCRIPT, include_str!("page/chart.js")),
     (

@@ -6,16 +6,18 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
-use super::state::{Answer, Read, Seen, State};
+use super::proxy::{Answer, FAMILIES, Seen};
+use super::state::{Read, State};
+use crate::report::{Counted, has_models};
 use crate::rollout::audit;
-use crate::rollout::live::Admin;
+use crate::rollout::live::{self, Admin};
 use crate::rollout::{Loaded, timestamp};
 
 /// From a proxy's answer to the next question.
@@ -26,6 +28,8 @@ const LOOK: Duration = Duration::from_millis(100);
 const LEAST: Duration = Duration::from_millis(150);
 /// The longest time between two states: the clock goes on.
 const MOST: Duration = Duration::from_secs(1);
+/// How often it is asked for what models took, which is counted for each consumer.
+const COUNT: Duration = Duration::from_millis(700);
 /// How many lines of the audit log are shown.
 const LINES: usize = 20;
 
@@ -111,15 +115,32 @@ impl Observer {
     /// Asks one proxy again and again.
     async fn ask(&self, proxy: &Mutex<Seen>) {
         let admin = locked(proxy).admin.clone();
+        let families = [&live::FAMILIES[..], &FAMILIES].concat();
+        let mut counted: Option<Instant> = None;
         loop {
-            let answer = match admin.stats().await {
+            let answer = match admin.stats(&families).await {
                 Ok(text) => Answer::Stats(text),
                 Err(error) => Answer::Lost(error.to_string()),
             };
+            let wants_costs = matches!(answer, Answer::Stats(_)) && self.wants_costs();
             locked(proxy).note(answer);
+            if !wants_costs {
+                counted = None;
+                locked(proxy).costs = None;
+            } else if counted.is_none_or(|at| at.elapsed() >= COUNT) {
+                counted = Some(Instant::now());
+                let costs = Counted::since_start(&admin).await.ok();
+                locked(proxy).costs = costs;
+            }
             self.changed.notify_one();
             sleep(ASK).await;
         }
+    }
+
+    fn wants_costs(&self) -> bool {
+        let read = locked(&self.read);
+        let document = read.good.as_ref().map(Loaded::document);
+        document.is_some_and(has_models)
     }
 
     /// Reads document and audit log when they have changed.

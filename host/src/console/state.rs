@@ -1,18 +1,16 @@
 //! What the console shows, as JSON: the document by the clock, and what the proxies do.
 
-use std::collections::BTreeSet;
-use std::time::Instant;
-
 use serde::Serialize;
 use serde_json::Value;
 use switchover_core::document::Ramp;
-use switchover_core::guard::Cause;
 use switchover_core::{Schedule, Timestamp};
 
 use super::act;
-use super::window::{Count, SPAN, Window};
+use super::proxy::{Condition, Known, ProxyState, Seen};
+use super::window::{Count, SPAN};
+use crate::report::{By, Report, has_models};
 use crate::rollout::audit::Told;
-use crate::rollout::live::{Admin, Figures, Percent, text};
+use crate::rollout::live::Percent;
 use crate::rollout::status::Status;
 use crate::rollout::{Loaded, Named, rfc3339};
 
@@ -26,6 +24,8 @@ pub(super) struct State {
     document: DocumentState,
     rollouts: Vec<RolloutState>,
     proxies: Vec<ProxyState>,
+    /// What models took and cost, as `switchover report` tells it; `None` where the document has none.
+    costs: Option<Report>,
     /// The newest first.
     audit: Vec<Told>,
 }
@@ -102,62 +102,6 @@ struct Trip {
     causes: Vec<&'static str>,
 }
 
-/// A proxy.
-#[derive(Debug, Serialize)]
-struct ProxyState {
-    proxy: String,
-    condition: Condition,
-    /// Why it gives no figures.
-    error: Option<String>,
-    /// The document's version that it runs; two while it changes, none of a filter that does not tell.
-    documents: BTreeSet<String>,
-    requests_per_second: Option<f64>,
-    rollouts: Vec<ProxyRollout>,
-}
-
-/// What a proxy does with a rollout.
-#[derive(Debug, Serialize)]
-struct ProxyRollout {
-    rollout: String,
-    follows: bool,
-    tripped: Option<bool>,
-    /// Shares in force after tripwire and health, by environment.
-    in_force: Vec<Option<Percent>>,
-}
-
-/// How a proxy stands to the document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Condition {
-    /// It has not answered yet.
-    Asked,
-    /// It runs the document as it is.
-    Current,
-    /// It runs another one.
-    Behind,
-    /// It gives no figures.
-    Down,
-}
-
-/// What a proxy told last.
-#[derive(Debug)]
-pub(super) enum Answer {
-    /// Nothing yet.
-    None,
-    /// The text of its figures.
-    Stats(String),
-    /// Why it gives none.
-    Lost(String),
-}
-
-/// A proxy as it was seen last.
-#[derive(Debug)]
-pub(super) struct Seen {
-    pub(super) admin: Admin,
-    pub(super) answer: Answer,
-    pub(super) window: Window,
-}
-
 /// The document as it was read last.
 #[derive(Default)]
 pub(super) struct Read {
@@ -167,12 +111,6 @@ pub(super) struct Read {
     pub(super) error: Option<String>,
     /// The log's last lines.
     pub(super) audit: Vec<Told>,
-}
-
-/// A proxy with its figures of each rollout.
-struct Known<'a> {
-    seen: &'a Seen,
-    figures: Vec<Figures>,
 }
 
 // === impl State ===
@@ -198,6 +136,11 @@ impl State {
             .map(|loaded| loaded.document().digest().to_owned());
         let proxies = known.iter().map(|known| known.state(version.as_deref()));
         let proxies = proxies.collect();
+        let document = read.good.as_ref().map(Loaded::document);
+        let costs = document.filter(|own| has_models(own)).map(|own| {
+            let counted: Vec<_> = seen.iter().filter_map(|seen| seen.costs.as_ref()).collect();
+            Report::new(&counted, By::Model, Some(own))
+        });
         let rollouts = named.iter().zip(statuses).enumerate();
         let rollouts = rollouts
             .map(|(at, (named, status))| RolloutState::new(named, status, at, &known, now))
@@ -212,6 +155,7 @@ impl State {
             },
             rollouts,
             proxies,
+            costs,
             audit: read
                 .audit
                 .iter()
@@ -341,111 +285,5 @@ impl Tripwire {
             limits: named.member("/guard").cloned().unwrap_or_default(),
             tripped: known.iter().filter(has_tripped).map(trip).collect(),
         })
-    }
-}
-
-// === impl Known ===
-
-impl<'a> Known<'a> {
-    fn new(seen: &'a Seen, statuses: &[Status]) -> Self {
-        let mut known = Known {
-            seen,
-            figures: Vec::new(),
-        };
-        if let Some(text) = known.stats() {
-            let read = |status| Figures::read(seen.admin.name(), text, status);
-            known.figures = statuses.iter().map(read).collect();
-        }
-        known
-    }
-
-    fn stats(&self) -> Option<&'a str> {
-        match &self.seen.answer {
-            Answer::Stats(text) => Some(text),
-            Answer::None | Answer::Lost(_) => None,
-        }
-    }
-
-    /// The limits over which a rollout's guard has tripped in this proxy's process.
-    fn causes(&self, rollout: &str) -> Vec<&'static str> {
-        let samples = self.stats().into_iter().flat_map(text::samples);
-        let counted: Vec<_> = samples
-            .filter(|s| s.is_of("trips") && s.label("rollout") == Some(rollout) && s.value > 0.0)
-            .collect();
-        let labels = Cause::ALL.into_iter().map(Cause::label);
-        labels
-            .filter(|label| counted.iter().any(|s| s.label("cause") == Some(label)))
-            .collect()
-    }
-
-    /// The versions of documents that its workers say they run: one, but for a moment.
-    fn documents(&self) -> BTreeSet<String> {
-        let samples = self.stats().into_iter().flat_map(text::samples);
-        let named = samples.filter(|s| s.is_of("document") && s.value > 0.0);
-        named
-            .filter_map(|s| s.label("document").map(str::to_owned))
-            .collect()
-    }
-
-    fn state(&self, version: Option<&str>) -> ProxyState {
-        let documents = self.documents();
-        let (condition, error) = match &self.seen.answer {
-            Answer::None => (Condition::Asked, None),
-            Answer::Lost(error) => (Condition::Down, Some(error.clone())),
-            Answer::Stats(_) => {
-                let runs_it = if documents.is_empty() {
-                    // A filter of before the metric.
-                    self.figures.iter().all(|figures| figures.follows)
-                } else {
-                    documents.iter().all(|own| Some(own.as_str()) == version)
-                };
-                let condition = if runs_it {
-                    Condition::Current
-                } else {
-                    Condition::Behind
-                };
-                (condition, None)
-            }
-        };
-        let rate = self.stats().and_then(|_| self.seen.window.lately());
-        let rollout = |figures: &Figures| ProxyRollout {
-            rollout: figures.rollout.clone(),
-            follows: figures.follows,
-            tripped: figures.tripped,
-            in_force: figures
-                .environments
-                .iter()
-                .map(|own| own.in_force)
-                .collect(),
-        };
-        ProxyState {
-            proxy: self.seen.admin.name().to_owned(),
-            condition,
-            error,
-            documents,
-            requests_per_second: rate.map(|(took, counts)| counts.requests() / took.as_secs_f64()),
-            rollouts: self.figures.iter().map(rollout).collect(),
-        }
-    }
-}
-
-// === impl Seen ===
-
-impl Seen {
-    pub(super) fn new(admin: Admin) -> Self {
-        Self {
-            admin,
-            answer: Answer::None,
-            window: Window::default(),
-        }
-    }
-
-    /// Takes in an answer.
-    pub(super) fn note(&mut self, answer: Answer) {
-        if let Answer::Stats(text) = &answer {
-            let counts = super::window::Counts::read(text);
-            self.window.note(Instant::now(), counts);
-        }
-        self.answer = answer;
     }
 }

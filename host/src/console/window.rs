@@ -8,6 +8,14 @@ use crate::rollout::live::text;
 /// How far back figures reach. Envoy adds to its histograms every five seconds by default.
 pub(super) const SPAN: Duration = Duration::from_secs(10);
 
+/// What is counted.
+const FAMILIES: [&str; 4] = [
+    "requests",
+    "attempts",
+    "failures",
+    "request_duration_ms_bucket",
+];
+
 /// Counts by rollout and environment.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Counts(BTreeMap<(String, String), Count>);
@@ -46,26 +54,21 @@ impl Counts {
     /// Reads the text of `/stats/prometheus`.
     pub(super) fn read(text: &str) -> Self {
         let mut counts = Self::default();
-        for sample in text::samples(text) {
+        for sample in text::samples(text, &FAMILIES) {
             let (Some(rollout), Some(environment)) =
                 (sample.label("rollout"), sample.label("environment"))
             else {
                 continue;
             };
-            let is_bucket = sample.is_of("request_duration_ms_bucket");
-            let families = ["requests", "attempts", "failures"];
-            let family = families.iter().find(|family| sample.is_of(family));
-            if family.is_none() && !is_bucket {
-                continue;
-            }
+            let family = FAMILIES.iter().find(|family| sample.is_of(family));
             let key = (rollout.to_owned(), environment.to_owned());
             let own = counts.0.entry(key).or_default();
             let value = whole(sample.value);
             match family {
                 Some(&"requests") => own.requests += value,
                 Some(&"attempts") => own.attempts += value,
-                Some(_) => own.failures += value,
-                None => {
+                Some(&"failures") => own.failures += value,
+                _ => {
                     let bound = sample.label("le").and_then(|le| le.parse::<f64>().ok());
                     if let Some(bound) = bound.filter(|bound| *bound >= 0.0) {
                         *own.latencies.entry(bound.to_bits()).or_default() += value;

@@ -11,6 +11,7 @@ use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Body as _;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use switchover_core::Share;
 use tokio::net::TcpStream;
@@ -22,10 +23,23 @@ use text::Sample;
 const LIMIT: Duration = Duration::from_secs(2);
 /// The longest answer that is read.
 const SIZE_LIMIT: usize = 32 << 20;
-/// Only Switchover's families, where the admin server knows the parameter, as Envoy's does.
-const PATH: &str = "/stats/prometheus?filter=switchover";
+/// Where the figures are.
+const STATS: &str = "/stats/prometheus";
 /// What the process is.
 const INFO: &str = "/server_info";
+/// What [`Figures`] are made of.
+pub(crate) const FAMILIES: [&str; 10] = [
+    "weight",
+    "weight_planned",
+    "healthy",
+    "requests",
+    "attempts",
+    "failures",
+    "latency_p50_ms",
+    "latency_p95_ms",
+    "latency_p99_ms",
+    "tripped",
+];
 /// The admin server of a proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admin {
@@ -132,17 +146,20 @@ impl Admin {
     /// # Errors
     /// No answer, or a wrong one.
     pub async fn figures(&self, rollouts: &[Status]) -> Result<Vec<Figures>, LiveError> {
-        let text = self.stats().await?;
+        let text = self.stats(&FAMILIES).await?;
         let read = |status| Figures::read(&self.name, &text, status);
         Ok(rollouts.iter().map(read).collect())
     }
 
-    /// Asks for the text of all figures.
+    /// Asks for the text of families of figures, for each consumer's take time; of others too, where the admin server
+    /// does not know the parameter.
     ///
     /// # Errors
     /// No answer, a wrong one, or one that is cut off.
-    pub(crate) async fn stats(&self) -> Result<String, LiveError> {
-        self.in_time(PATH).await
+    pub(crate) async fn stats(&self, families: &[&str]) -> Result<String, LiveError> {
+        let filter = format!("switchover.({})", families.join("|"));
+        let filter = utf8_percent_encode(&filter, NON_ALPHANUMERIC);
+        self.in_time(&format!("{STATS}?filter={filter}")).await
     }
 
     /// Asks how long the proxy's process has run, in whole seconds.
@@ -195,7 +212,9 @@ impl Admin {
                 .collect()
                 .await;
             let bytes = body.map_err(|e| foreign(&e))?.to_bytes();
-            if !has_end || path == PATH && bytes.last().is_some_and(|byte| *byte != b'\n') {
+            if !has_end
+                || path.starts_with(STATS) && bytes.last().is_some_and(|byte| *byte != b'\n')
+            {
                 return Err(foreign(&"its answer may be cut off"));
             }
             String::from_utf8(bytes.to_vec()).map_err(|e| foreign(&e))
@@ -214,7 +233,7 @@ impl Admin {
 impl Figures {
     /// Reads the text of `/stats/prometheus`.
     pub(crate) fn read(proxy: &str, text: &str, status: &Status) -> Self {
-        let samples: Vec<Sample<'_>> = text::samples(text)
+        let samples: Vec<Sample<'_>> = text::samples(text, &FAMILIES)
             .filter(|s| s.label("rollout") == Some(&status.rollout))
             .collect();
         let sum = |family: &str, environment: Option<&str>| {

@@ -73,12 +73,12 @@ fn sanitise(name: &str) -> String {
 }
 
 impl Registry {
-    /// `/stats`: a line each, by name.
+    /// `/stats`: a line each, by name; only of names that the filter finds something in.
     #[must_use]
-    pub fn plain(&self) -> String {
+    pub fn plain(&self, filter: Option<&Regex>) -> String {
         let metrics = self.metrics.read().unwrap_or_else(PoisonError::into_inner);
         let mut out = String::new();
-        for (name, entry) in metrics.iter() {
+        for (name, entry) in metrics.iter().filter(|(name, _)| passes(name, filter)) {
             let _ = match &entry.metric {
                 Metric::Counter(value) | Metric::Gauge(value) => {
                     writeln!(out, "{name}: {}", value.get())
@@ -92,13 +92,13 @@ impl Registry {
         out
     }
 
-    /// `/stats/prometheus`: the text exposition format.
+    /// `/stats/prometheus`: the text exposition format; only of names that the filter finds something in.
     #[must_use]
-    pub fn prometheus(&self) -> String {
+    pub fn prometheus(&self, filter: Option<&Regex>) -> String {
         let metrics = self.metrics.read().unwrap_or_else(PoisonError::into_inner);
         let mut families: std::collections::BTreeMap<&str, MetricFamily> =
             std::collections::BTreeMap::new();
-        for entry in metrics.values() {
+        for (_, entry) in metrics.iter().filter(|(name, _)| passes(name, filter)) {
             let family = families.entry(&entry.family).or_insert_with(|| {
                 let mut family = MetricFamily::default();
                 family.set_name(entry.family.clone());
@@ -118,6 +118,11 @@ impl Registry {
             .encode_to_string(&families)
             .unwrap_or_else(|error| format!("# {error}\n"))
     }
+}
+
+/// Names are those before labels are taken out, as Envoy's filter has them.
+fn passes(name: &str, filter: Option<&Regex>) -> bool {
+    filter.is_none_or(|filter| filter.is_match(name))
 }
 
 #[expect(
@@ -206,7 +211,7 @@ mod tests {
         };
         histogram.record(1);
         histogram.record(7);
-        let text = registry.prometheus();
+        let text = registry.prometheus(None);
         assert!(text.contains("latency_bucket{le=\"5\"} 1\n"), "{text}");
         assert!(text.contains("latency_bucket{le=\"+Inf\"} 2\n"), "{text}");
         assert!(

@@ -114,12 +114,16 @@ fn updates_are_live() {
             );
             assert!(taken.iter().all(|ms| *ms <= LIVE), "{taken:?}");
             assert_eq!(browser.rows("#proxies").await[0][4], "tripped");
+            assert_eq!(
+                browser.text("#limits .bad").await,
+                "failures above 20 %: crossed"
+            );
         }
     });
 }
 
 /// What axe-core finds wrong.
-async fn violations(browser: &mut Browser) -> Vec<String> {
+pub(super) async fn violations(browser: &mut Browser) -> Vec<String> {
     let axe = std::fs::read_to_string(programs::axe()).unwrap();
     browser.run(&format!("if (!window.axe) {{ {axe} }}")).await;
     let found = browser

@@ -8,7 +8,7 @@ use switchover_tests::{Console, Engine, Gateway, Load, Setup, Upstream, assert_e
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use super::{both, document, file, greens, start};
+use super::{both, document, file, greens, looking, start};
 
 /// An admin server that answers with these bytes and closes, or never where there are none.
 async fn admin(answer: &'static str) -> SocketAddr {
@@ -102,6 +102,39 @@ fn whoever_is_slow_or_cut_off_holds_up_nobody() {
                 "nothing is made of half an answer"
             );
         }
+    });
+}
+
+/// A page that nobody sees asks nobody, and goes on when it is seen again.
+#[test]
+fn a_hidden_page_leaves_proxies_alone() {
+    switchover_tests::run(async {
+        let upstreams = both().await;
+        let gateway = start(Engine::Host, document(20), &upstreams).await;
+        let console = Console::start(&file(&gateway), &[gateway.admin_address()]).await;
+        let mut browser = looking(&console).await;
+        let see = |hidden: bool| {
+            format!(
+                "Object.defineProperty(document, 'hidden', {{value: {hidden}, configurable: true}});
+                 document.dispatchEvent(new Event('visibilitychange'));"
+            )
+        };
+        browser.run(&see(true)).await;
+        assert_eventually!(
+            browser.text("#link").await == "stands still while nobody looks",
+            "{}",
+            browser.text("#link").await
+        );
+        gateway.replace_document(&document(30));
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        assert_eq!(browser.rows("#environments").await[1][2], "20 %");
+        browser.run(&see(false)).await;
+        assert_eventually!(
+            browser.rows("#environments").await[1][2] == "30 %",
+            "{:?}",
+            browser.rows("#environments").await
+        );
+        assert_eq!(browser.text("#link").await, "live");
     });
 }
 

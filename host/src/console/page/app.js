@@ -1,8 +1,9 @@
 // The console's page: shows each state as it comes, and asks before it changes something.
 
-import { draw, duration } from "./chart.js";
 import { ask } from "./ask.js";
-import { $, count, list, make, percent, reconcile, setText, time } from "./dom.js";
+import { draw, duration } from "./chart.js";
+import { costs } from "./costs.js";
+import { $, cells, count, list, make, percent, reconcile, setText, time } from "./dom.js";
 
 const PHASES = {
   fixed: ["fixed shares", ""],
@@ -31,10 +32,14 @@ const LIMITS = {
 const PATIENCE_MS = 3000;
 /** Without a state for so long, the connection is lost. */
 const SILENCE_MS = 5000;
+/** When nobody sees the page for so long, proxies are left alone. */
+const HIDDEN_MS = 5000;
 
 let state = null;
 let chosen = null;
+let events = null;
 let silence = 0;
+let hidden = 0;
 const behindSince = new Map();
 const measured = new Map();
 
@@ -52,6 +57,7 @@ function show(next) {
   choices();
   alerts(own);
   proxies(own);
+  costs(state.costs, state.proxies);
   audit();
   if (!own) return;
   chosen = own.rollout;
@@ -94,7 +100,9 @@ function phase(own) {
 
 function buttons(own) {
   const possible = new Set(own.verbs.filter((verb) => !verb.refused).map((verb) => verb.verb));
-  const next = own.phase === "paused" || own.phase === "rolled_back" ? "resume" : ["finish", "promote"].find((verb) => possible.has(verb));
+  // After a trip there is no usual next step: the operator says which.
+  const tripped = own.tripwire?.tripped.length && !own.rollback;
+  const next = tripped ? null : own.phase === "paused" || own.phase === "rolled_back" ? "resume" : ["finish", "promote"].find((verb) => possible.has(verb));
   for (const button of document.querySelectorAll("[data-verb]")) {
     const verb = own.verbs.find((each) => each.verb === button.dataset.verb);
     const off = Boolean(verb?.refused);
@@ -130,18 +138,6 @@ function bar(id, own, shares) {
   });
   const words = shares.map(([name, share]) => `${name} ${percent(share)}`);
   setText($(`${id}-text`), words.join(", ") || "no requests");
-}
-
-function cells(row, values) {
-  values.forEach(([label, value, kind], index) => {
-    const cell = row.cells[index] ?? row.appendChild(make(index ? "td" : "th", index ? { role: "cell" } : { role: "rowheader", scope: "row" }));
-    cell.className = kind ?? "";
-    if (index) cell.dataset.label = label;
-    if (value instanceof Node) {
-      if (cell.firstChild?.isEqualNode(value) && cell.childNodes.length === 1) return;
-      cell.replaceChildren(value);
-    } else setText(cell, value);
-  });
 }
 
 function environments(own) {
@@ -206,15 +202,19 @@ function tripwire(own) {
   const wire = own.tripwire;
   if (!wire) {
     setText($("tripwire"), "The document has none: nothing rolls back by itself.");
+    $("tripwire").className = "";
     $("limits").replaceChildren();
     return;
   }
   const tripped = wire.tripped.length;
   setText($("tripwire"), tripped ? `Tripped on ${tripped} of ${state.proxies.length} proxies.` : `Armed: it watches ${wire.environment}.`);
   const limits = Object.entries(LIMITS).filter(([name]) => wire.limits[name] !== undefined && wire.limits[name] !== null);
+  const crossed = new Set(wire.tripped.flatMap((trip) => trip.causes));
+  $("tripwire").className = tripped ? "bad" : "";
   reconcile($("limits"), limits, ([name]) => name, () => make("li"), (item, [name, words]) => {
     const [before, value] = words(wire.limits[name]);
-    setText(item, `${before} ${value}`);
+    setText(item, `${before} ${value}${crossed.has(name) ? ": crossed" : ""}`);
+    item.className = crossed.has(name) ? "bad" : "";
   });
 }
 
@@ -289,19 +289,8 @@ function link(kind, words) {
 }
 
 function listen() {
-  const events = new EventSource("console/events");
-  const lost = async () => {
-    events.close();
-    clearTimeout(silence);
-    link("lost", "connection lost, trying again");
-    const answer = await fetch("console").catch(() => null);
-    if (answer?.status === 401) return location.reload();
-    setTimeout(listen, 1000);
-  };
-  const alive = () => {
-    clearTimeout(silence);
-    silence = setTimeout(lost, SILENCE_MS);
-  };
+  close();
+  events = new EventSource("console/events");
   events.onmessage = (event) => {
     alive();
     link("live", "live");
@@ -311,6 +300,34 @@ function listen() {
   alive();
 }
 
+function alive() {
+  clearTimeout(silence);
+  silence = setTimeout(lost, SILENCE_MS);
+}
+
+async function lost() {
+  close();
+  link("lost", "connection lost, trying again");
+  const answer = await fetch("console").catch(() => null);
+  if (answer?.status === 401) return location.reload();
+  silence = setTimeout(listen, 1000);
+}
+
+function close() {
+  events?.close();
+  events = null;
+  clearTimeout(silence);
+}
+
+document.addEventListener("visibilitychange", () => {
+  clearTimeout(hidden);
+  if (document.hidden) {
+    hidden = setTimeout(() => {
+      close();
+      link("", "stands still while nobody looks");
+    }, HIDDEN_MS);
+  } else if (!events) listen();
+});
 $("rollout").addEventListener("change", (event) => {
   chosen = event.target.value;
   show(state);

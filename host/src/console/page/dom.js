@@ -34,6 +34,19 @@ export function reconcile(parent, items, key, create, update) {
   old.forEach((element) => element.remove());
 }
 
+/** Fills a table's row; a cell is touched only where it changes. */
+export function cells(row, values) {
+  values.forEach(([label, value, kind], index) => {
+    const cell = row.cells[index] ?? row.appendChild(make(index ? "td" : "th", index ? { role: "cell" } : { role: "rowheader", scope: "row" }));
+    cell.className = kind ?? "";
+    if (index) cell.dataset.label = label;
+    if (value instanceof Node) {
+      if (cell.firstChild?.isEqualNode(value) && cell.childNodes.length === 1) return;
+      cell.replaceChildren(value);
+    } else setText(cell, value);
+  });
+}
+
 export function percent(value) {
   if (value === null || value === undefined) return "–";
   return `${Math.round(value * 100) / 100} %`;

@@ -13,9 +13,23 @@ pub(crate) struct Sample<'a> {
     pub(crate) value: f64,
 }
 
-/// The samples of a text; lines that are none are left out.
-pub(crate) fn samples(text: &str) -> impl Iterator<Item = Sample<'_>> {
-    text.lines().filter_map(Sample::parse)
+/// The samples of these families, such as `weight`; lines that are none are left out, most of them without a closer look.
+pub(crate) fn samples<'a>(
+    text: &'a str,
+    families: &'a [&'a str],
+) -> impl Iterator<Item = Sample<'a>> {
+    let wanted = |line: &&str| {
+        let name = line.split(['{', ' ', '\t']).next().unwrap_or_default();
+        families.iter().any(|family| is_of(name, family))
+    };
+    text.lines().filter(wanted).filter_map(Sample::parse)
+}
+
+/// Whether a name is that of a family of Switchover's.
+fn is_of(name: &str, family: &str) -> bool {
+    let before = name.strip_suffix(family);
+    let before = before.and_then(|rest| rest.strip_suffix(NAMESPACE));
+    before.is_some_and(|prefix| prefix.is_empty() || prefix.ends_with('_'))
 }
 
 // === impl Sample ===
@@ -50,9 +64,7 @@ impl<'a> Sample<'a> {
 
     /// Whether it is of a family of Switchover's, such as `weight`.
     pub(crate) fn is_of(&self, family: &str) -> bool {
-        let before = self.family.strip_suffix(family);
-        let before = before.and_then(|rest| rest.strip_suffix(NAMESPACE));
-        before.is_some_and(|prefix| prefix.is_empty() || prefix.ends_with('_'))
+        is_of(self.family, family)
     }
 
     /// A label's value.
