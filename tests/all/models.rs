@@ -1,5 +1,8 @@
 //! The LLM layer: models in request bodies, what answers take, what consumers may use up.
 
+mod limits;
+mod odd;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -34,23 +37,26 @@ fn document(models: Value) -> Value {
     document
 }
 
-async fn start(
-    engine: switchover_tests::Engine,
-    document: Value,
-    upstreams: [&Upstream; 2],
-) -> Gateway {
+fn setup(document: Value, upstreams: [&Upstream; 2]) -> Setup {
     let holds = document["models"]["hold_headers"] == true;
     let [blue, green] = upstreams;
     let setup = Setup::new(&[("blue", blue), ("green", green)]).document(document);
     let setup = setup.edit(|bootstrap| {
         bootstrap.listeners()[0]["per_connection_buffer_limit_bytes"] = (8 << 20).into();
     });
-    let setup = setup.plugin(move |plugin| {
+    setup.plugin(move |plugin| {
         if holds {
             plugin["allow_on_headers_stop_iteration"] = true.into();
         }
-    });
-    setup.start(engine).await
+    })
+}
+
+async fn start(
+    engine: switchover_tests::Engine,
+    document: Value,
+    upstreams: [&Upstream; 2],
+) -> Gateway {
+    setup(document, upstreams).start(engine).await
 }
 
 /// An upstream that answers as the API does: in one piece, or as a stream.

@@ -1,0 +1,185 @@
+//! Requests and answers that are not what they say: lengths, trailers, streams without an end, a line or a usage.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use http::{Request, Response};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use serde_json::json;
+use switchover_tests::http2::{Http2, request};
+use switchover_tests::raw::Raw;
+use switchover_tests::upstream::Body;
+use switchover_tests::{Engine, Gateway, Upstream, cases};
+use tokio::sync::Notify;
+
+use super::{CHAT, api, chat, document, start};
+
+/// What a piece of a long line has.
+const PIECE: usize = 64 * 1024;
+/// Pieces of it: 32 MiB.
+const PIECES: usize = 512;
+
+async fn still_serves(gateway: &Gateway) {
+    let reply = gateway
+        .client()
+        .post(CHAT, chat("gpt-4"))
+        .bearer("key-a")
+        .send()
+        .await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+}
+
+/// A stream of these pieces, which ends after them.
+async fn streaming(pieces: impl Fn() -> Vec<Bytes> + Clone + Send + Sync + 'static) -> Upstream {
+    Upstream::start(move |_| {
+        let pieces = pieces();
+        async move {
+            let frames = pieces.into_iter().map(|piece| Ok(Frame::data(piece)));
+            let body: Body = BodyExt::boxed(StreamBody::new(futures_util::stream::iter(frames)));
+            Response::builder()
+                .header("content-type", "text/event-stream")
+                .body(body)
+                .unwrap()
+        }
+    })
+    .await
+}
+
+cases! {
+    /// A body shorter than its length never ends: nobody gets it, and the client may leave. What is longer is another
+    /// request, and no good one.
+    async fn lengths_that_lie_over_http1(engine: Engine) {
+        for holds in [false, true] {
+            let (blue, green) = (api("blue").await, api("green").await);
+            let gateway = start(engine, document(json!({"hold_headers": holds})), [&blue, &green]).await;
+            let body = chat("gpt-4");
+            let head = |length: usize| {
+                format!("POST {CHAT} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer key-a\r\ncontent-length: {length}\r\n\r\n{body}")
+            };
+            let mut raw = Raw::connect(gateway.address()).await;
+            raw.write(head(body.len() + 1)).await;
+            let (got, _) = raw.read_for(std::time::Duration::from_millis(200)).await;
+            assert_eq!(got, "");
+            drop(raw);
+            let mut raw = Raw::connect(gateway.address()).await;
+            raw.write(head(body.len() - 1)).await;
+            let answers = raw.read_to_end().await;
+            // Cut off, the body is no JSON; the byte behind it begins no request.
+            assert!(answers.starts_with("HTTP/1.1 400 "), "{answers}");
+            assert!(answers.contains("invalid_json"), "{answers}");
+            still_serves(&gateway).await;
+            let whole = blue.requests().iter().filter(|seen| !seen.body().is_empty()).count();
+            assert_eq!(whole, 1, "only the last one came whole");
+        }
+    }
+
+    /// HTTP/2 knows where a body ends: such a stream is reset.
+    async fn lengths_that_lie_over_http2(engine: Engine) {
+        for holds in [false, true] {
+            let (blue, green) = (api("blue").await, api("green").await);
+            let gateway = start(engine, document(json!({"hold_headers": holds})), [&blue, &green]).await;
+            for wrong in [-1, 1] {
+                let body = chat("gpt-4");
+                let length = body.len().checked_add_signed(wrong).unwrap();
+                let pieces = futures_util::stream::iter([Ok(Frame::data(Bytes::from(body)))]);
+                let call = Request::post(format!("http://gateway.test{CHAT}"))
+                    .header("authorization", "Bearer key-a")
+                    .header("content-length", length)
+                    .body(BodyExt::boxed(StreamBody::new(pieces)))
+                    .unwrap();
+                let mut client = Http2::connect(gateway.address()).await;
+                let answer = client.open(call).await;
+                let status = answer.as_ref().map(|answer| answer.status().as_u16());
+                assert!(!matches!(status, Ok(200)), "{wrong}: {answer:?}");
+            }
+            still_serves(&gateway).await;
+            let whole = blue.requests().iter().filter(|seen| !seen.body().is_empty()).count();
+            assert_eq!(whole, 1, "only the last one came whole");
+        }
+    }
+
+    /// The body's end is in the trailers.
+    async fn a_held_body_may_end_in_trailers(engine: Engine) {
+        for holds in [false, true] {
+            let (blue, green) = (api("blue").await, api("green").await);
+            let gateway = start(engine, document(json!({"hold_headers": holds})), [&blue, &green]).await;
+            for (model, status) in [("gpt-4", 200), ("gpt-9", 404)] {
+                let body = chat(model).leak();
+                let (before, after) = body.split_at(10);
+                let mut call = request("POST", CHAT, &[before, after], &[("x-checksum", "1")]);
+                call.headers_mut().insert("authorization", "Bearer key-a".parse().unwrap());
+                let answer = Http2::connect(gateway.address()).await.send(call).await;
+                assert_eq!(answer.reply.status, status, "{holds} {answer:?}");
+            }
+            let seen = blue.requests();
+            let bodies: Vec<_> = seen.iter().map(|seen| str::from_utf8(seen.body()).unwrap()).filter(|body| !body.is_empty()).collect();
+            assert_eq!(bodies, [chat("gpt-4.1")]);
+        }
+    }
+
+    /// A line of 32 MiB, and events that tell nothing: all of it passes, and no more memory is taken than for others.
+    async fn long_lines_are_not_kept(engine: Engine) {
+        let blue = streaming(|| {
+            let mut pieces = vec![Bytes::from_static(b"data: {\"choices\":[{\"delta\":{\"content\":\"")];
+            pieces.extend(std::iter::repeat_n(Bytes::from(vec![b'a'; PIECE]), PIECES));
+            pieces.push(Bytes::from_static(b"\"}}]}\n\ndata: [DONE]\n\n"));
+            pieces
+        }).await;
+        let green = api("green").await;
+        let gateway = start(engine, document(json!({})), [&blue, &green]).await;
+        let stream = json!({"model": "gpt-4.1", "stream": true}).to_string();
+        let before = memory(&gateway).await;
+        let reply = gateway.client().post(CHAT, stream).bearer("key-a").send().await;
+        assert!(reply.body.len() > PIECE * PIECES, "{}", reply.body.len());
+        assert!(reply.body.ends_with(b"\"}}]}\n\ndata: [DONE]\n\n"));
+        untold(&gateway, 1.0).await;
+        let grown = memory(&gateway).await - before;
+        assert!(grown <= 1024.0 * 1024.0, "the guest's memory has grown by {grown} bytes");
+    }
+
+    /// A stream that breaks off without a usage is counted as an answer that did not tell.
+    async fn a_stream_without_an_end_is_untold(engine: Engine) {
+        let gone = Arc::new(Notify::new());
+        let breaks = Arc::clone(&gone);
+        let blue = Upstream::start(move |_| {
+            let gone = Arc::clone(&breaks);
+            async move {
+                let event = Bytes::from_static(b"data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\ndata: {\"choi");
+                let first = futures_util::stream::once(async move { Ok(Frame::data(event)) });
+                let last = futures_util::stream::once(async move {
+                    gone.notified().await;
+                    Err(std::io::Error::other("gone"))
+                });
+                let body: Body = BodyExt::boxed(StreamBody::new(first.chain(last)));
+                Response::builder().header("content-type", "text/event-stream").body(body).unwrap()
+            }
+        }).await;
+        let green = api("green").await;
+        let gateway = start(engine, document(json!({})), [&blue, &green]).await;
+        let stream = json!({"model": "gpt-4.1", "stream": true, "stream_options": {"include_usage": true}}).to_string();
+        let mut client = gateway.client();
+        let mut body = client.post(CHAT, stream).bearer("key-a").open().await.into_body();
+        assert!(body.frame().await.unwrap().is_ok());
+        gone.notify_one();
+        assert!(body.collect().await.is_err(), "it breaks off here too");
+        untold(&gateway, 1.0).await;
+    }
+}
+
+/// So many answers did not tell what they took.
+async fn untold(gateway: &Gateway, count: f64) {
+    let answers = gateway
+        .metric("switchover_answers")
+        .label("usage", "untold");
+    answers.becomes(count).await;
+}
+
+/// What the guests have; Envoy does not tell, and there the host's figure stands for the same filter.
+async fn memory(gateway: &Gateway) -> f64 {
+    match gateway.engine() {
+        Engine::Host => gateway.metric("switchover_host_memory_bytes").value().await,
+        Engine::Envoy => 0.0,
+    }
+}
