@@ -37,6 +37,8 @@ pub struct AdminState {
     workers: usize,
     started: Instant,
     phase: AtomicU8,
+    /// The filter that was asked for last: who asks again and again asks for the same.
+    filter: Mutex<Option<Regex>>,
     /// The console, or why there is none; unset until the admin listens.
     console: OnceLock<Result<Arc<Console>, String>>,
 }
@@ -116,6 +118,7 @@ impl AdminState {
             workers,
             started: Instant::now(),
             phase: AtomicU8::new(Phase::Initializing as u8),
+            filter: Mutex::default(),
             console: OnceLock::new(),
         }
     }
@@ -169,7 +172,7 @@ impl AdminState {
         };
         let format = parameter("format");
         let filter = parameter("filter").map(|text| percent_decode_str(text).decode_utf8_lossy());
-        let filter = match filter.map(|text| Regex::new(&text)).transpose() {
+        let filter = match filter.map(|text| self.filter(&text)).transpose() {
             Ok(filter) => filter,
             Err(error) => {
                 return text(StatusCode::BAD_REQUEST, format!("Invalid regex: {error}\n"));
@@ -210,6 +213,16 @@ impl AdminState {
                 format!("invalid path. admin commands are:\n{HELP}"),
             ),
         }
+    }
+
+    fn filter(&self, text: &str) -> Result<Regex, regex::Error> {
+        let mut last = self.filter.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = last.as_ref().filter(|known| known.as_str() == text) {
+            return Ok(known.clone());
+        }
+        let filter = Regex::new(text)?;
+        *last = Some(filter.clone());
+        Ok(filter)
     }
 
     fn listeners_json(&self) -> Value {

@@ -118,6 +118,8 @@ pub enum RolloutError {
 pub struct Loaded {
     carrier: Carrier,
     document: document::Document,
+    /// The document as it is written.
+    json: Value,
 }
 
 fn lines(problems: &[Problem]) -> String {
@@ -183,7 +185,11 @@ impl Loaded {
         // That is what `check` does where it does not know a variable.
         let unknown = |_: &str| Some("unknown".to_owned());
         match document::parse(carrier.document().as_bytes(), &unknown) {
-            Ok(document) => Ok(Self { carrier, document }),
+            Ok(document) => Ok(Self {
+                json: serde_json::from_str(carrier.document()).unwrap_or_default(),
+                carrier,
+                document,
+            }),
             Err(problems) => Err(RolloutError::Broken(
                 problems
                     .into_iter()
@@ -230,7 +236,7 @@ impl Loaded {
     /// # Errors
     /// There is none of this id, or there are several and none is named.
     pub fn named(&self, id: Option<&str>) -> Result<Named<'_>, SelectError> {
-        Named::select(&self.document, self.carrier.document(), id)
+        Named::select(&self.document, &self.json, id)
     }
 }
 

@@ -1,6 +1,7 @@
 //! One request from its head to its response's head: filters, route, attempts.
 
 mod attempts;
+mod end;
 mod forwarded;
 mod head;
 mod respond;
@@ -19,21 +20,24 @@ use hyper::upgrade::OnUpgrade;
 
 use super::attempt::{AttemptBody, AttemptFailure};
 use super::body::RequestSource;
-use super::deadline::{Elapsed, Limits, Progress, Watch};
+use super::deadline::{Limits, Watch};
 use super::downstream::Client;
 use super::filters::{Active, Direction, Step};
 use super::grpc;
-use super::pump::{Pump, Stop};
-use super::reply::{GatewayError, gateway};
+use super::pump::Pump;
+use super::reply::GatewayError;
 use super::response::DownstreamBody;
 use super::router::{self, Chosen, RouteId};
 use super::upstream::Permit;
-use super::worker::{Worker, WorkerListener};
+use super::worker::WorkerListener;
 use super::{mirror, otel, target};
 use crate::config::route::{Forward, RouteAction, Target as RouteTarget};
 use crate::stream::head::Target;
 use crate::stream::{LocalReply, Stream, StreamCell, StreamInfo};
 use attempts::Unanswered;
+use end::{Wanted, expired, progress};
+
+pub use end::End;
 
 /// A request in progress. Dropping it ends the guests' contexts, counts it and logs it.
 pub struct Exchange {
@@ -54,80 +58,6 @@ pub struct Exchange {
     failure: Option<AttemptFailure>,
     /// The HTTP/2 stream that becomes a tunnel.
     on_upgrade: Option<OnUpgrade>,
-}
-
-/// Ends the listener's filters when it is dropped before it is [`Self::over`].
-struct Wanted<'a>(Option<&'a Active>);
-
-/// What ends an exchange before its response.
-pub enum End {
-    /// This answer.
-    Reply(LocalReply),
-    /// Nothing: the connection is closed.
-    Reset,
-}
-
-impl From<LocalReply> for End {
-    fn from(reply: LocalReply) -> Self {
-        Self::Reply(reply)
-    }
-}
-
-impl From<Stop> for End {
-    fn from(stop: Stop) -> Self {
-        match stop {
-            Stop::Reply(reply) => Self::Reply(reply),
-            Stop::Reset | Stop::Body(_) => Self::Reset,
-        }
-    }
-}
-
-impl From<GatewayError> for End {
-    fn from(error: GatewayError) -> Self {
-        Self::Reply(gateway(error))
-    }
-}
-
-// === impl Wanted ===
-
-impl Wanted<'_> {
-    fn over(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Wanted<'_> {
-    fn drop(&mut self) {
-        if let Some(active) = self.0 {
-            active.end(true);
-        }
-    }
-}
-
-/// How far an exchange has come.
-fn progress(stream: &Stream) -> Progress {
-    Progress {
-        bytes: stream.info.request_bytes + stream.info.response_bytes,
-        sent: stream.request_sent,
-    }
-}
-
-/// The answer where the time is up.
-fn expired(elapsed: Elapsed, stream: &Stream, worker: &Worker) -> GatewayError {
-    // Envoy blames the client, whose request is not complete, or else the upstream.
-    let complete = stream.request_complete;
-    match elapsed {
-        Elapsed::Response => {
-            let cluster = stream.info.cluster.as_deref();
-            if let Some(cluster) = cluster.and_then(|name| worker.cluster(name)) {
-                cluster.upstream.shared.stats.rq_timeout.increment();
-            }
-            GatewayError::Timeout
-        }
-        Elapsed::Request => GatewayError::RequestTimeout,
-        Elapsed::Idle => GatewayError::Idle { complete },
-        Elapsed::Stream => GatewayError::MaxDuration { complete },
-    }
 }
 
 /// Serves one request.

@@ -9,7 +9,7 @@ pub struct Named<'a> {
     /// The keys that lead to it in the text.
     base: Vec<String>,
     /// It as it is written.
-    json: Value,
+    json: &'a Value,
 }
 
 /// No rollout, or not one alone.
@@ -31,10 +31,10 @@ pub enum SelectError {
 // === impl Named ===
 
 impl<'a> Named<'a> {
-    /// Chooses from a document; `text` is its JSON.
+    /// Chooses from a document; `json` is what it was read from.
     pub(super) fn select(
         document: &'a Document,
-        text: &str,
+        json: &'a Value,
         id: Option<&str>,
     ) -> Result<Self, SelectError> {
         let known = || {
@@ -51,12 +51,13 @@ impl<'a> Named<'a> {
             (None, [only]) => (0, only),
             (None, _) => return Err(SelectError::Several(known().collect())),
         };
-        let mut json: Value = serde_json::from_str(text).unwrap_or_default();
-        let mut base = Vec::new();
-        if let Some(rollouts) = json.get_mut("rollouts") {
-            base = vec!["rollouts".to_owned(), index.to_string()];
-            json = rollouts.get_mut(index).map(Value::take).unwrap_or_default();
-        }
+        let (json, base) = match json.get("rollouts") {
+            Some(rollouts) => (
+                rollouts.get(index).unwrap_or(&Value::Null),
+                vec!["rollouts".to_owned(), index.to_string()],
+            ),
+            None => (json, Vec::new()),
+        };
         Ok(Self {
             rollout,
             base,

@@ -1,5 +1,8 @@
 //! What the host keeps for one VM, in wasmtime's store: its contexts, and what its hostcalls need.
 
+mod effective;
+mod limits;
+
 use std::cell::{RefCell, RefMut};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,8 +22,12 @@ use crate::config::WasmPlugin;
 use crate::config::plugin::VmConfig;
 use crate::process::Process;
 use crate::stats::Metric;
+use crate::stream::StreamCell;
 use crate::stream::intern::Interner;
-use crate::stream::{Member, StreamCell};
+use effective::Effective;
+use limits::{Deadline, MemoryLimit};
+
+pub(super) use limits::MAX_TABLE;
 
 /// The data of a VM's store.
 pub struct State {
@@ -87,18 +94,6 @@ pub struct State {
 /// The next VM's serial number.
 static SERIAL: AtomicU64 = AtomicU64::new(1);
 
-/// The context that hostcalls act on, resolved once for each callback.
-#[derive(Default)]
-struct Effective {
-    id: u32,
-    root: u32,
-    plugin: Option<Rc<WasmPlugin>>,
-    stream: Option<StreamCell>,
-    /// What the stream's context reaches, and what its entry says of that: they differ until another context is entered.
-    reach: Reach,
-    kept: Reach,
-}
-
 /// What a guest asked for that the worker carries out after the callback.
 #[derive(Debug)]
 pub enum Effect {
@@ -125,31 +120,13 @@ pub enum Effect {
     },
 }
 
-/// Stops a guest's memory from growing past the limit.
-struct MemoryLimit {
-    memory: usize,
-}
-
-/// Ends a callback that runs too long: the engine's clock ticks, and a callback that sees
-/// `ticks` of them is over. Costs a callback one addition.
-struct Deadline {
-    /// Ticks one callback may see.
-    ticks: u32,
-    /// The callback that saw the last tick, and how many it has seen.
-    seen: (u64, u32),
-}
-
 // === impl State ===
 
 impl State {
     /// For a VM that has no contexts yet.
     #[must_use]
     pub fn new(process: Arc<Process>, vm: Arc<VmConfig>, version: Version) -> Self {
-        let ticks = process
-            .limits
-            .deadline
-            .as_nanos()
-            .div_ceil(super::engine::TICK.as_nanos());
+        let deadline = Deadline::new(process.limits.deadline);
         let limit = MemoryLimit {
             memory: process.limits.memory,
         };
@@ -187,10 +164,7 @@ impl State {
             effective: Effective::default(),
             known: RefCell::default(),
             limit,
-            deadline: Deadline {
-                ticks: u32::try_from(ticks).unwrap_or(u32::MAX),
-                seen: (0, 0),
-            },
+            deadline,
         }
     }
 
@@ -268,113 +242,10 @@ impl State {
         self.set_effective(id);
     }
 
-    /// Makes `id` the context that hostcalls act on; false where there is none of that number.
-    pub fn set_effective(&mut self, id: u32) -> bool {
-        // Callbacks of one stream often follow one another.
-        if id != 0 && self.effective.id == id {
-            return true;
-        }
-        if self.effective.reach != self.effective.kept {
-            self.keep_reach();
-        }
-        let (root, stream, reach) = match self.contexts.get(id) {
-            Some(Context::Root(plugin)) => {
-                self.effective = Effective {
-                    id,
-                    root: id,
-                    plugin: Some(plugin.clone()),
-                    ..Effective::default()
-                };
-                return true;
-            }
-            Some(Context::Stream { root, cell, reach }) => (*root, cell.clone(), *reach),
-            None => return false,
-        };
-        if self.effective.root != root {
-            self.effective.plugin = match self.contexts.get(root) {
-                Some(Context::Root(plugin)) => Some(plugin.clone()),
-                _ => None,
-            };
-            self.effective.root = root;
-        }
-        self.effective.stream = Some(stream);
-        self.effective.id = id;
-        self.effective.reach = reach;
-        self.effective.kept = reach;
-        true
-    }
-
-    /// Writes what the effective context reaches to its entry.
-    fn keep_reach(&mut self) {
-        let Effective { id, reach, .. } = self.effective;
-        if let Some(Context::Stream { reach: kept, .. }) = self.contexts.get_mut(id) {
-            *kept = reach;
-        }
-        self.effective.kept = reach;
-    }
-
-    /// What the effective context reaches; nothing, where it is a root.
-    #[must_use]
-    #[inline]
-    pub fn reach(&self) -> Reach {
-        self.effective.reach
-    }
-
-    /// Lets the effective context reach `sees` besides; `end` says whether that is the end of its direction.
-    #[inline]
-    pub fn see(&mut self, sees: Reach, end: Option<bool>) {
-        let reach = self.effective.reach.with(sees);
-        self.effective.reach = match end {
-            Some(true) => reach.with(Reach::END),
-            Some(false) => reach.without(Reach::END),
-            None => reach,
-        };
-    }
-
-    /// Takes `seen` from what the effective context reaches.
-    pub(super) fn lose(&mut self, seen: Reach) {
-        self.effective.reach = self.effective.reach.without(seen);
-    }
-
-    /// A context let its stream go on: it reaches `seen` no more, unless it has answered the stream itself.
-    #[inline]
-    pub(super) fn let_go(&mut self, id: u32, seen: Reach) {
-        if !self.stopped && self.set_effective(id) {
-            self.effective.reach = self.effective.reach.without(seen);
-        }
-    }
-
-    /// The effective context resumes its stream: of the request it reaches nothing more, but for a body that it still
-    /// holds, as in Envoy.
-    pub fn resume(&mut self, holds_body: bool) {
-        let lost = match holds_body {
-            true => Reach::REQUEST.without(Reach::REQUEST_BODY),
-            false => Reach::REQUEST,
-        };
-        self.lose(lost);
-    }
-
-    /// Makes the context that the callback began on effective again.
-    pub fn set_effective_back(&mut self) {
-        self.set_effective(self.current);
-    }
-
-    /// The stream of the effective context.
-    #[must_use]
-    pub fn effective_stream(&self) -> Option<&StreamCell> {
-        self.effective.stream.as_ref()
-    }
-
     /// Header names and values that the guest has set, to make its headers of.
     #[inline]
     pub fn known(&self) -> RefMut<'_, Interner> {
         self.known.borrow_mut()
-    }
-
-    /// The plugin of the effective context.
-    #[must_use]
-    pub fn effective_plugin(&self) -> Option<&WasmPlugin> {
-        self.effective.plugin.as_deref()
     }
 
     /// Notes what the effective plugin says of a property; false where it has said so before.
@@ -404,21 +275,6 @@ impl State {
         self.process.abi.mode == Mode::Strict
     }
 
-    /// The context that hostcalls act on, told apart from those of other VMs.
-    #[must_use]
-    pub fn member(&self) -> Member {
-        Member {
-            vm: self.serial,
-            context: self.effective.id,
-        }
-    }
-
-    /// The context that hostcalls act on; 0 where there is none.
-    #[must_use]
-    pub fn effective_context(&self) -> u32 {
-        self.effective.id
-    }
-
     /// Says what the guest may call from now on.
     pub fn restrict(&mut self, restriction: Restriction) {
         self.restriction = restriction;
@@ -441,18 +297,6 @@ impl State {
         self.attended = self.joined != Joined::No || self.watched();
     }
 
-    /// The root of the effective context; 0 where there is none.
-    #[must_use]
-    pub fn effective_root(&self) -> u32 {
-        self.effective.root
-    }
-
-    /// The plugin's name, for log lines.
-    #[must_use]
-    pub fn plugin_name(&self) -> &str {
-        self.effective_plugin().map_or("", |plugin| &plugin.name)
-    }
-
     /// A number for a callout.
     pub fn next_token(&mut self) -> u32 {
         self.last_token = self.last_token.checked_add(1).unwrap_or(1);
@@ -466,53 +310,11 @@ impl State {
 
     /// Leaves callbacks no time at all.
     pub(super) fn out_of_time(&mut self) {
-        self.deadline.ticks = 0;
+        self.deadline.end();
     }
 
     /// Notes a tick of the engine's clock during a callback; true where the callback is over its time.
     pub(super) fn overdue(&mut self) -> bool {
-        let (callback, seen) = self.deadline.seen;
-        let seen = if callback == self.callbacks {
-            seen + 1
-        } else {
-            1
-        };
-        self.deadline.seen = (self.callbacks, seen);
-        // The first tick may come right after the start, so one more than the time is allowed.
-        seen > self.deadline.ticks
+        self.deadline.is_over(self.callbacks)
     }
 }
-
-// === impl MemoryLimit ===
-
-impl ResourceLimiter for MemoryLimit {
-    fn memory_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        _maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        let allowed = desired <= self.memory;
-        if !allowed {
-            tracing::warn!(
-                current,
-                desired,
-                limit = self.memory,
-                "a filter asked for more memory than it may have"
-            );
-        }
-        Ok(allowed)
-    }
-
-    fn table_growing(
-        &mut self,
-        _current: usize,
-        desired: usize,
-        _maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        Ok(desired <= MAX_TABLE)
-    }
-}
-
-/// Entries of a guest's table, at most: far more than any compiled filter has functions.
-pub(super) const MAX_TABLE: usize = 100_000;
