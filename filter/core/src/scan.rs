@@ -13,6 +13,8 @@ const DEEPEST: u32 = 127;
 /// Levels on which some member matters.
 const LEVELS: usize = 4;
 const MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
+/// Eight bytes that are one.
+const ONES: u64 = u64::MAX / 255;
 
 /// A scan on its way.
 #[derive(Debug)]
@@ -157,29 +159,6 @@ enum Field {
     Cached,
 }
 
-/// Where each member that matters is; `None` is the root.
-const FIELDS: [(Option<Field>, &[u8], Field); 15] = [
-    (None, b"model", Field::Model),
-    (None, b"stream", Field::Stream),
-    (None, b"stream_options", Field::StreamOptions),
-    (None, b"choices", Field::Choices),
-    (None, b"response", Field::Response),
-    (None, b"usage", Field::Usage),
-    (Some(Field::Response), b"usage", Field::Usage),
-    (
-        Some(Field::StreamOptions),
-        b"include_usage",
-        Field::IncludeUsage,
-    ),
-    (Some(Field::Usage), b"prompt_tokens", Field::Input),
-    (Some(Field::Usage), b"input_tokens", Field::Input),
-    (Some(Field::Usage), b"completion_tokens", Field::Output),
-    (Some(Field::Usage), b"output_tokens", Field::Output),
-    (Some(Field::Usage), b"prompt_tokens_details", Field::Details),
-    (Some(Field::Usage), b"input_tokens_details", Field::Details),
-    (Some(Field::Details), b"cached_tokens", Field::Cached),
-];
-
 /// A value that is no object and no array.
 enum Scalar {
     Text,
@@ -215,6 +194,7 @@ impl Scan {
     }
 
     /// Begins anew; room is kept.
+    #[inline]
     pub fn reset(&mut self) {
         let mut token = std::mem::take(&mut self.token);
         token.clear();
@@ -228,16 +208,20 @@ impl Scan {
     #[inline]
     pub fn feed(&mut self, mut piece: &[u8]) {
         while let Some((&byte, after)) = piece.split_first() {
-            if self.state == State::Text {
-                let (plain, rest) = piece.split_at(plain(piece));
-                if !plain.is_empty() {
-                    if self.is_kept {
-                        self.token.extend(plain);
-                    }
-                    self.position += plain.len() as u64;
-                    piece = rest;
-                    continue;
+            let taken = match self.state {
+                State::Text if self.is_kept => {
+                    let length = plain(piece);
+                    self.token.extend(piece.get(..length).unwrap_or_default());
+                    length
                 }
+                State::Text => harmless(piece),
+                State::Number(Number::Integer | Number::Fraction) if !self.is_kept => digits(piece),
+                _ => 0,
+            };
+            if taken > 0 {
+                self.position += taken as u64;
+                piece = piece.get(taken..).unwrap_or_default();
+                continue;
             }
             self.step(byte);
             self.position += 1;
@@ -249,6 +233,7 @@ impl Scan {
     ///
     /// # Errors
     /// The text is no JSON, not all of it, or nested too deeply.
+    #[inline]
     pub fn finish(&mut self) -> Result<Found, Fault> {
         if let State::Number(part) = self.state {
             self.end_number(part);
@@ -297,15 +282,18 @@ impl Scan {
         }
     }
 
+    #[inline]
     fn fail(&mut self, fault: Fault) {
         self.state = State::Failed(fault);
     }
 
+    #[inline]
     fn is_in_object(&self) -> bool {
         self.objects & 1 == 1
     }
 
     /// The member on the level of the innermost open object or array, whose value comes or is there.
+    #[inline]
     fn field(&self) -> Field {
         let level = usize::try_from(self.depth)
             .ok()
@@ -314,6 +302,7 @@ impl Scan {
         field.copied().unwrap_or(Field::Other)
     }
 
+    #[inline]
     fn set_field(&mut self, field: Field) {
         let level = usize::try_from(self.depth)
             .ok()
@@ -324,6 +313,7 @@ impl Scan {
     }
 
     /// The member that holds the innermost open object; `None` is the root.
+    #[inline]
     fn parent(&self) -> Option<Field> {
         let level = usize::try_from(self.depth).ok()?.checked_sub(2)?;
         Some(self.path.get(level).copied().unwrap_or(Field::Other))
@@ -362,6 +352,7 @@ impl Scan {
         }
     }
 
+    #[inline]
     fn keep(&mut self, is_kept: bool) {
         self.is_kept = is_kept;
         if is_kept {
@@ -369,6 +360,7 @@ impl Scan {
         }
     }
 
+    #[inline]
     fn open(&mut self, is_object: bool) {
         if self.depth == DEEPEST {
             self.fail(Fault::TooDeep);
@@ -402,6 +394,7 @@ impl Scan {
         };
     }
 
+    #[inline]
     fn close(&mut self, is_empty: bool) {
         self.depth = self.depth.saturating_sub(1);
         self.objects >>= 1;
@@ -411,6 +404,7 @@ impl Scan {
         self.end_value();
     }
 
+    #[inline]
     fn end_value(&mut self) {
         self.state = if self.depth == 0 {
             State::Done
@@ -441,6 +435,7 @@ impl Scan {
         }
     }
 
+    #[inline]
     fn escape(&mut self, byte: u8) {
         let plain = match byte {
             b'"' | b'\\' | b'/' => byte,
@@ -462,6 +457,7 @@ impl Scan {
         self.state = State::Text;
     }
 
+    #[inline]
     fn end_key(&mut self) {
         self.token.is_key = false;
         self.state = State::Colon;
@@ -489,6 +485,7 @@ impl Scan {
         }
     }
 
+    #[inline]
     fn literal(&mut self, rest: &'static [u8], byte: u8) {
         match rest.split_first() {
             Some((expected, [])) if *expected == byte => {
@@ -525,6 +522,7 @@ impl Scan {
         self.state = State::Number(next);
     }
 
+    #[inline]
     fn end_number(&mut self, part: Number) {
         match part {
             Number::Zero | Number::Integer | Number::Fraction | Number::Exponent => {
@@ -537,6 +535,7 @@ impl Scan {
     }
 
     /// A scalar has ended with the byte at the position.
+    #[inline]
     fn end_scalar(&mut self, scalar: &Scalar) {
         let span = (self.began, self.position + 1);
         let is_true = matches!(scalar, Scalar::True);
@@ -600,40 +599,97 @@ impl Found {
 
 impl Field {
     /// The member `key` of what `parent` holds; `None` is the root.
+    #[inline]
     fn of(parent: Option<Self>, key: &[u8]) -> Self {
-        let own = FIELDS
-            .iter()
-            .find(|(of, name, _)| *of == parent && *name == key);
-        own.map_or(Self::Other, |(.., field)| *field)
+        match (parent, key) {
+            (None, b"model") => Self::Model,
+            (None, b"stream") => Self::Stream,
+            (None, b"stream_options") => Self::StreamOptions,
+            (None, b"choices") => Self::Choices,
+            (None, b"response") => Self::Response,
+            (None | Some(Self::Response), b"usage") => Self::Usage,
+            (Some(Self::StreamOptions), b"include_usage") => Self::IncludeUsage,
+            (Some(Self::Usage), b"prompt_tokens" | b"input_tokens") => Self::Input,
+            (Some(Self::Usage), b"completion_tokens" | b"output_tokens") => Self::Output,
+            (Some(Self::Usage), b"prompt_tokens_details" | b"input_tokens_details") => {
+                Self::Details
+            }
+            (Some(Self::Details), b"cached_tokens") => Self::Cached,
+            _ => Self::Other,
+        }
     }
+}
+
+/// How many bytes of a string that does not matter come before its end, or before what takes a closer look.
+#[inline]
+fn harmless(bytes: &[u8]) -> usize {
+    let mut rest = bytes;
+    loop {
+        rest = rest.get(plain(rest)..).unwrap_or_default();
+        match rest {
+            [
+                b'\\',
+                b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't',
+                after @ ..,
+            ] => rest = after,
+            _ => return bytes.len() - rest.len(),
+        }
+    }
+}
+
+/// How many digits come next.
+#[inline]
+fn digits(bytes: &[u8]) -> usize {
+    let end = bytes.iter().position(|byte| !byte.is_ascii_digit());
+    end.unwrap_or(bytes.len())
 }
 
 /// How many bytes of a string come before the next that is a quote, a `\` or a control character.
 #[inline]
 fn plain(bytes: &[u8]) -> usize {
-    const ONES: u64 = u64::MAX / 255;
-    const TOPS: u64 = ONES << 7;
+    run(
+        bytes,
+        |word| zero(word ^ (ONES * 0x22)) | zero(word ^ (ONES * 0x5c)) | below(word, 0x20),
+        |byte| matches!(byte, b'"' | b'\\' | 0..32),
+    )
+}
+
+/// How many bytes come before the next line feed or carriage return.
+#[inline]
+pub(crate) fn line(bytes: &[u8]) -> usize {
+    run(
+        bytes,
+        |word| zero(word ^ (ONES * 0x0a)) | zero(word ^ (ONES * 0x0d)),
+        |byte| matches!(byte, b'\n' | b'\r'),
+    )
+}
+
+/// How many bytes come before the first that ends a run; `ends` tells for eight at a time, by their highest bits.
+#[inline]
+fn run(bytes: &[u8], ends: impl Fn(u64) -> u64, is_end: impl Fn(u8) -> bool) -> usize {
     let mut length = 0;
     let (words, rest) = bytes.as_chunks::<8>();
     for word in words {
-        let word = u64::from_le_bytes(*word);
-        // Bytes that are zero, or below 32, get their highest bit; bytes above 127 never do.
-        let zero = |word: u64| word.wrapping_sub(ONES) & !word;
-        let special = (zero(word ^ (ONES * 0x22))
-            | zero(word ^ (ONES * 0x5c))
-            | (word.wrapping_sub(ONES * 0x20) & !word))
-            & TOPS;
-        if special != 0 {
+        let found = ends(u64::from_le_bytes(*word)) & (ONES << 7);
+        if found != 0 {
             // A borrow makes only bytes above a special one look special: the lowest is right.
-            return length + (special.trailing_zeros() / 8) as usize;
+            return length + (found.trailing_zeros() / 8) as usize;
         }
         length += 8;
     }
-    length
-        + rest
-            .iter()
-            .take_while(|byte| !matches!(byte, b'"' | b'\\' | 0..32))
-            .count()
+    length + rest.iter().take_while(|byte| !is_end(**byte)).count()
+}
+
+/// The highest bit of each byte that is zero; bytes above 127 never have it.
+#[inline]
+fn zero(word: u64) -> u64 {
+    below(word, 1)
+}
+
+/// The highest bit of each byte that is below `limit`; bytes above 127 never have it.
+#[inline]
+fn below(word: u64, limit: u64) -> u64 {
+    word.wrapping_sub(ONES * limit) & !word
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! Source of the format: the HTML standard, section 9.2.6.
 
-use crate::scan::{Scan, Usage};
+use crate::scan::{Scan, Usage, line};
 
 /// An event that is longer is not the one that only tells the usage, and passes as it comes.
 const LONGEST_HELD: usize = 4096;
@@ -79,10 +79,7 @@ impl Events {
     pub fn feed(&mut self, mut piece: &[u8], passed: &mut Vec<u8>) {
         while let Some(&byte) = piece.first() {
             let length = match self.line {
-                Line::Value | Line::Other => {
-                    let end = piece.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
-                    end.unwrap_or(piece.len())
-                }
+                Line::Value | Line::Other => line(piece),
                 Line::Name(_) | Line::Space => 0,
             };
             if length == 0 {
@@ -107,6 +104,7 @@ impl Events {
         passed.append(&mut self.held);
     }
 
+    #[inline]
     fn hold(&mut self, bytes: &[u8], passed: &mut Vec<u8>) {
         if !self.hides_usage {
             return;
@@ -141,6 +139,7 @@ impl Events {
         }
     }
 
+    #[inline]
     fn name(&mut self, seen: usize, byte: u8) {
         self.line = match FIELD.get(seen) {
             Some(expected) if *expected == byte => Line::Name(seen + 1),
@@ -149,6 +148,7 @@ impl Events {
         };
     }
 
+    #[inline]
     fn begin_value(&mut self) {
         if self.has_data {
             self.scan.feed(b"\n");
@@ -157,6 +157,7 @@ impl Events {
         self.line = Line::Value;
     }
 
+    #[inline]
     fn end_line(&mut self) {
         self.line = Line::Name(0);
     }

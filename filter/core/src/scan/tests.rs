@@ -306,8 +306,14 @@ proptest! {
     }
 
     #[test]
-    fn plain_is_what_a_loop_finds(bytes in vec(prop_oneof![Just(b'"'), Just(b'\\'), Just(0x1f), Just(0x20), Just(0x21), Just(0x23), Just(0x5b), Just(0x5d), Just(0xa2), Just(0xff), any::<u8>()], 0..40)) {
-        let expected = bytes.iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | 0..32)).count();
-        prop_assert_eq!(plain(&bytes), expected);
+    fn runs_are_what_loops_find(bytes in vec(prop_oneof![Just(b'"'), Just(b'\\'), Just(b'n'), Just(b'\n'), Just(b'\r'), Just(0x1f), Just(0x20), Just(0x21), Just(0x23), Just(0x5b), Just(0x5d), Just(0xa2), Just(0xff), any::<u8>()], 0..40)) {
+        let until = |is_end: fn(&u8) -> bool| bytes.iter().take_while(|byte| !is_end(byte)).count();
+        prop_assert_eq!(plain(&bytes), until(|byte| matches!(byte, b'"' | b'\\' | 0..32)));
+        prop_assert_eq!(line(&bytes), until(|byte| matches!(byte, b'\n' | b'\r')));
+        let mut at = plain(&bytes);
+        while bytes.get(at) == Some(&b'\\') && bytes.get(at + 1).is_some_and(|byte| b"\"\\/bfnrt".contains(byte)) {
+            at += 2 + plain(&bytes[at + 2..]);
+        }
+        prop_assert_eq!(harmless(&bytes), at);
     }
 }

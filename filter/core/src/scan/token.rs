@@ -31,16 +31,17 @@ impl Token {
         }
     }
 
+    #[inline]
     pub(super) fn clear(&mut self) {
-        let mut bytes = std::mem::take(&mut self.bytes);
-        bytes.clear();
-        *self = Self {
-            bytes,
-            ..Self::new()
-        };
+        self.bytes.clear();
+        self.is_cut = false;
+        self.is_broken = false;
+        self.high = 0;
+        self.is_key = false;
     }
 
     /// What it says; `None` where that is too long, or no text.
+    #[inline]
     pub(super) fn bytes(&self) -> Option<&[u8]> {
         let is_whole = !self.is_cut && !self.is_broken && self.high == 0;
         is_whole.then_some(self.bytes.as_slice())
@@ -51,10 +52,12 @@ impl Token {
     }
 
     /// As a count; a fraction or a negative number is none.
+    #[inline]
     pub(super) fn number(&self) -> Option<u64> {
         str::from_utf8(self.bytes()?).ok()?.parse().ok()
     }
 
+    #[inline]
     pub(super) fn extend(&mut self, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
