@@ -12,6 +12,7 @@ use switchover_core::{Headers, Reply};
 use crate::callouts::status;
 use crate::ffi::{self, Body, Map};
 use crate::library::{Live, key};
+use crate::memory::Buffer;
 use crate::meters::Meters;
 use crate::spending::Spent;
 use crate::vm::Shared;
@@ -26,6 +27,8 @@ pub(crate) struct Reading {
     scan: Scan,
     /// So many bytes have been looked at.
     seen: usize,
+    /// The body, where all of it came in one piece.
+    whole: Option<Buffer>,
     /// The path, without its query.
     path: Vec<u8>,
 }
@@ -38,6 +41,8 @@ pub(crate) struct Held {
     /// When the request came, in nanoseconds since 1970.
     pub(crate) started: u64,
     pub(crate) talk: Box<Talk>,
+    /// The headers.
+    pub(crate) pairs: Option<Buffer>,
     /// The request says how long it is.
     has_length: bool,
 }
@@ -96,6 +101,7 @@ impl Start {
         index: usize,
         headers: &Headers<'_>,
         consumer: Option<usize>,
+        started: u64,
         end_of_stream: bool,
         shared: &mut Shared,
     ) -> Self {
@@ -103,7 +109,6 @@ impl Start {
         let Some((rollout, models)) = rollout.and_then(|own| Some((own, own.models()?))) else {
             return Self::Answered;
         };
-        let started = ffi::now();
         let left = match admit(live, rollout, consumer, started) {
             Ok(left) => left,
             Err(reply) => {
@@ -123,16 +128,13 @@ impl Start {
         });
         ffi::set_header(Map::Request, "accept-encoding", b"identity");
         let path = live.document.path(headers);
-        let length = ffi::header(Map::Request, "content-length");
-        let bytes = length
-            .as_deref()
-            .and_then(|text| str::from_utf8(text).ok()?.parse().ok());
-        let encoding = ffi::header(Map::Request, "content-encoding");
-        let is_encoded =
-            encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case(b"identity"));
-        let passed = if is_encoded {
+        let announced = models.announced(headers);
+        let passed = if announced.is_encoded {
             rollout.judge_encoded_body()
-        } else if bytes.is_some_and(|bytes: usize| bytes > models.max_body()) {
+        } else if announced
+            .length
+            .is_some_and(|length| length > models.max_body())
+        {
             rollout.judge_long_body()
         } else if end_of_stream {
             rollout.judge_body(Scan::new().finish(), path, consumer)
@@ -140,6 +142,7 @@ impl Start {
             talk.reading = Some(Reading {
                 scan: Scan::new(),
                 seen: 0,
+                whole: None,
                 path: path.to_vec(),
             });
             if models.hold_headers() {
@@ -148,10 +151,11 @@ impl Start {
                     rollout: index,
                     started,
                     talk,
-                    has_length: length.is_some(),
+                    pairs: None,
+                    has_length: announced.has_length,
                 }));
             }
-            if length.is_some() {
+            if announced.has_length {
                 ffi::remove_header(Map::Request, "content-length");
             }
             return Self::Reads(talk);
@@ -228,11 +232,11 @@ impl Talk {
             let found = reading.scan.finish();
             rollout.judge_body(found, &reading.path, self.consumer)
         };
-        self.reading = None;
+        let whole = self.reading.take().and_then(|reading| reading.whole);
         let Some(passed) = self.judged(live, index, passed, meters) else {
             return Read::Answered;
         };
-        let size = rewrite(&passed, size);
+        let size = rewrite(&passed, whole, size);
         Read::Goes(size, passed.name)
     }
 
@@ -264,10 +268,6 @@ impl Talk {
         for (name, value) in self.left.drain(..) {
             ffi::set_header(Map::Response, name, value.as_bytes());
         }
-        let is_good = matches!(status(Map::Response), Some(200..=299));
-        if !is_good || ffi::header(Map::Response, "content-encoding").is_some() {
-            return;
-        }
         let Some(kind) = ffi::header(Map::Response, "content-type") else {
             return;
         };
@@ -275,13 +275,16 @@ impl Talk {
             let start = kind.get(..prefix.len());
             start.is_some_and(|start| start.eq_ignore_ascii_case(prefix))
         };
-        if is(b"text/event-stream") {
+        if is(b"application/json") {
+            self.answer = Answer::Whole(Scan::new());
+        } else if is(b"text/event-stream")
+            && matches!(status(Map::Response), Some(200..=299))
+            && ffi::header(Map::Response, "content-encoding").is_none()
+        {
             self.answer = Answer::Stream(Events::new(self.hides_usage));
             if self.hides_usage {
                 ffi::remove_header(Map::Response, "content-length");
             }
-        } else if is(b"application/json") {
-            self.answer = Answer::Whole(Scan::new());
         }
     }
 
@@ -327,14 +330,23 @@ impl Talk {
         let answer = std::mem::replace(&mut self.answer, Answer::None);
         let usage = match answer {
             Answer::None => return,
-            Answer::Whole(mut scan) => scan.finish().ok().and_then(|found| found.usage),
+            Answer::Whole(mut scan) => match scan.finish().ok().and_then(|found| found.usage) {
+                None if !is_good() => return,
+                usage => usage,
+            },
             Answer::Stream(events) => events.usage(),
         };
         let rollout = live.document.rollouts().get(index);
         let Some((rollout, models)) = rollout.and_then(|own| Some((own, own.models()?))) else {
             return;
         };
-        let now = ffi::now();
+        let limits = self.consumer.and_then(|consumer| rollout.limits(consumer));
+        // Only where it matters: the clock is a call to the host.
+        let now = if self.first > 0 || limits.is_some() {
+            ffi::now()
+        } else {
+            0
+        };
         let spent = Spent {
             environment,
             model: self.model,
@@ -362,22 +374,31 @@ impl Reading {
             let part = ffi::body_part(Body::Request, self.seen, PIECE.min(size - self.seen));
             let Some(part) = part else { break };
             self.scan.feed(&part);
+            let is_whole = self.seen == 0 && part.len() == size;
             self.seen += part.len();
+            self.whole = Some(part).filter(|_| is_whole);
         }
     }
 }
 
-/// Changes the body that the host holds, of so many bytes; gives how many it has then.
-fn rewrite(passed: &Passed, size: usize) -> usize {
+/// Whether the response is one that tells what it took; its headers may have passed.
+fn is_good() -> bool {
+    let code = ffi::property("response\0code");
+    let code = code.and_then(|code| Some(u64::from_le_bytes(code.get(..8)?.try_into().ok()?)));
+    matches!(code, Some(200..=299))
+}
+
+/// Changes the body that the host holds, of so many bytes, all of which may be at hand; gives how many it has then.
+fn rewrite(passed: &Passed, whole: Option<Buffer>, size: usize) -> usize {
     let reach = passed.reach();
     if passed.edits.is_empty() {
         return size;
     }
-    let Some(start) = ffi::body_part(Body::Request, 0, reach).filter(|start| start.len() == reach)
-    else {
+    let start = whole.or_else(|| ffi::body_part(Body::Request, 0, reach));
+    let Some(start) = start.as_deref().and_then(|start| start.get(..reach)) else {
         return size;
     };
-    let rewritten = passed.rewrite(&start);
+    let rewritten = passed.rewrite(start);
     ffi::set_body(Body::Request, reach, &rewritten);
     size.saturating_sub(reach).saturating_add(rewritten.len())
 }

@@ -6,7 +6,7 @@ use switchover_core::attempt::{ANSWERED_PROPERTY, MARK_PROPERTY, Mark, Origin};
 use switchover_core::document::Rollout;
 use switchover_core::guard::Outcome;
 use switchover_core::route::{Edit, Route, Surroundings};
-use switchover_core::{Headers, Random, Recent, Reply, RoundRobin, Spans, Timestamp};
+use switchover_core::{Headers, Random, Recent, Reply, RoundRobin, Timestamp};
 
 use crate::attempt::{Ended, HOST_ENVIRONMENT};
 use crate::callouts::status;
@@ -127,14 +127,18 @@ impl RouteRoot {
         shared: &mut Shared,
     ) -> (Action, Business) {
         let live = Rc::clone(&self.live);
-        let mut spans = std::mem::take(&mut shared.spans);
-        let answer =
-            self.with_headers(&live, &mut spans, shared, |role, index, headers, shared| {
+        let pairs = ffi::header_pairs(Map::Request);
+        let mut answer = self.with_headers(
+            &live,
+            pairs.as_deref(),
+            shared,
+            |role, index, headers, shared| {
                 let rollout = live.document.rollouts().get(index);
                 let names_model =
                     rollout.is_some_and(|rollout| live.document.names_model(rollout, headers));
+                let started = ffi::now();
                 let talk = match names_model
-                    .then(|| role.start(&live, index, headers, end_of_stream, shared))
+                    .then(|| role.start(&live, index, headers, started, end_of_stream, shared))
                 {
                     None => None,
                     Some(Start::Reads(talk) | Start::Passes(talk)) => Some(talk),
@@ -143,13 +147,16 @@ impl RouteRoot {
                 };
                 let begun = Begun {
                     stream,
-                    started: ffi::now(),
+                    started,
                     talk,
                     end_of_stream,
                 };
                 role.decide(&live, index, headers, begun, None, shared)
-            });
-        shared.spans = spans;
+            },
+        );
+        if let Business::Held(held) = &mut answer.1 {
+            held.pairs = pairs;
+        }
         answer
     }
 
@@ -162,7 +169,6 @@ impl RouteRoot {
         shared: &mut Shared,
     ) -> (Action, Business) {
         let live = Rc::clone(&self.live);
-        let mut spans = std::mem::take(&mut shared.spans);
         let model = Some(model).filter(|model| !model.is_empty());
         let begun = Begun {
             stream,
@@ -170,27 +176,26 @@ impl RouteRoot {
             talk: Some(held.talk),
             end_of_stream: false,
         };
-        let answer =
-            self.with_headers(&live, &mut spans, shared, |role, index, headers, shared| {
-                role.decide(&live, index, headers, begun, model, shared)
-            });
-        shared.spans = spans;
-        answer
+        // As they were: while they are held nobody else has them.
+        let pairs = held.pairs;
+        self.with_headers(
+            &live,
+            pairs.as_deref(),
+            shared,
+            |role, index, headers, shared| role.decide(&live, index, headers, begun, model, shared),
+        )
     }
 
     /// Reads the headers, and goes on where some rollout is for the request.
     fn with_headers(
         &mut self,
         live: &Live,
-        spans: &mut Spans,
+        pairs: Option<&[u8]>,
         shared: &mut Shared,
         go_on: impl FnOnce(&mut Self, usize, &Headers<'_>, &mut Shared) -> (Action, Business),
     ) -> (Action, Business) {
-        let pairs = ffi::header_pairs(Map::Request);
-        let Some(headers) = pairs
-            .as_deref()
-            .and_then(|pairs| live.document.index(pairs, spans))
-        else {
+        let mut spans = std::mem::take(&mut shared.spans);
+        let Some(headers) = pairs.and_then(|pairs| live.document.index(pairs, &mut spans)) else {
             // Whoever cannot be read cannot be let through.
             ffi::log(
                 Level::Warn,
@@ -204,10 +209,12 @@ impl RouteRoot {
             });
             return (Action::Pause, Business::None);
         };
-        match live.document.select(&headers) {
+        let answer = match live.document.select(&headers) {
             Some((index, _)) => go_on(self, index, &headers, shared),
             None => (Action::Continue, Business::None),
-        }
+        };
+        shared.spans = spans;
+        answer
     }
 
     /// Looks who sent a request that names a model, and whether it goes on.
@@ -216,6 +223,7 @@ impl RouteRoot {
         live: &Rc<Live>,
         index: usize,
         headers: &Headers<'_>,
+        started: u64,
         end_of_stream: bool,
         shared: &mut Shared,
     ) -> Start {
@@ -225,9 +233,17 @@ impl RouteRoot {
         ) else {
             return Start::Answered;
         };
-        let now = Timestamp::from_nanos(ffi::now());
+        let now = Timestamp::from_nanos(started);
         match live.document.sender(rollout, headers, now, recent) {
-            Ok(consumer) => Start::of(live, index, headers, consumer, end_of_stream, shared),
+            Ok(consumer) => Start::of(
+                live,
+                index,
+                headers,
+                consumer,
+                started,
+                end_of_stream,
+                shared,
+            ),
             Err(unknown) => {
                 if let Some(own) = live.meters.get(index) {
                     own.count_auth(

@@ -8,6 +8,7 @@ mod listing;
 use crate::document::read::{distance, list};
 use crate::document::text::{BodySize, Label, ModelName, ModelPattern, UrlPath};
 use crate::document::{ModelList, Rollout, UnknownModel};
+use crate::headers::{Headers, Slot};
 use crate::models::limits::Limits;
 use crate::reply::{Reply, error_body};
 use crate::scan::Usage;
@@ -28,10 +29,23 @@ pub struct Models {
     pub(crate) unknown: UnknownModel,
     pub(crate) list: ModelList,
     pub(crate) endpoints: Vec<UrlPath>,
+    /// `content-length` and `content-encoding`
+    pub(crate) slots: [Slot; 2],
     pub(crate) max_body: BodySize,
     pub(crate) hold_headers: bool,
     pub(crate) include_usage: bool,
     pub(crate) limits: Option<Limits>,
+}
+
+/// What a request's headers say of its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Announced {
+    /// They say how long it is.
+    pub has_length: bool,
+    /// So many bytes, where that is a number.
+    pub length: Option<usize>,
+    /// It is encoded, so that it cannot be looked through.
+    pub is_encoded: bool,
 }
 
 /// A model of the catalogue.
@@ -92,6 +106,17 @@ impl Models {
     #[must_use]
     pub fn passes_unknown(&self) -> bool {
         self.unknown == UnknownModel::Pass
+    }
+
+    /// What a request's headers say of its body.
+    #[must_use]
+    pub fn announced(&self, headers: &Headers<'_>) -> Announced {
+        let [length, encoding] = self.slots.map(|slot| headers.get(slot));
+        Announced {
+            has_length: length.is_some(),
+            length: length.and_then(|text| str::from_utf8(text).ok()?.parse().ok()),
+            is_encoded: encoding.is_some_and(|own| !own.eq_ignore_ascii_case(b"identity")),
+        }
     }
 
     /// Whether a request of this path, without its query, names a model in its body.

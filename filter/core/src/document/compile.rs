@@ -130,7 +130,13 @@ impl Compiler<'_> {
         let guard = among.guard(raw.guard, &at.member("guard"), problems);
         let health = among.health(raw.health, &at.member("health"), problems);
         let shadow = among.shadow(raw.shadow, &at.member("shadow"), problems);
-        let models = models::models(raw.models, &environments, &at.member("models"), problems);
+        let models = models::models(
+            raw.models,
+            &environments,
+            &mut self.names,
+            &at.member("models"),
+            problems,
+        );
         if let Some(auth) = auth.as_ref().filter(|_| models.is_none()) {
             auth.note_models(&at.member("models"), problems);
         }

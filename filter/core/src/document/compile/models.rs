@@ -5,6 +5,7 @@ use crate::document::compile::values;
 use crate::document::raw::{self, Aliases, Items, ModelList, UnknownModel};
 use crate::document::read::{At, FirstSeen, Problems};
 use crate::document::text::{BodySize, ModelPattern, UrlPath};
+use crate::headers::Names;
 use crate::models::limits::Limits;
 use crate::models::{Allowed, Model, Models, Price};
 
@@ -22,6 +23,7 @@ const DEFAULT_BODY: BodySize = BodySize(4 << 20);
 pub(super) fn models(
     raw: Option<raw::Models>,
     environments: &[Environment],
+    names: &mut Names,
     at: &At<'_>,
     problems: &mut Problems,
 ) -> Option<Models> {
@@ -71,6 +73,7 @@ pub(super) fn models(
             .collect(),
     };
     Some(Models {
+        slots: ["content-length", "content-encoding"].map(|name| names.slot(name)),
         catalogue,
         aliases: exact,
         beginnings,
