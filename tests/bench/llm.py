@@ -59,10 +59,15 @@ def stream(events):
 
 
 def chat(size, model="gpt-4", streams=False):
-    """A request's body of `size` bytes, its model in the middle."""
-    message = lambda length: {"role": "user", "content": ("word " * length)[:length]}
-    body = lambda length: json.dumps({"messages": [message(length), message(length)], "model": model, "stream": streams})
-    return body((size - len(body(0))) // 2)
+    """A request's body of about `size` bytes: a conversation with quotes and line ends, its model behind it."""
+    text = 'He said: "Hello, world", and left.\nNobody – not even the dog – followed. ' * 3
+    messages = []
+    while True:
+        body = json.dumps({"messages": messages, "model": model, "stream": streams}, ensure_ascii=False)
+        if len(body) >= size:
+            return body
+        room = size - len(body)
+        messages.append({"role": ("user", "assistant")[len(messages) % 2], "content": text[:room]})
 
 
 def document(models):
@@ -109,7 +114,7 @@ def wrk_script(body):
     return f"""\
 local h, request_text = {{}}, nil
 {fields}
-init = function() request_text = wrk.format("POST", "{CHAT}", h, {json.dumps(body)}) end
+init = function() request_text = wrk.format("POST", "{CHAT}", h, {json.dumps(body, ensure_ascii=False)}) end
 request = function() return request_text end
 {tail[tail.index("done = function"):]}"""
 
@@ -182,6 +187,7 @@ def two_kilobytes(options, programs, modules, folder):
 class Slow(http.server.BaseHTTPRequestHandler):
     """A service that sends the first event at once and the rest later."""
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def answer(self):
         """A stream."""
@@ -208,7 +214,7 @@ def first_byte(options, programs, modules, folder):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Slow)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     headers = workload.HEADERS | {"api-key": workload.key(0)}
-    body = chat(2_000, streams=True)
+    body = chat(2_000, streams=True).encode()
     results = {}
     for engine in ("envoy", "host"):
         with contextlib.ExitStack() as stack:
