@@ -37,6 +37,9 @@ pub const BUCKETS: [f64; 19] = [
 /// The prefix Envoy gives the metrics that guests define.
 pub const GUEST_PREFIX: &str = "wasmcustom.";
 
+/// Guests that define more have a leak (a metric for each request, say).
+const MAX_METRICS: usize = 100_000;
+
 /// The prefix of metrics that only this host has.
 const OWN_PREFIX: &str = "switchover.";
 
@@ -191,12 +194,15 @@ impl Registry {
         }
     }
 
-    /// The metric of that name and kind, made if need be; `None` where the name has another kind.
+    /// The metric of that name and kind, made if need be; `None` where the name has another kind, or guests have too many.
     #[must_use]
     pub fn define(&self, name: &str, kind: Kind) -> Option<Metric> {
         let mut metrics = self.metrics.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(entry) = metrics.get(name) {
             return (entry.metric.kind() == kind).then(|| entry.metric.clone());
+        }
+        if metrics.len() >= MAX_METRICS && name.starts_with(GUEST_PREFIX) {
+            return None;
         }
         let metric = match kind {
             Kind::Counter => Metric::Counter(Counter::default()),

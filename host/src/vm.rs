@@ -148,13 +148,14 @@ impl Vm {
                 UpdateDeadline::Continue(1)
             })
         });
+        // A start section runs with the instance.
+        store.data_mut().restrict(Restriction::Start);
         let instance = compiled.pre.instantiate(&mut store).map_err(trapped)?;
         store.data_mut().memory = GuestMemory::find(&mut store, &instance);
         if store.data().process.abi.lint.is_some() {
             store.data_mut().uncalled = lint::has_uncalled(compiled.pre.module());
         }
         store.data_mut().stage = instance.get_global(&mut store, entry::STAGE);
-        store.data_mut().restrict(Restriction::Start);
         run_starters(&mut store, &instance).map_err(trapped)?;
         store.data_mut().restrict(Restriction::None);
         let exports = Exports::find(&mut store, &instance);

@@ -16,7 +16,7 @@ use switchover_tests::{
 const AT_A_TIME: usize = 4;
 
 /// Guests that cannot serve, and what the host says of each.
-const REFUSED: [(&str, &str); 17] = [
+const REFUSED: [(&str, &str); 18] = [
     ("no_marker", "ABI marker"),
     ("unknown_marker", "ABI marker"),
     ("unknown_import", "proxy_launch_rocket"),
@@ -24,6 +24,7 @@ const REFUSED: [(&str, &str); 17] = [
     ("wrong_signature", "proxy_log"),
     ("allocator_none", "malloc"),
     ("start_traps", "trapped while it started"),
+    ("start_calls", "trapped while it started"),
     ("initialize_traps", "trapped while it started"),
     ("initialize_calls", "trapped while it started"),
     ("initialize_recurses", "trapped while it started"),
@@ -58,7 +59,7 @@ const TRAPS: [(&str, &[&str]); 9] = [
 ];
 
 /// What guests do to their host in one callback.
-const ATTACKS: [&str; 13] = [
+const ATTACKS: [&str; 14] = [
     "request_headers: trap",
     "request_headers: loop",
     "response_headers: loop",
@@ -70,6 +71,7 @@ const ATTACKS: [&str; 13] = [
     "request_headers: times 20000 proxy_set_shared_data 'flood# ~1000:a 0",
     "request_headers: proxy_register_shared_queue 'q >4 =q; times 20000 proxy_enqueue_shared_queue $q ~1000:a",
     "request_headers: times 200 proxy_http_call 'blue {:method=GET,:path=/call,:authority=a} ' {} 5000 >4",
+    "request_headers: times 1000 proxy_set_property 'kept.# ~100000:a",
     "request_headers: times 1000 proxy_set_tick_period_milliseconds 1",
     "request_headers: times 5000 proxy_add_header_map_value 0 'x-# ~100:a",
 ];
@@ -178,8 +180,9 @@ cases! {
 
     async fn what_cannot_start_is_refused(engine: Engine) {
         let directory = tempfile::tempdir().unwrap();
-        // Envoy waits for ever where a guest loops.
-        let tried = REFUSED.into_iter().filter(|(name, _)| engine == Engine::Host || *name != "initialize_loops");
+        // Envoy waits for ever where a guest loops, and crashes later where a start section has asked for ticks.
+        let only_here = ["initialize_loops", "start_calls"];
+        let tried = REFUSED.into_iter().filter(|(name, _)| engine == Engine::Host || !only_here.contains(name));
         let guests = tried.map(|(name, words)| (name.to_owned(), guest::hostile(name, directory.path()), words));
         refuses(engine, guests.collect()).await;
     }

@@ -136,7 +136,9 @@ fn set_bytes(
 ) -> Outcome {
     let buffer = Buffer::try_from(buffer)?;
     let (view, state) = split(caller)?;
+    let length = value.1;
     let value = view.span(value)?;
+    state.take(length)?;
     if buffer == Buffer::GrpcMessage
         && let strict = state.strict()
         && let Some(message) = state.grpc.message_mut()

@@ -77,6 +77,10 @@ fn http_call(
     out: u32,
 ) -> Outcome {
     let (mut view, state) = split(caller)?;
+    for span in [headers, body, trailers] {
+        view.span(span)?;
+        state.take(span.1)?;
+    }
     let cluster = String::from_utf8_lossy(view.span(cluster)?).into_owned();
     if !state.process.clusters.contains(&cluster) {
         return Err(Status::BadArgument.into());
@@ -90,6 +94,7 @@ fn http_call(
             &mut Interner::default(),
         )
         .map_err(|_| Status::BadArgument)?;
+    state.begin_callout()?;
     let token = state.next_token();
     view.write_u32(out, token)?;
     let root = state.effective_root();

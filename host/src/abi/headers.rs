@@ -300,7 +300,11 @@ fn edit(
         lint(state, Rule::MissingPseudo);
     }
     let value = match value {
-        Some(value) => view.span(value)?,
+        Some(span) => {
+            let value = view.span(span)?;
+            state.take(span.1)?;
+            value
+        }
         None => &[],
     };
     let edited = with_fields_mut(state, map, |fields, known| match how {
@@ -318,7 +322,9 @@ fn edit(
 fn set_pairs(caller: &mut Caller<'_, State>, map: u32, pairs: Span) -> Outcome {
     let map = Map::try_from(map)?;
     let (view, state) = split(caller)?;
-    let fields = pairs::read(state, view.span(pairs)?);
+    let bytes = view.span(pairs)?;
+    state.take(pairs.1)?;
+    let fields = pairs::read(state, bytes);
     let required: [&[u8]; 4] = [b":method", b":path", b":authority", b":status"];
     for name in required.iter().filter(|name| needs(map, name)) {
         if !fields.iter().any(|(own, _)| own == name) {

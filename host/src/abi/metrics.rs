@@ -9,8 +9,10 @@ use super::{Failure, Outcome, Status};
 use crate::stats::{GUEST_PREFIX, Kind, Metric};
 use crate::vm::state::State;
 
-/// A guest that defines more has a leak (a metric for each request, say).
+/// Numbers of metrics that one VM may have.
 const MAX_METRICS: usize = 100_000;
+/// The longest name, in bytes.
+const MAX_NAME: u32 = 4096;
 
 family! {
     pub(super) static FAMILY: Status in ENV {
@@ -33,7 +35,11 @@ fn define(caller: &mut Caller<'_, State>, code: u32, name: Span, out: u32) -> Ou
         _ => return Err(Status::BadArgument.into()),
     };
     let (mut view, state) = split(caller)?;
+    let length = name.1;
     let name = String::from_utf8_lossy(view.span(name)?);
+    if length > MAX_NAME {
+        return Err(Status::BadArgument.into());
+    }
     if state.metrics.len() >= MAX_METRICS {
         return Err(Status::InternalFailure.into());
     }

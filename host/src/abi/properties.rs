@@ -44,8 +44,12 @@ fn get(caller: &mut Caller<'_, State>, path: Span, out: Span) -> Outcome {
 /// Left under the path as it is; a path of several names cannot be read again, as in Envoy.
 fn set(caller: &mut Caller<'_, State>, path: Span, value: Span) -> Outcome {
     let (view, state) = split(caller)?;
+    let lengths = [path.1, value.1];
     let path = view.span(path)?;
     let value = view.span(value)?;
+    lengths
+        .into_iter()
+        .try_for_each(|length| state.take(length))?;
     let mut stream = state
         .effective_stream()
         .ok_or(Status::NotFound)?

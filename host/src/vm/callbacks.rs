@@ -140,6 +140,7 @@ impl Vm {
         token: u32,
         response: Option<CalloutResponse>,
     ) -> Result<(), Failed> {
+        self.store.data_mut().end_callout();
         if !self.has(root) {
             return Ok(());
         }

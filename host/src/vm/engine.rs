@@ -26,6 +26,10 @@ const MAX_FRAMES: Option<NonZeroUsize> = NonZeroUsize::new(32);
 /// Guest stack, at most: what Envoy's V8 gives by default is about as much.
 const MAX_STACK: usize = 512 * 1024;
 
+/// Bytes of what the engine keeps for an instance beside its memory and tables: 32 for each function that a table may
+/// hold, and room for the rest. It is taken as needed.
+const MAX_INSTANCE: usize = 32 * super::state::MAX_TABLE + (1 << 20);
+
 /// The one engine of the process.
 pub struct Engine {
     engine: wasmtime::Engine,
@@ -88,7 +92,9 @@ fn engine() -> Result<wasmtime::Engine, VmError> {
         .total_memories(SLOTS)
         .total_tables(SLOTS * MAX_TABLES)
         .max_tables_per_module(MAX_TABLES)
-        .table_elements(super::state::MAX_TABLE);
+        .table_elements(super::state::MAX_TABLE)
+        // What is kept beside memory grows with the number of functions.
+        .max_core_instance_size(MAX_INSTANCE);
     let mut pooling = configuration();
     pooling.allocation_strategy(pool);
     wasmtime::Engine::new(&pooling)

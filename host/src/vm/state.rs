@@ -17,7 +17,7 @@ use super::grpc::Calls;
 use crate::abi::memory::GuestMemory;
 use crate::abi::observe::Observer;
 use crate::abi::queues::Mailbox;
-use crate::abi::{Callout, CalloutResponse, GrpcEffect, Mode, Reach, Restriction, Version};
+use crate::abi::{Callout, CalloutResponse, GrpcEffect, Mode, Reach, Restriction, Status, Version};
 use crate::config::WasmPlugin;
 use crate::config::plugin::VmConfig;
 use crate::process::Process;
@@ -25,7 +25,7 @@ use crate::stats::Metric;
 use crate::stream::StreamCell;
 use crate::stream::intern::Interner;
 use effective::Effective;
-use limits::{Deadline, MemoryLimit};
+use limits::{Deadline, MAX_CALLOUTS, MemoryLimit};
 
 pub(super) use limits::MAX_TABLE;
 
@@ -85,6 +85,10 @@ pub struct State {
     /// The context that the callback began on.
     current: u32,
     last_token: u32,
+    /// Bytes that the guest has handed over in this callback.
+    taken: usize,
+    /// HTTP callouts on their way.
+    callouts: usize,
     effective: Effective,
     known: RefCell<Interner>,
     limit: MemoryLimit,
@@ -161,6 +165,8 @@ impl State {
             contexts: Contexts::default(),
             current: 0,
             last_token: 0,
+            taken: 0,
+            callouts: 0,
             effective: Effective::default(),
             known: RefCell::default(),
             limit,
@@ -238,6 +244,7 @@ impl State {
     pub fn enter(&mut self, id: u32) {
         self.callbacks += 1;
         self.current = id;
+        self.taken = 0;
         self.stopped = false;
         self.set_effective(id);
     }
@@ -295,6 +302,36 @@ impl State {
 
     fn attend(&mut self) {
         self.attended = self.joined != Joined::No || self.watched();
+    }
+
+    /// Counts bytes that the host is to keep for the guest.
+    ///
+    /// # Errors
+    /// `InternalFailure` where they come to more in one callback than a guest may have memory.
+    #[inline]
+    pub fn take(&mut self, bytes: u32) -> Result<(), Status> {
+        self.taken = self.taken.saturating_add(bytes as usize);
+        match self.taken <= self.limit.memory {
+            true => Ok(()),
+            false => Err(Status::InternalFailure),
+        }
+    }
+
+    /// Counts an HTTP callout that begins.
+    ///
+    /// # Errors
+    /// `InternalFailure` where too many are on their way.
+    pub fn begin_callout(&mut self) -> Result<(), Status> {
+        if self.callouts >= MAX_CALLOUTS {
+            return Err(Status::InternalFailure);
+        }
+        self.callouts += 1;
+        Ok(())
+    }
+
+    /// Counts one that has ended.
+    pub(super) fn end_callout(&mut self) {
+        self.callouts = self.callouts.saturating_sub(1);
     }
 
     /// A number for a callout.

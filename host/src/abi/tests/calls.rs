@@ -196,3 +196,48 @@ fn a_root_may_end_later() {
     assert!(!guest.vm.has(guest.root));
     assert_eq!(guest.lines(), ["1", "0", "9"]);
 }
+
+/// A guest that asks for more and more must not take the process with it.
+#[test]
+fn callouts_and_what_is_handed_over_have_limits() {
+    let imports = r#"(import "env" "proxy_http_call"
+      (func $call (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))"#;
+    let calling = |body: u32| {
+        format!(
+            r#"
+          (data (i32.const 100) "there")
+          (data (i32.const 200) "\03\00\00\00\07\00\00\00\03\00\00\00\05\00\00\00\01\00\00\00\0a\00\00\00\01\00\00\00:method\00GET\00:path\00/\00:authority\00a\00")
+          (func $ask (result i32) (call $call (i32.const 100) (i32.const 5) (i32.const 200) (i32.const 61)
+            (i32.const 0) (i32.const {body}) (i32.const 0) (i32.const 0) (i32.const 1000) (i32.const 16)))
+          (func (export "proxy_on_configure") (param i32 i32) (result i32)
+            (local $status i32)
+            (loop $more
+              (local.set $status (call $ask))
+              (br_if $more (i32.eqz (local.get $status))))
+            (call $say (local.get $status))
+            (i32.const 1))
+          (func (export "proxy_on_http_call_response") (param i32 i32 i32 i32 i32)
+            (call $say (call $ask))
+            (call $say (call $ask)))"#
+        )
+    };
+    // 10 is INTERNAL_FAILURE; the digit behind 9 is a colon.
+    let short = calling(0);
+    let mut guest = Source::new(imports, &short)
+        .start(Options::default())
+        .unwrap();
+    assert_eq!(guest.lines(), [":"]);
+    assert_eq!(guest.vm.effects().map(|effects| effects.len()), Some(1024));
+    guest.vm.http_call_response(guest.root, 1, None).unwrap();
+    assert_eq!(
+        guest.lines(),
+        [":", "0", ":"],
+        "one has ended, one may begin"
+    );
+    let long = calling(100_000);
+    let mut guest = Source::new(imports, &long)
+        .start(Options::default())
+        .unwrap();
+    let most = crate::process::GuestLimits::default().memory / 100_061;
+    assert_eq!(guest.vm.effects().map(|effects| effects.len()), Some(most));
+}

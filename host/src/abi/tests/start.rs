@@ -65,3 +65,27 @@ fn a_guest_that_allocates_may_not_act() {
         other => panic!("{:?}", other.err()),
     }
 }
+
+/// A start section runs before the initialiser, and may do no more.
+#[test]
+fn a_start_section_may_not_act() {
+    let body = r#"(func $begin (drop (call $time (i32.const 0)))) (start $begin)"#;
+    let text = trap_of(&Source::new(PROPERTY, body));
+    assert!(
+        text.contains("must not be called while the guest starts"),
+        "{text}"
+    );
+}
+
+/// Large filters have tens of thousands of functions whose addresses are taken.
+#[test]
+fn many_functions_in_a_table_are_no_trouble() {
+    let functions = "(func)".repeat(60_000);
+    let names: Vec<_> = (10..60_000).map(|index| index.to_string()).collect();
+    let body = format!(
+        r#"{functions} (table 60000 funcref) (elem (i32.const 0) func {}) (func (export "_initialize") (call $say (i32.const 1)))"#,
+        names.join(" ")
+    );
+    let guest = Source::new("", &body).start(Options::default()).unwrap();
+    assert_eq!(guest.lines(), ["1"]);
+}
