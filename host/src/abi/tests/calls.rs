@@ -227,7 +227,7 @@ fn callouts_and_what_is_handed_over_have_limits() {
         .start(Options::default())
         .unwrap();
     assert_eq!(guest.lines(), [":"]);
-    assert_eq!(guest.vm.effects().map(|effects| effects.len()), Some(1024));
+    assert_eq!(guest.vm.effects().map(|effects| effects.len()), Some(4096));
     guest.vm.http_call_response(guest.root, 1, None).unwrap();
     assert_eq!(
         guest.lines(),

@@ -9,8 +9,9 @@ use crate::vm::engine::TICK;
 /// Entries of a guest's table, at most: far more than any compiled filter has functions.
 pub(in crate::vm) const MAX_TABLE: usize = 100_000;
 
-/// Callouts of a VM that may be on their way, at most: what Envoy's circuit breakers let through by default.
-pub(super) const MAX_CALLOUTS: usize = 1024;
+/// Callouts of a VM that may be on their way, at most: four times what Envoy's circuit breakers let through to a cluster
+/// by default.
+pub(super) const MAX_CALLOUTS: usize = 4096;
 
 /// Stops a guest's memory from growing past the limit.
 pub(super) struct MemoryLimit {
