@@ -139,6 +139,11 @@ conformance: build guests envoy ## host/CONFORMANCE.md anew: what the host and E
 	$(call say,conformance)
 	@SWITCHOVER_CONFORMANCE=write cargo test --locked --release -p switchover-tests --test all -- conformance
 
+.PHONY: errors
+errors: ## host/ERRORS.md anew: every message and answer, out of the sources
+	$(call say,errors)
+	@SWITCHOVER_ERRORS=write cargo test --locked --release -p switchover-tests --test all -- errors
+
 .PHONY: picture
 picture: build envoy packages ## host/console.png anew: the console during a rollout, as a browser shows it
 	$(call say,picture)

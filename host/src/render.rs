@@ -137,13 +137,13 @@ pub struct Rendered {
 /// Why nothing was made.
 #[derive(Debug, thiserror::Error)]
 pub enum RenderError {
-    /// Secrets in the document.
+    /// `render` writes no secrets: name a variable (`env`) instead of a value.
     #[error("nothing was rendered, for the document holds secrets:\n{}", lines(.0))]
     Secrets(Vec<Problem>),
     /// Upstreams that fit nothing, or are missing.
     #[error("{0}")]
     Upstream(String),
-    /// The target cannot say what the document says.
+    /// The target has no words for it: the message says what would do.
     #[error("{target} cannot express this document: {message}")]
     Unfit {
         /// The target's name.
