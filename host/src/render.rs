@@ -9,6 +9,7 @@ mod gateway_api;
 mod istio;
 mod kubernetes;
 mod model;
+mod notes;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 
 use switchover_core::Timestamp;
 
+pub use notes::Note;
 pub use upstream::Upstream;
 
 use crate::config::Problem;
@@ -131,7 +133,7 @@ pub struct Rendered {
     /// The files, at least one.
     pub files: Vec<File>,
     /// What the target does not do of what the document says, and what else there is to do; the files say it as well.
-    pub notes: Vec<String>,
+    pub notes: Vec<Note>,
 }
 
 /// Why nothing was made.

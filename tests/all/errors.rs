@@ -4,14 +4,14 @@
 //! documentation says is what the page says. So a new one is on the page, or the test fails.
 
 mod page;
-mod source;
+pub(crate) mod source;
 
 use switchover_tests::programs;
 
 use source::{Message, Rule};
 
 /// Whether the page is to be written anew.
-const WRITE: &str = "SWITCHOVER_ERRORS";
+pub(crate) const WRITE: &str = "SWITCHOVER_ERRORS";
 
 #[test]
 fn the_page_is_up_to_date() {

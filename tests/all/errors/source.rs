@@ -15,16 +15,16 @@ const NONE: [&str; 3] = ["[%", "default-src", "{}={}; HttpOnly"];
 
 /// One message.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Message {
+pub(crate) struct Message {
     /// Its text, `…` for what differs.
-    pub(super) text: String,
+    pub(crate) text: String,
     /// What its documentation says.
-    pub(super) meaning: String,
+    pub(crate) meaning: String,
 }
 
 /// What is taken for a message.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rule {
+pub(crate) enum Rule {
     /// What `thiserror` shows, what `anyhow` is given, and what is logged as a warning or an error.
     Errors,
     /// Every text of several words: whatever a reader of files says is one.
@@ -60,7 +60,7 @@ pub(super) fn files(module: &str) -> Vec<PathBuf> {
 }
 
 /// A module's messages.
-pub(super) fn messages(module: &str, rule: Rule) -> Vec<Message> {
+pub(crate) fn messages(module: &str, rule: Rule) -> Vec<Message> {
     let texts = files(module).into_iter();
     let texts = texts.map(|file| std::fs::read_to_string(file).unwrap());
     let mut found: Vec<_> = texts.flat_map(|text| messages_of(&text, rule)).collect();
