@@ -35,7 +35,7 @@ mod reach;
 mod reply;
 mod restriction;
 mod shared;
-mod status;
+pub mod status;
 mod streams;
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,7 @@ mod dist;
 mod docs;
 mod drain;
 mod drill;
+mod errors;
 mod examples;
 mod failover;
 mod failures;
