@@ -59,7 +59,7 @@ async fn names(client: &mut Client, document: &Path) {
         }
         // As the page itself asks there.
         let post = as_program(client.post("/console/preview", ask.clone())).host(host);
-        let post = post.header("origin", &format!("http://{host}"));
+        let post = post.header("origin", format!("http://{host}"));
         let reply = post.header("sec-fetch-site", "same-origin").send().await;
         assert_eq!(reply.status, 200, "{host}: {reply:?}");
     }
@@ -90,7 +90,7 @@ async fn names(client: &mut Client, document: &Path) {
         // What a page can send whose name leads here since a moment ago.
         for path in ["/console/preview", "/console/change", "/console/session"] {
             let post = as_program(client.post(path, ask.clone())).host(host);
-            let post = post.header("origin", &format!("http://{host}"));
+            let post = post.header("origin", format!("http://{host}"));
             let reply = post.header("sec-fetch-site", "same-origin").send().await;
             assert_eq!(reply.status, 403, "{path} under {host}");
         }
