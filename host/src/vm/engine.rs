@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -34,9 +35,14 @@ const MAX_INSTANCE: usize = 32 * super::state::MAX_TABLE + (1 << 20);
 pub struct Engine {
     engine: wasmtime::Engine,
     linker: Linker<State>,
+    ticks: Arc<Ticks>,
     modules: Mutex<HashMap<u64, Weak<Compiled>>>,
     compilation: Compilation,
 }
+
+/// How often the engine's clock has ticked, for those who cannot see its epoch: hostcalls. Wraps.
+#[derive(Debug, Default)]
+pub struct Ticks(AtomicU32);
 
 /// How modules are compiled.
 #[derive(Debug, Default)]
@@ -54,6 +60,8 @@ pub struct Compiled {
     pub pre: InstancePre<State>,
     /// The ABI it was built for.
     pub version: abi::Version,
+    /// The clock of its engine.
+    pub ticks: Arc<Ticks>,
     /// A digest of its bytes: part of the VM key.
     pub digest: u64,
 }
@@ -118,6 +126,21 @@ fn not_compiled(error: wasmtime::Error) -> VmError {
     VmError::Compile(words.join(" "))
 }
 
+impl Ticks {
+    /// How many there were.
+    #[inline]
+    #[must_use]
+    pub fn now(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Lets some go by.
+    #[cfg(test)]
+    pub(super) fn advance(&self, ticks: u32) {
+        self.0.fetch_add(ticks, Ordering::Relaxed);
+    }
+}
+
 impl Engine {
     /// An engine that compiles here and keeps nothing, and whose clock ticks while it is used.
     ///
@@ -137,6 +160,7 @@ impl Engine {
         let this = Arc::new(Self {
             engine,
             linker,
+            ticks: Arc::default(),
             modules: Mutex::default(),
             compilation,
         });
@@ -186,6 +210,7 @@ impl Engine {
         let compiled = Arc::new(Compiled {
             pre,
             version,
+            ticks: self.ticks.clone(),
             digest,
         });
         modules.retain(|_, module| module.strong_count() > 0);
@@ -294,6 +319,8 @@ fn start_clock(engine: &Arc<Engine>) -> Result<(), VmError> {
         .name("epoch".to_owned())
         .spawn(move || {
             while let Some(engine) = clock.upgrade() {
+                // Whoever sees the epoch sees the tick.
+                engine.ticks.0.fetch_add(1, Ordering::Relaxed);
                 engine.engine.increment_epoch();
                 drop(engine);
                 std::thread::sleep(TICK);
