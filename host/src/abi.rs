@@ -72,6 +72,12 @@ pub(crate) enum Failure {
 /// What a hostcall's body returns.
 pub(crate) type Outcome = Result<(), Failure>;
 
+impl From<wasmtime::Trap> for Failure {
+    fn from(trap: wasmtime::Trap) -> Self {
+        Self::Trap(trap.into())
+    }
+}
+
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
         Self::Status(status)

@@ -137,7 +137,7 @@ impl Vm {
         let trapped = |error: wasmtime::Error| VmError::Trap(format!("{error:?}"));
         let mut store = Store::new(
             compiled.pre.module().engine(),
-            State::new(process, vm, compiled.version),
+            State::new(process, vm, compiled.version, compiled.ticks.clone()),
         );
         store.limiter(State::limiter);
         store.set_epoch_deadline(1);
