@@ -13,7 +13,7 @@ use super::{Outcome, Status, pairs};
 use crate::stream::LocalReply;
 use crate::stream::head::{FieldsMut, RequestHead, ResponseHead, Target};
 use crate::stream::intern::Interner;
-use crate::vm::state::{Effect, State};
+use crate::vm::state::State;
 
 /// A request that a guest wants sent.
 #[derive(Debug)]
@@ -77,8 +77,9 @@ fn http_call(
     out: u32,
 ) -> Outcome {
     let (mut view, state) = split(caller)?;
+    let mut bytes = 0_usize;
     for span in [headers, body, trailers] {
-        view.span(span)?;
+        bytes = bytes.saturating_add(view.span(span)?.len());
         state.take(span.1)?;
     }
     let cluster = String::from_utf8_lossy(view.name(cluster)?).into_owned();
@@ -94,7 +95,6 @@ fn http_call(
             &mut Interner::default(),
         )
         .map_err(|_| Status::BadArgument)?;
-    state.begin_callout()?;
     let token = state.next_token();
     view.write_u32(out, token)?;
     let root = state.effective_root();
@@ -107,7 +107,7 @@ fn http_call(
         trailers: fields,
         timeout: Duration::from_millis(u64::from(timeout)),
     };
-    Ok(state.ask(Effect::Call(Box::new(callout)))?)
+    Ok(state.call_out(callout, bytes)?)
 }
 
 fn request_head(fields: &[(&[u8], &[u8])]) -> Result<RequestHead, Status> {

@@ -176,9 +176,10 @@ fn append(headers: &mut HeaderMap, name: &[u8], value: &[u8]) {
 fn begin(caller: &mut Caller<'_, State>, kind: CallKind, start: GrpcStart, out: u32) -> Outcome {
     let (mut view, state) = split(caller)?;
     view.write_u32(out, 0)?;
-    state.has_room_for_calls()?;
+    let bytes = start.message.as_ref().map_or(0, Bytes::len);
+    state.has_room_for_call(bytes)?;
     let root = state.effective_root();
-    let token = state.grpc.open(kind, root);
+    let token = state.grpc.open(kind, root, bytes);
     view.write_u32(out, token)?;
     push(state, token, GrpcAction::Start(Box::new(start)))
 }

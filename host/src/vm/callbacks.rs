@@ -140,7 +140,7 @@ impl Vm {
         token: u32,
         response: Option<CalloutResponse>,
     ) -> Result<(), Failed> {
-        self.store.data_mut().end_callout();
+        self.store.data_mut().end_callout(token);
         if !self.has(root) {
             return Ok(());
         }

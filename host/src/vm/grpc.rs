@@ -20,8 +20,10 @@ type Callback = Export<(u32, u32, u32), ()>;
 /// Calls of one VM.
 #[derive(Debug, Default)]
 pub struct Calls {
-    /// The root of each call that is not over.
-    open: HashMap<u32, u32, FxBuildHasher>,
+    /// The root of each call that is not over, and the bytes that it holds.
+    open: HashMap<u32, (u32, usize), FxBuildHasher>,
+    /// Of all of them.
+    held: usize,
     opened: u32,
     received: Option<Received>,
     status: CallStatus,
@@ -128,12 +130,13 @@ impl CallKind {
 
 impl Calls {
     /// A number for a call of that root's. Numbers rise, and are not used again while the number space lasts.
-    pub fn open(&mut self, kind: CallKind, root: u32) -> u32 {
+    pub fn open(&mut self, kind: CallKind, root: u32, bytes: usize) -> u32 {
         loop {
             self.opened = self.opened.wrapping_add(4);
             let token = self.opened | kind as u32;
             if let Entry::Vacant(place) = self.open.entry(token) {
-                place.insert(root);
+                place.insert((root, bytes));
+                self.held = self.held.saturating_add(bytes);
                 return token;
             }
         }
@@ -142,7 +145,7 @@ impl Calls {
     /// Whether a call is that root's and not over.
     #[must_use]
     pub fn has(&self, token: u32, root: u32) -> bool {
-        self.open.get(&token) == Some(&root)
+        self.open.get(&token).is_some_and(|(own, _)| *own == root)
     }
 
     /// How many are not over.
@@ -151,15 +154,24 @@ impl Calls {
         self.open.len()
     }
 
+    /// What they hold, in bytes: what they began with.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
     /// It is over.
     pub fn forget(&mut self, token: u32) {
-        self.open.remove(&token);
+        if let Some((_, bytes)) = self.open.remove(&token) {
+            self.held = self.held.saturating_sub(bytes);
+        }
     }
 
     /// Forgets all calls of a root that ends.
     pub fn forget_root(&mut self, root: u32) {
         if !self.open.is_empty() {
-            self.open.retain(|_, owner| *owner != root);
+            self.open.retain(|_, (owner, _)| *owner != root);
+            self.held = self.open.values().map(|(_, bytes)| bytes).sum();
         }
     }
 
@@ -263,8 +275,8 @@ mod tests {
     fn numbers_tell_the_kind() {
         let mut calls = Calls::default();
         let (call, stream) = (
-            calls.open(CallKind::Unary, 1),
-            calls.open(CallKind::Stream, 2),
+            calls.open(CallKind::Unary, 1, 10),
+            calls.open(CallKind::Stream, 2, 5),
         );
         assert_eq!(CallKind::of(call), Some(CallKind::Unary));
         assert_eq!(CallKind::of(stream), Some(CallKind::Stream));
@@ -272,5 +284,8 @@ mod tests {
         assert!(calls.has(call, 1) && !calls.has(call, 2) && calls.has(stream, 2));
         calls.forget_root(2);
         assert!(calls.has(call, 1) && !calls.has(stream, 2));
+        assert_eq!((calls.count(), calls.held()), (1, 10));
+        calls.forget(call);
+        assert_eq!((calls.count(), calls.held()), (0, 0));
     }
 }

@@ -26,7 +26,7 @@ use crate::stats::Metric;
 use crate::stream::StreamCell;
 use crate::stream::intern::Interner;
 use effective::Effective;
-use limits::{Deadline, MAX_CALLOUTS, MAX_DECLARED, MAX_EFFECTS, MemoryLimit};
+use limits::{Callouts, Deadline, MAX_CALLOUTS, MAX_DECLARED, MAX_EFFECTS, MemoryLimit};
 
 pub(super) use limits::MAX_TABLE;
 
@@ -89,7 +89,7 @@ pub struct State {
     /// Bytes that the guest has handed over in this callback.
     taken: usize,
     /// HTTP callouts on their way.
-    callouts: usize,
+    callouts: Callouts,
     effective: Effective,
     known: RefCell<Interner>,
     limit: MemoryLimit,
@@ -172,7 +172,7 @@ impl State {
             current: 0,
             last_token: 0,
             taken: 0,
-            callouts: 0,
+            callouts: Callouts::default(),
             effective: Effective::default(),
             known: RefCell::default(),
             limit,
@@ -341,32 +341,32 @@ impl State {
         Ok(())
     }
 
-    /// Whether another gRPC callout may begin.
+    /// Whether another gRPC callout may begin, which holds so many bytes.
     ///
     /// # Errors
-    /// `InternalFailure` where too many are on their way.
-    pub fn has_room_for_calls(&self) -> Result<(), Status> {
-        match self.grpc.count() < MAX_CALLOUTS {
+    /// `InternalFailure` where too many are on their way, or they hold too much.
+    pub fn has_room_for_call(&self, bytes: usize) -> Result<(), Status> {
+        let held = self.grpc.held().saturating_add(bytes);
+        match self.grpc.count() < MAX_CALLOUTS && held <= self.limit.memory {
             true => Ok(()),
             false => Err(Status::InternalFailure),
         }
     }
 
-    /// Counts an HTTP callout that begins.
+    /// Has an HTTP callout sent when the callback has returned; until its answer has come it holds so many bytes.
     ///
     /// # Errors
-    /// `InternalFailure` where too many are on their way.
-    pub fn begin_callout(&mut self) -> Result<(), Status> {
-        if self.callouts >= MAX_CALLOUTS {
-            return Err(Status::InternalFailure);
-        }
-        self.callouts += 1;
-        Ok(())
+    /// As [`Self::has_room_for_call`], and [`Self::ask`].
+    pub fn call_out(&mut self, callout: Callout, bytes: usize) -> Result<(), Status> {
+        let token = callout.token;
+        self.callouts.begin(token, bytes, self.limit.memory)?;
+        let asked = self.ask(Effect::Call(Box::new(callout)));
+        asked.inspect_err(|_| self.callouts.end(token))
     }
 
     /// Counts one that has ended.
-    pub(super) fn end_callout(&mut self) {
-        self.callouts = self.callouts.saturating_sub(1);
+    pub(super) fn end_callout(&mut self, token: u32) {
+        self.callouts.end(token);
     }
 
     /// A number for a callout.

@@ -21,6 +21,8 @@ const IMPORTS: &str = r#"
   (import "env" "proxy_register_shared_queue" (func $register (param i32 i32 i32) (result i32)))
   (import "env" "proxy_resolve_shared_queue" (func $resolve (param i32 i32 i32 i32 i32) (result i32)))
   (import "env" "proxy_send_local_response" (func $reply (param i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_http_call" (func $http_call (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_grpc_call" (func $call (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
   (import "env" "proxy_grpc_stream" (func $stream (param i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))"#;
 
 /// Names of foreign functions, a cluster's, five letters that a number is written as, and 4 MiB of the letter `a`.
@@ -155,4 +157,25 @@ fn a_body_has_a_limit() {
     assert_eq!(acted(append, LONG).lines(), ["2", "0", ":"]);
     let replace = "(call $say (call $set_buffer (i32.const 0) (i32.const 0) (i32.const -1) (i32.const 200000) (i32.const 40000000)))";
     assert_eq!(acted(replace, LONG).lines(), ["2", "0", "0"]);
+}
+
+/// Callback after callback calls out, and no answer comes.
+#[test]
+fn callouts_on_their_way_have_a_limit() {
+    const THERE: &str = "(i32.const 143) (i32.const 5)";
+    const NAME: &str = "(i32.const 200) (i32.const 5)";
+    const NONE: &str = "(i32.const 0) (i32.const 0)";
+    let head = r#"(data (i32.const 600) "\03\00\00\00\07\00\00\00\03\00\00\00\05\00\00\00\01\00\00\00\0a\00\00\00\01\00\00\00:method\00GET\00:path\00/\00:authority\00a\00")"#;
+    let call = format!(
+        "(call $say (call $http_call {THERE} (i32.const 600) (i32.const 61) (i32.const 200000) (i32.const 40000000) {NONE} (i32.const 0) (i32.const 8)))"
+    );
+    assert_eq!(
+        acted(&format!("{call}) {head} (func"), LONG).lines(),
+        ["0", ":", ":"]
+    );
+    let call = format!(
+        "(call $say (call $call {THERE} {NAME} {NAME} {NONE} (i32.const 200000) (i32.const 16000000) (i32.const 0) (i32.const 8)))"
+    );
+    let lines = acted(&call.repeat(2), LONG).lines();
+    assert_eq!(lines, ["0", "0", "0", "0", ":", ":"]);
 }

@@ -1,10 +1,13 @@
 //! How much memory a guest may take, and how long a callback may run.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustc_hash::FxBuildHasher;
 use wasmtime::ResourceLimiter;
 
+use crate::abi::Status;
 use crate::vm::engine::{TICK, Ticks};
 
 /// Entries of a guest's table, at most: far more than any compiled filter has functions.
@@ -19,6 +22,13 @@ pub(super) const MAX_EFFECTS: usize = 10_000;
 
 /// Properties that a VM may declare, at most.
 pub(super) const MAX_DECLARED: usize = 1000;
+
+/// HTTP callouts on their way, each with the bytes that it holds.
+#[derive(Default)]
+pub(super) struct Callouts {
+    on_their_way: HashMap<u32, usize, FxBuildHasher>,
+    held: usize,
+}
 
 /// Stops a guest's memory from growing past the limit.
 pub(super) struct MemoryLimit {
@@ -36,6 +46,28 @@ pub(super) struct Deadline {
     seen: u32,
     /// The last callback that saw a tick, and the first it saw.
     first: Option<(u64, u32)>,
+}
+
+// === impl Callouts ===
+
+impl Callouts {
+    /// Counts one that begins; all may hold `most` bytes.
+    pub(super) fn begin(&mut self, token: u32, bytes: usize, most: usize) -> Result<(), Status> {
+        let held = self.held.saturating_add(bytes);
+        if self.on_their_way.len() >= MAX_CALLOUTS || held > most {
+            return Err(Status::InternalFailure);
+        }
+        self.held = held;
+        self.on_their_way.insert(token, bytes);
+        Ok(())
+    }
+
+    /// Counts one that has ended.
+    pub(super) fn end(&mut self, token: u32) {
+        if let Some(bytes) = self.on_their_way.remove(&token) {
+            self.held = self.held.saturating_sub(bytes);
+        }
+    }
 }
 
 // === impl MemoryLimit ===
