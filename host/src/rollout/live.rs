@@ -174,7 +174,11 @@ impl Admin {
         if let Some(own) = &self.own {
             return Ok(own.samples(families));
         }
-        let filter = format!("switchover.({})", families.join("|"));
+        // The filter is for the names before there are parts of a histogram.
+        let names = families
+            .iter()
+            .map(|family| family.trim_end_matches("_bucket"));
+        let filter = format!("switchover.({})", names.collect::<Vec<_>>().join("|"));
         let filter = utf8_percent_encode(&filter, NON_ALPHANUMERIC);
         let text = self.in_time(&format!("{STATS}?filter={filter}")).await?;
         // An admin server that does not know the parameter tells more.
