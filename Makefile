@@ -139,6 +139,11 @@ conformance: build guests envoy ## host/CONFORMANCE.md anew: what the host and E
 	$(call say,conformance)
 	@SWITCHOVER_CONFORMANCE=write cargo test --locked --release -p switchover-tests --test all -- conformance
 
+.PHONY: errors
+errors: build ## host/ERRORS.md anew, and what `render` says in envoy/README.md: every message and answer, out of the sources
+	$(call say,errors)
+	@SWITCHOVER_ERRORS=write cargo test --locked --release -p switchover-tests --test all -- errors:: render::notes
+
 .PHONY: picture
 picture: build envoy packages ## host/console.png anew: the console during a rollout, as a browser shows it
 	$(call say,picture)

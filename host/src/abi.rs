@@ -35,7 +35,7 @@ mod reach;
 mod reply;
 mod restriction;
 mod shared;
-mod status;
+pub mod status;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -71,6 +71,12 @@ pub(crate) enum Failure {
 
 /// What a hostcall's body returns.
 pub(crate) type Outcome = Result<(), Failure>;
+
+impl From<wasmtime::Trap> for Failure {
+    fn from(trap: wasmtime::Trap) -> Self {
+        Self::Trap(trap.into())
+    }
+}
 
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {

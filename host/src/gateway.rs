@@ -120,7 +120,7 @@ pub struct Ready {
 /// Why a gateway cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A listener's or the admin's address.
+    /// Another process has the port, or the address is none of this machine.
     #[error("cannot listen on {address}: {error}")]
     Listen {
         /// The address of the file.

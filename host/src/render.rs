@@ -9,6 +9,7 @@ mod gateway_api;
 mod istio;
 mod kubernetes;
 mod model;
+mod notes;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 
 use switchover_core::Timestamp;
 
+pub use notes::Note;
 pub use upstream::Upstream;
 
 use crate::config::Problem;
@@ -131,19 +133,19 @@ pub struct Rendered {
     /// The files, at least one.
     pub files: Vec<File>,
     /// What the target does not do of what the document says, and what else there is to do; the files say it as well.
-    pub notes: Vec<String>,
+    pub notes: Vec<Note>,
 }
 
 /// Why nothing was made.
 #[derive(Debug, thiserror::Error)]
 pub enum RenderError {
-    /// Secrets in the document.
+    /// `render` writes no secrets: name a variable (`env`) instead of a value.
     #[error("nothing was rendered, for the document holds secrets:\n{}", lines(.0))]
     Secrets(Vec<Problem>),
     /// Upstreams that fit nothing, or are missing.
     #[error("{0}")]
     Upstream(String),
-    /// The target cannot say what the document says.
+    /// The target has no words for it: the message says what would do.
     #[error("{target} cannot express this document: {message}")]
     Unfit {
         /// The target's name.

@@ -89,7 +89,7 @@ pub enum RolloutError {
     /// The file holds no document that can be changed.
     #[error("{0}")]
     Foreign(Box<Problem>),
-    /// The document is wrong as it is.
+    /// Somebody changed the file by hand: run `switchover check` on it.
     #[error("the document is refused as it is, so it cannot be operated; correct it first:\n{}", lines(.0))]
     Broken(Vec<Problem>),
     /// The rollout.
@@ -98,7 +98,7 @@ pub enum RolloutError {
     /// The verb makes no sense now.
     #[error(transparent)]
     Nonsense(#[from] Nonsense),
-    /// What would have been written is wrong.
+    /// The verb would have made a wrong document: the lines below say what would be wrong.
     #[error("nothing was written, for the document would be refused:\n{}", lines(.0))]
     Refused(Vec<Problem>),
     /// The audit log.

@@ -23,6 +23,10 @@ use crate::config::cluster::Endpoint;
 pub use head::{RequestHead, ResponseHead};
 use tls::{Tls, UpstreamConnection};
 
+/// What filters may leave in a stream, in bytes and in entries.
+const MAX_FILTER_STATE: usize = 64 * 1024 * 1024;
+const MAX_FILTER_STATES: usize = 1024;
+
 /// A stream shared by the data path and the guest contexts.
 pub type StreamCell = Rc<RefCell<Stream>>;
 
@@ -225,13 +229,27 @@ impl Stream {
             .map(|(_, v)| v)
     }
 
-    /// Leaves `value` under `key`.
-    pub fn set_filter_state(&mut self, key: &[u8], value: &[u8]) {
+    /// Leaves `value` under `key`; false where there is no room.
+    #[must_use]
+    pub fn set_filter_state(&mut self, key: &[u8], value: &[u8]) -> bool {
+        let (mut held, mut own) = (key.len() + value.len(), None);
+        let entries = self.filter_state.len();
+        for (name, old) in &mut self.filter_state {
+            if name == key {
+                own = Some(old);
+            } else {
+                held += name.len() + old.len();
+            }
+        }
+        if held > MAX_FILTER_STATE || own.is_none() && entries >= MAX_FILTER_STATES {
+            return false;
+        }
         let value = Bytes::copy_from_slice(value);
-        match self.filter_state.iter_mut().find(|(k, _)| k == key) {
-            Some((_, old)) => *old = value,
+        match own {
+            Some(old) => *old = value,
             None => self.filter_state.push((Bytes::copy_from_slice(key), value)),
         }
+        true
     }
 
     /// Lets the filter of that context go on, in that direction.

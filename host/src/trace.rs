@@ -26,7 +26,7 @@ use crate::vm::engine::Engine;
 pub use changes::Change;
 pub use decode::Value;
 use recorder::{Log, Recorder};
-use secrets::Secrets;
+use secrets::Mask;
 
 /// What is traced.
 pub struct Tracing {
@@ -151,16 +151,13 @@ pub fn run(tracing: &Tracing) -> Result<Trace, VmError> {
     };
     // The rig is gone: what its end brought about is not the exchange's.
     let mut log = lock();
-    let mut trace = Trace {
-        callbacks: log.take(),
-        outcome: None,
-        problem: problem.map(|text| log.secrets.mask_text(text.as_bytes())),
-    };
-    for callback in &mut trace.callbacks {
-        log.secrets.mask_callback(callback);
-    }
-    trace.outcome = outcome.map(|(passed, stream)| told(passed, &stream, &log.secrets));
-    Ok(trace)
+    let callbacks = log.take();
+    let mask = log.secrets.mask();
+    Ok(Trace {
+        callbacks,
+        outcome: outcome.map(|(passed, heads)| told(passed, &heads, &mask)),
+        problem: problem.map(|text| mask.text(text.as_bytes())),
+    })
 }
 
 fn exchange(tracing: &Tracing, rig: &Rig<'_>, log: &Mutex<Log>) -> (Passed, Heads) {
@@ -197,11 +194,11 @@ impl Heads {
     }
 }
 
-fn told(passed: Passed, heads: &Heads, secrets: &Secrets) -> Outcome {
+fn told(passed: Passed, heads: &Heads, mask: &Mask<'_>) -> Outcome {
     let show = |fields: &changes::Fields| {
         let fields = fields.iter();
         fields
-            .map(|(name, value)| (secrets.mask_text(name), secrets.mask_field(name, value)))
+            .map(|(name, value)| (mask.text(name), mask.field(name, value)))
             .collect()
     };
     Outcome {

@@ -90,7 +90,7 @@ pub enum VmError {
         "the module's Proxy-Wasm ABI marker is {0}; it must export proxy_abi_version_0_2_1, proxy_abi_version_0_2_0 or proxy_abi_version_0_1_0"
     )]
     Abi(String),
-    /// Imports that the host does not have.
+    /// `switchover inspect` lists what it wants.
     #[error("the module imports what the host does not offer: {0}")]
     Imports(String),
     /// Exports that are missing or of another shape.
@@ -99,13 +99,13 @@ pub enum VmError {
     /// It trapped while it started.
     #[error("the filter trapped while it started: {0}")]
     Trap(String),
-    /// It trapped, and its `failure_policy` allows no other.
+    /// The filter trapped and its `failure_policy` is FAIL_CLOSED; the log says where it trapped.
     #[error("the filter's VM has failed and stays so until its configuration changes")]
     Failed,
-    /// It failed a moment ago.
+    /// The filter trapped and FAIL_RELOAD takes its time; the log says where it trapped.
     #[error("the filter's VM has failed and is rebuilt after a back-off")]
     BackOff,
-    /// `proxy_on_vm_start` or `proxy_on_configure` answered false.
+    /// The document is wrong, or a variable is missing: the log line before it says which.
     #[error("the filter refused its configuration ({0} answered false; its log says why)")]
     Refused(&'static str),
 }
@@ -134,10 +134,17 @@ impl Vm {
         vm: Arc<VmConfig>,
         process: Arc<Process>,
     ) -> Result<Self, VmError> {
-        let trapped = |error: wasmtime::Error| VmError::Trap(format!("{error:?}"));
+        let deadline = process.limits.deadline;
+        let trapped = |error: wasmtime::Error| {
+            let is_late = matches!(error.downcast_ref(), Some(wasmtime::Trap::Interrupt));
+            VmError::Trap(match is_late {
+                true => format!("it ran for longer than {deadline:?}: {error:?}"),
+                false => format!("{error:?}"),
+            })
+        };
         let mut store = Store::new(
             compiled.pre.module().engine(),
-            State::new(process, vm, compiled.version),
+            State::new(process, vm, compiled.version, compiled.ticks.clone()),
         );
         store.limiter(State::limiter);
         store.set_epoch_deadline(1);

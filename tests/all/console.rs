@@ -70,6 +70,18 @@ async fn looking(console: &Console) -> Browser {
     browser
 }
 
+/// A gateway with this document, the console of both, and a browser that looks at it.
+async fn opened(
+    engine: Engine,
+    document: Value,
+    upstreams: &[Upstream; 2],
+) -> (Gateway, Console, Browser) {
+    let gateway = start(engine, document, upstreams).await;
+    let console = Console::start(&file(&gateway), &[gateway.admin_address()]).await;
+    let browser = looking(&console).await;
+    (gateway, console, browser)
+}
+
 /// Waits until the open dialog would do something.
 async fn may_confirm(browser: &mut Browser) {
     let script = "return document.querySelector('dialog[open] #ask-yes:enabled') !== null";

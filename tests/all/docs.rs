@@ -141,52 +141,6 @@ fn the_command_line_is_in_step() {
     );
 }
 
-/// What messages are said to be is what the program says.
-#[test]
-fn messages_are_those_of_the_source() {
-    let source =
-        sources(&["host/src", "filter/core/src", "filter/src"].map(|f| programs::root().join(f)));
-    let page = std::fs::read_to_string(programs::root().join("host/ERRORS.md")).unwrap();
-    let rows = page
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
-    let messages: Vec<&str> = rows.map(|(message, _)| message).collect();
-    assert!(messages.len() > 20, "{messages:?}");
-    for message in messages {
-        for part in message
-            .split('…')
-            .map(str::trim)
-            .filter(|part| !part.is_empty())
-        {
-            assert!(
-                source.contains(part),
-                "no message has {part:?}, of {message:?}"
-            );
-        }
-    }
-}
-
-/// The text of all sources, with what is broken over lines in one.
-fn sources(folders: &[PathBuf]) -> String {
-    let mut text = String::new();
-    let mut folders = folders.to_vec();
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                text.push_str(&std::fs::read_to_string(path).unwrap());
-            }
-        }
-    }
-    let lines = text.split("\\\n");
-    lines
-        .map(str::trim_start)
-        .collect::<String>()
-        .replace("\\\"", "\"")
-}
-
 /// Links between pages, and within them, lead somewhere.
 #[test]
 fn links_lead_somewhere() {

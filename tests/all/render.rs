@@ -1,5 +1,6 @@
 //! `switchover render`: its files serve, its objects fit the published schemas, and what cannot be said is told.
 
+mod notes;
 mod objects;
 mod refused;
 

@@ -4,8 +4,8 @@ use std::io::Write as _;
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
-use switchover_tests::programs;
 use switchover_tests::setup::demo_document;
+use switchover_tests::{guest, programs};
 
 fn trace(arguments: &[&str]) -> Output {
     let mut command = Command::new(programs::switchover());
@@ -210,6 +210,125 @@ fn no_secret_is_in_any_output() {
     );
 }
 
+/// Reads all that there is, bodies both whole and piece by piece, logs it, and writes the pieces back.
+const READER: &str = r#"(module
+    (import "env" "proxy_log" (func $log (param i32 i32 i32) (result i32)))
+    (import "env" "proxy_get_buffer_bytes" (func $get (param i32 i32 i32 i32 i32) (result i32)))
+    (import "env" "proxy_set_buffer_bytes" (func $set (param i32 i32 i32 i32 i32) (result i32)))
+    (import "env" "proxy_get_header_map_pairs" (func $pairs (param i32 i32 i32) (result i32)))
+    (memory (export "memory") 16)
+    (global $heap (mut i32) (i32.const 1024))
+    (func (export "proxy_abi_version_0_2_1"))
+    (func (export "malloc") (param $size i32) (result i32)
+        (global.get $heap)
+        (global.set $heap (i32.add (global.get $heap) (local.get $size))))
+    (func $read (param $buffer i32) (param $at i32) (param $most i32)
+        (drop (call $get (local.get $buffer) (local.get $at) (local.get $most) (i32.const 0) (i32.const 4))))
+    (func $tell (drop (call $log (i32.const 2) (i32.load (i32.const 0)) (i32.load (i32.const 4)))))
+    (func $body (param $buffer i32) (param $size i32) (param $step i32) (local $at i32)
+        (loop $next
+            (call $read (local.get $buffer) (local.get $at) (local.get $step))
+            (drop (call $set (local.get $buffer) (local.get $at) (local.get $step)
+                (i32.load (i32.const 0)) (i32.load (i32.const 4))))
+            (local.set $at (i32.add (local.get $at) (local.get $step)))
+            (br_if $next (i32.lt_u (local.get $at) (local.get $size)))))
+    (func $bodies (param $buffer i32) (param $size i32) (result i32)
+        (call $read (local.get $buffer) (i32.const 0) (local.get $size))
+        (call $tell)
+        (call $body (local.get $buffer) (local.get $size) (i32.const 1))
+        (call $body (local.get $buffer) (local.get $size) (i32.const 5))
+        (call $body (local.get $buffer) (local.get $size) (i32.const 16))
+        (i32.const 0))
+    (func $headers (param $map i32) (result i32)
+        (drop (call $pairs (local.get $map) (i32.const 0) (i32.const 4)))
+        (call $tell)
+        (i32.const 0))
+    (func (export "proxy_on_configure") (param i32 i32) (result i32)
+        (drop (call $bodies (i32.const 7) (local.get 1)))
+        (i32.const 1))
+    (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) (call $headers (i32.const 0)))
+    (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32) (call $headers (i32.const 2)))
+    (func (export "proxy_on_request_body") (param i32 i32 i32) (result i32)
+        (call $bodies (i32.const 0) (local.get 1)))
+    (func (export "proxy_on_response_body") (param i32 i32 i32) (result i32)
+        (call $bodies (i32.const 1) (local.get 1))))"#;
+
+/// However requests, bodies and configurations carry them, and however a guest reads them.
+#[test]
+fn secrets_are_masked_in_whatever_form_they_come() {
+    const HEADERS: [&str; 8] = [
+        "authorization: Digest username=\"Zaphod77\", realm=\"r\", uri=\"/\", response=\"66a29f0e4\"",
+        "x-session-id: sQ81ss10n",
+        "x-jwt-assertion: eyJq.QQxw.ZZvk",
+        "x-signature: QkJ8vWx3",
+        "x-csrf: Xq7rfXq7",
+        "sid: Zk91sidZ",
+        "referer: https://joe:r3fPzWq9@h.example/?access_token=QvTk5577#x",
+        "x-back: /login?to=https%3A%2F%2Fann%3Ab4ckPzW%40h.example%2F",
+    ];
+    const BODIES: [&str; 5] = [
+        "user=joe&password=f0rmQz%2Dw%5a+Qx9&n=1",
+        r#"{"user": "joe", "password": "jVz\u0032Qq\/Zx7", "session": 9182736450, "secret": true}"#,
+        "{\"token\": \"l1nQzWone\"}\n{\"token\": \"l1nQzWtwo\", \"credential\": {\"value\": 5544332211}}\n",
+        "event: a\ndata: {\"api_key\": \"ev3ntQzW8\"}\n\ndata: https://u:ev3ntPzW@h/\n\n",
+        "--b\r\nContent-Disposition: form-data; name=\"password\"\r\n\r\np4rtQzW7\r\n--b--\r\n",
+    ];
+    const SECRETS: [&str; 26] = [
+        "Zaphod77",
+        "66a29f0e4",
+        "sQ81ss10n",
+        "QQxw",
+        "QkJ8vWx3",
+        "Xq7rf",
+        "Zk91sid",
+        "r3fPzWq9",
+        "QvTk5577",
+        "b4ckPzW",
+        "f0rmQz",
+        "w%5a",
+        "Qx9",
+        "wZ Qx9",
+        "jVz",
+        "u0032",
+        "Qq",
+        "Zx7",
+        "9182736450",
+        "l1nQzW",
+        "Wone",
+        "Wtwo",
+        "5544332211",
+        "ev3nt",
+        "p4rt",
+        "c0nfQzW",
+    ];
+    let directory = tempfile::tempdir().unwrap();
+    let guest = guest::compile("reader", READER, directory.path());
+    let configuration = directory.path().join("configuration");
+    std::fs::write(
+        &configuration,
+        "upstream: \"postgres://app:c0nfQzW@db/x\"\n",
+    )
+    .unwrap();
+    let mut arguments = vec![guest.to_str().unwrap(), "--method", "POST"];
+    arguments.extend(["--configuration", configuration.to_str().unwrap()]);
+    arguments.extend(["--path", "/a?sig=QvTk5577&user=joe"]);
+    arguments.extend(HEADERS.iter().flat_map(|header| ["--header", header]));
+    for body in BODIES {
+        let bodies = [format!("--body={body}"), format!("--response-body={body}")];
+        let bodies = bodies.each_ref().map(String::as_str);
+        for more in [&["--width", "100000"][..], &["--width", "30"], &["--json"]] {
+            let output = trace(&[&arguments[..], &bodies, more].concat());
+            assert_eq!(output.status.code(), Some(0), "{output:?}");
+            let text = String::from_utf8(output.stdout).unwrap();
+            for secret in SECRETS {
+                assert!(!text.contains(secret), "{secret} in {text}");
+            }
+            // What is around them is shown.
+            assert!(text.contains("joe") && text.contains("h.exam"), "{text}");
+        }
+    }
+}
+
 #[test]
 fn what_does_not_start_is_shown_until_there() {
     let guest = programs::filter();
@@ -220,8 +339,26 @@ fn what_does_not_start_is_shown_until_there() {
         text.contains("on_configure") && text.contains("refused its configuration"),
         "{text}"
     );
-    let output = trace(&["README.md"]);
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let directory = tempfile::tempdir().unwrap();
+    let endless = r#"(module (memory (export "memory") 1)
+        (func (export "proxy_abi_version_0_2_1"))
+        (func (export "malloc") (param i32) (result i32) (i32.const 1024))
+        (func $endless (loop (br 0))) (start $endless))"#;
+    let endless = guest::compile("endless", endless, directory.path());
+    for (file, words) in [
+        (endless.to_str().unwrap(), "it ran for longer than 1s"),
+        ("README.md", "a module begins with the bytes"),
+        ("tests/guests/witness.wat", "assemble it first"),
+    ] {
+        let file = programs::root().join(file);
+        let output = trace(&[file.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(
+            text.starts_with("error: ") && text.contains(words),
+            "{text}"
+        );
+    }
 }
 
 /// The guests in four languages are written alike: their traces tell the same.

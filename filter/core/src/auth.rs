@@ -13,7 +13,7 @@ use crate::document::raw::AuthMode;
 use crate::document::text::{HeaderName, Label, Method, UrlPath};
 use crate::headers::{Headers, Slot};
 use crate::models::{Allowed, limits::Limits};
-use crate::reply::{Reply, error_body};
+use crate::reply::{Refusal, Reply};
 use crate::time::Timestamp;
 
 /// The rules, as the document gives them.
@@ -221,15 +221,9 @@ impl Auth {
             ", error=\"invalid_token\""
         };
         let challenge = [self.scheme(), " realm=\"", realm, "\"", error].concat();
-        Some(Reply {
-            status: 401,
-            headers: vec![
-                ("content-type", "application/json".into()),
-                ("www-authenticate", challenge),
-            ],
-            body: error_body(&message, None, "invalid_api_key"),
-            details: "switchover_unauthorized",
-        })
+        let mut reply = Refusal::Unauthorized.reply(&message, None);
+        reply.headers.push(("www-authenticate", challenge));
+        Some(reply)
     }
 
     /// Whether a header is an accepted source.

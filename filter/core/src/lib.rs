@@ -45,7 +45,7 @@ pub use auth::AuthOutcome;
 pub use auth::keys::digest as sha256;
 pub use auth::recent::Recent;
 pub use headers::{Headers, Spans, serialise};
-pub use reply::Reply;
+pub use reply::{Refusal, Reply, Shape};
 pub use schedule::{Schedule, Share, Step};
 pub use secret::Secret;
 pub use sticky::CookieId;

@@ -10,7 +10,7 @@ use crate::document::text::{BodySize, Label, ModelName, ModelPattern, UrlPath};
 use crate::document::{ModelList, Rollout, UnknownModel};
 use crate::headers::{Headers, Slot};
 use crate::models::limits::Limits;
-use crate::reply::{Reply, error_body};
+use crate::reply::{Refusal, Reply};
 use crate::scan::Usage;
 
 /// As many names are proposed at most.
@@ -169,12 +169,7 @@ impl Models {
         if !hints.is_empty() {
             message.extend([" Did you mean ", &list(hints), "?"]);
         }
-        Reply {
-            status: 404,
-            headers: vec![("content-type", "application/json".into())],
-            body: error_body(&message, Some("model"), "model_not_found"),
-            details: "switchover_model_not_found",
-        }
+        Refusal::ModelNotFound.reply(&message, Some("model"))
     }
 
     /// The names that differ least from this one, of those that are allowed.

@@ -1,5 +1,10 @@
 //! Answers that the filter gives itself, in the shape of an OpenAI-compatible API.
 
+/// Details of answers for a body's sake.
+const BODY: &str = "switchover_body";
+/// Details of answers for a limit's sake.
+const LIMIT: &str = "switchover_limit";
+
 /// A whole response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
@@ -13,18 +18,97 @@ pub struct Reply {
     pub details: &'static str,
 }
 
-/// The body `{"error": {…}}`; `parameter` is the part of the request that is wrong.
-pub(crate) fn error_body(message: &str, parameter: Option<&str>, code: &str) -> String {
-    error_body_of("invalid_request_error", message, parameter, code)
+/// Why the filter answers a request itself. What is said of each stands in `host/ERRORS.md`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(strum::EnumMessage, strum::VariantArray))]
+pub enum Refusal {
+    /// An override names an environment that there is not; the answer lists them.
+    UnknownEnvironment,
+    /// No key, a wrong one, one outside its time, or two that disagree; `error.message` says which.
+    Unauthorized,
+    /// The body is not JSON, or is nested too deeply.
+    InvalidJson,
+    /// The body has no `model`.
+    MissingModel,
+    /// `model` is no string.
+    ModelNotText,
+    /// The catalogue has no such model, or the consumer may not use it; the answer names models that are called alike.
+    ModelNotFound,
+    /// The body is larger than `models.max_body`.
+    BodyTooLarge,
+    /// The body has a `content-encoding`.
+    EncodedBody,
+    /// The consumer's requests of the minute are used up; `retry-after` says for how long.
+    TooManyRequests,
+    /// The consumer's tokens of the minute are used up; `retry-after` says for how long.
+    TooManyTokens,
+    /// The consumer's dollars of the day or the month are used up; `retry-after` says for how long.
+    QuotaUsedUp,
 }
 
-/// The same with another `type`.
-pub(crate) fn error_body_of(
-    kind: &str,
-    message: &str,
-    parameter: Option<&str>,
-    code: &str,
-) -> String {
+/// What answers of one kind have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// The status.
+    pub status: u16,
+    /// `error.type`.
+    pub kind: &'static str,
+    /// `error.code`.
+    pub code: &'static str,
+    /// The word for the access log.
+    pub details: &'static str,
+}
+
+// === impl Refusal ===
+
+impl Refusal {
+    /// How it is answered.
+    #[must_use]
+    pub fn shape(self) -> Shape {
+        let invalid = "invalid_request_error";
+        let (status, kind, code, details) = match self {
+            Self::UnknownEnvironment => {
+                let details = "switchover_unknown_environment";
+                (400, invalid, "unknown_environment", details)
+            }
+            Self::Unauthorized => (401, invalid, "invalid_api_key", "switchover_unauthorized"),
+            Self::InvalidJson => (400, invalid, "invalid_json", BODY),
+            Self::MissingModel => (400, invalid, "missing_required_parameter", BODY),
+            Self::ModelNotText => (400, invalid, "invalid_type", BODY),
+            Self::ModelNotFound => (
+                404,
+                invalid,
+                "model_not_found",
+                "switchover_model_not_found",
+            ),
+            Self::BodyTooLarge => (413, invalid, "request_too_large", BODY),
+            Self::EncodedBody => (415, invalid, "unsupported_content_encoding", BODY),
+            Self::TooManyRequests => (429, "requests", "rate_limit_exceeded", LIMIT),
+            Self::TooManyTokens => (429, "tokens", "rate_limit_exceeded", LIMIT),
+            Self::QuotaUsedUp => (429, "insufficient_quota", "insufficient_quota", LIMIT),
+        };
+        Shape {
+            status,
+            kind,
+            code,
+            details,
+        }
+    }
+
+    /// The answer, with this message; `parameter` is the part of the request that is wrong.
+    pub(crate) fn reply(self, message: &str, parameter: Option<&str>) -> Reply {
+        let shape = self.shape();
+        Reply {
+            status: shape.status,
+            headers: vec![("content-type", "application/json".into())],
+            body: error_body(shape.kind, message, parameter, shape.code),
+            details: shape.details,
+        }
+    }
+}
+
+/// The body `{"error": {…}}`.
+fn error_body(kind: &str, message: &str, parameter: Option<&str>, code: &str) -> String {
     let mut body = String::from("{\"error\":{\"message\":");
     quote(message, &mut body);
     body.push_str(",\"type\":");
@@ -63,11 +147,11 @@ mod tests {
     proptest! {
         #[test]
         fn bodies_are_json(message in ".*", parameter in proptest::option::of(".*")) {
-            let body: serde_json::Value = serde_json::from_str(&error_body(&message, parameter.as_deref(), "code")).unwrap();
+            let body: serde_json::Value = serde_json::from_str(&error_body("kind", &message, parameter.as_deref(), "code")).unwrap();
             let plain = |text: &str| text.replace(|character: char| character.is_control(), " ");
             prop_assert_eq!(body["error"]["message"].as_str().unwrap(), plain(&message));
             prop_assert_eq!(body["error"]["param"].as_str().map(str::to_owned), parameter.as_deref().map(plain));
-            prop_assert_eq!(&body["error"]["type"], "invalid_request_error");
+            prop_assert_eq!(&body["error"]["type"], "kind");
         }
     }
 }

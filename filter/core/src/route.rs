@@ -12,7 +12,7 @@ use crate::auth::{AuthOutcome, Identity, keys::digest, source::Found};
 use crate::control::Control;
 use crate::document::{Allow, Document, Rollout, Strategy};
 use crate::headers::Headers;
-use crate::reply::{Reply, error_body};
+use crate::reply::{Refusal, Reply};
 use crate::sticky::{CookieId, KeySource, cookie, without_port};
 use crate::strategy::{Random, RoundRobin};
 use crate::time::Timestamp;
@@ -422,10 +422,5 @@ fn unknown_environment<'a>(
         &names.join(", "),
         ".",
     ];
-    Reply {
-        status: 400,
-        headers: vec![("content-type", "application/json".into())],
-        body: error_body(&message.concat(), Some(header), "unknown_environment"),
-        details: "switchover_unknown_environment",
-    }
+    Refusal::UnknownEnvironment.reply(&message.concat(), Some(header))
 }

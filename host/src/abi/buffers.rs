@@ -169,16 +169,20 @@ fn set_bytes(
         return Err(status.into());
     }
     let (member, strict) = (state.member(), state.strict());
+    let most = state.process.limits.memory;
     let spliced = {
         let stream = state.effective_stream().ok_or(Status::BadArgument)?;
         let mut stream = stream.borrow_mut();
-        splice(
-            stream.body_mut(member, direction),
-            start,
-            size,
-            value,
-            strict,
-        )
+        let body = stream.body_mut(member, direction);
+        // Callback after callback may add to a body that is held.
+        let replaced = match start as usize >= body.len() && start > 0 {
+            true => 0,
+            false => body.len().min(size as usize),
+        };
+        if value.len() > replaced && body.len() - replaced + value.len() > most {
+            return Err(Status::InternalFailure.into());
+        }
+        splice(body, start, size, value, strict)
     };
     if spliced.is_err() {
         lint(state, Rule::PartialReplace);

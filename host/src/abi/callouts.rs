@@ -81,7 +81,7 @@ fn http_call(
         view.span(span)?;
         state.take(span.1)?;
     }
-    let cluster = String::from_utf8_lossy(view.span(cluster)?).into_owned();
+    let cluster = String::from_utf8_lossy(view.name(cluster)?).into_owned();
     if !state.process.clusters.contains(&cluster) {
         return Err(Status::BadArgument.into());
     }
@@ -107,8 +107,7 @@ fn http_call(
         trailers: fields,
         timeout: Duration::from_millis(u64::from(timeout)),
     };
-    state.effects.push(Effect::Call(Box::new(callout)));
-    Ok(())
+    Ok(state.ask(Effect::Call(Box::new(callout)))?)
 }
 
 fn request_head(fields: &[(&[u8], &[u8])]) -> Result<RequestHead, Status> {

@@ -26,9 +26,6 @@ fn current_time(caller: &mut Caller<'_, State>, out: u32) -> Outcome {
 fn set_tick_period(caller: &mut Caller<'_, State>, ms: u32) -> Outcome {
     let state = caller.data_mut();
     let root = state.effective_root();
-    state.effects.push(Effect::Tick {
-        root,
-        period: Duration::from_millis(u64::from(ms)),
-    });
-    Ok(())
+    let period = Duration::from_millis(u64::from(ms));
+    Ok(state.ask(Effect::Tick { root, period })?)
 }

@@ -34,6 +34,9 @@ pub const FUNCTIONS: [&str; 7] = [
     "verify_signature",
 ];
 
+/// No longer message is read, in bytes: what is signed is no more than a body that a listener holds by default.
+const MAX_MESSAGE: usize = 1024 * 1024;
+
 /// Objects that Envoy's own filters leave in the filter state and that may be set from outside, by name.
 const STATE_OBJECTS: [&str; 6] = [
     "envoy.network.application_protocols",
@@ -51,19 +54,20 @@ fn call(caller: &mut Caller<'_, State>, name: Span, arguments: Span, out: Span) 
         let name = view.span(name)?;
         let arguments = view.span(arguments)?;
         match name {
-            b"compress" => zlib::compress(arguments),
-            b"uncompress" => zlib::uncompress(arguments, state.process.limits.memory),
+            b"compress" => zlib::compress(arguments, || state.in_time()),
+            b"uncompress" => {
+                let limit = state.process.limits.memory;
+                zlib::uncompress(arguments, limit, || state.in_time())
+            }
             // Routes are chosen when all filters have seen the request.
             b"clear_route_cache" => Ok(Bytes::new()),
             b"verify_signature" => decoded(arguments).and_then(|call| verify_signature(&call)),
             b"sign" => decoded(arguments).and_then(|call| sign(&call)),
             b"declare_property" => {
-                let declared: Result<DeclareProperty, _> = decoded(arguments);
-                declared.and_then(|declared| declare_property(state, declared))
+                decoded(arguments).and_then(|declared| declare_property(state, declared))
             }
             b"set_envoy_filter_state" => {
-                let set: Result<SetFilterState, _> = decoded(arguments);
-                set.and_then(|set| set_filter_state(state, &set))
+                decoded(arguments).and_then(|set| set_filter_state(state, &set))
             }
             _ => {
                 lint(state, Rule::MissingForeign);
@@ -73,10 +77,11 @@ fn call(caller: &mut Caller<'_, State>, name: Span, arguments: Span, out: Span) 
     };
     match result {
         Ok(results) => give_results(caller, &results, out),
-        Err(status) => {
+        Err(Failure::Status(status)) => {
             give_results(caller, &[], out)?;
-            Err(Failure::Status(status))
+            Err(status.into())
         }
+        Err(trap) => Err(trap),
     }
 }
 
@@ -91,11 +96,14 @@ fn give_results(caller: &mut Caller<'_, State>, results: &[u8], (at, len): Span)
     }
 }
 
-fn decoded<M: prost::Message + Default>(arguments: &[u8]) -> Result<M, Status> {
-    M::decode(arguments).map_err(|_| Status::BadArgument)
+fn decoded<M: prost::Message + Default>(arguments: &[u8]) -> Result<M, Failure> {
+    if arguments.len() > MAX_MESSAGE {
+        return Err(Status::BadArgument.into());
+    }
+    M::decode(arguments).map_err(|_| Status::BadArgument.into())
 }
 
-fn verify_signature(call: &VerifySignature) -> Result<Bytes, Status> {
+fn verify_signature(call: &VerifySignature) -> Result<Bytes, Failure> {
     let key = crypto::key(&call.public_key, &call.public_key_pem)?;
     let key = crypto::PublicKey::read(&key).ok_or(Status::BadArgument)?;
     let verified = key.verify(&call.hash_function, &call.signature, &call.text);
@@ -106,7 +114,7 @@ fn verify_signature(call: &VerifySignature) -> Result<Bytes, Status> {
     Ok(Bytes::from(result.encode_to_vec()))
 }
 
-fn sign(call: &Sign) -> Result<Bytes, Status> {
+fn sign(call: &Sign) -> Result<Bytes, Failure> {
     let key = crypto::key(&call.private_key, &call.private_key_pem)?;
     let key = crypto::PrivateKey::read(&key).ok_or(Status::BadArgument)?;
     let result = match key.sign(&call.hash_function, &call.text) {
@@ -124,21 +132,24 @@ fn sign(call: &Sign) -> Result<Bytes, Status> {
 }
 
 /// A second declaration of a name is refused, as in Envoy.
-fn declare_property(state: &mut State, declared: DeclareProperty) -> Result<Bytes, Status> {
-    match state.declare(declared.name.as_bytes(), declared.readonly) {
+fn declare_property(state: &mut State, declared: DeclareProperty) -> Result<Bytes, Failure> {
+    match state.declare(declared.name.as_bytes(), declared.readonly)? {
         true => Ok(Bytes::new()),
-        false => Err(Status::BadArgument),
+        false => Err(Status::BadArgument.into()),
     }
 }
 
-fn set_filter_state(state: &State, set: &SetFilterState) -> Result<Bytes, Status> {
+fn set_filter_state(state: &State, set: &SetFilterState) -> Result<Bytes, Failure> {
     if !STATE_OBJECTS.contains(&set.path.as_str()) {
-        return Err(Status::NotFound);
+        return Err(Status::NotFound.into());
     }
     let stream = state.effective_stream().ok_or(Status::NotFound)?;
-    stream.borrow_mut().set_filter_state(
-        &super::properties::object(set.path.as_bytes()),
-        set.value.as_bytes(),
-    );
-    Ok(Bytes::new())
+    let name = super::properties::object(set.path.as_bytes());
+    let left = stream
+        .borrow_mut()
+        .set_filter_state(&name, set.value.as_bytes());
+    match left {
+        true => Ok(Bytes::new()),
+        false => Err(Status::InternalFailure.into()),
+    }
 }

@@ -92,11 +92,12 @@ fn call(
     out: u32,
 ) -> Outcome {
     let message = {
-        let (view, _) = split(caller)?;
+        let (view, state) = split(caller)?;
         let bytes = view.span(message)?;
         if bytes.len() > MAX_MESSAGE {
             return Err(Status::InternalFailure.into());
         }
+        state.take(message.1)?;
         Bytes::copy_from_slice(bytes)
     };
     let mut start = start(caller, upstream, (service, method), metadata)?;
@@ -128,7 +129,7 @@ fn start(
 ) -> Result<GrpcStart, super::Failure> {
     let (view, state) = split(caller)?;
     let clusters = &state.process.clusters;
-    let bytes = view.span(upstream)?;
+    let bytes = view.name(upstream)?;
     let named = std::str::from_utf8(bytes)
         .ok()
         .filter(|name| clusters.contains(name));
@@ -139,7 +140,7 @@ fn start(
         (None, None) => return Err(Status::ParseFailure.into()),
     };
     let name = |span| {
-        let bytes = view.span(span)?;
+        let bytes = view.name(span)?;
         std::str::from_utf8(bytes).map_err(|_| super::Failure::from(Status::InternalFailure))
     };
     let path = format!("/{}/{}", name(service_name)?, name(method)?);
@@ -175,17 +176,17 @@ fn append(headers: &mut HeaderMap, name: &[u8], value: &[u8]) {
 fn begin(caller: &mut Caller<'_, State>, kind: CallKind, start: GrpcStart, out: u32) -> Outcome {
     let (mut view, state) = split(caller)?;
     view.write_u32(out, 0)?;
+    state.has_room_for_calls()?;
     let root = state.effective_root();
     let token = state.grpc.open(kind, root);
     view.write_u32(out, token)?;
-    push(state, token, GrpcAction::Start(Box::new(start)));
-    Ok(())
+    push(state, token, GrpcAction::Start(Box::new(start)))
 }
 
-fn push(state: &mut State, token: u32, what: GrpcAction) {
+fn push(state: &mut State, token: u32, what: GrpcAction) -> Outcome {
     let root = state.effective_root();
     let effect = GrpcEffect { root, token, what };
-    state.effects.push(Effect::Grpc(Box::new(effect)));
+    Ok(state.ask(Effect::Grpc(Box::new(effect)))?)
 }
 
 /// `BadArgument` where it is the number of no stream, `NotFound` where the stream is over.
@@ -201,20 +202,17 @@ fn send(caller: &mut Caller<'_, State>, token: u32, message: Span, end: u32) -> 
     if bytes.len() > MAX_MESSAGE {
         return Err(Status::InternalFailure.into());
     }
+    state.take(message.1)?;
     let message = Bytes::copy_from_slice(bytes);
     let end = end != 0;
-    push(state, token, GrpcAction::Send { message, end });
-    Ok(())
+    push(state, token, GrpcAction::Send { message, end })
 }
 
 /// Of a stream: nothing more is sent, answers still come. Of a call: as [`cancel`].
 fn close(caller: &mut Caller<'_, State>, token: u32) -> Outcome {
     match known(caller.data(), token)? {
         CallKind::Unary => cancel(caller, token),
-        CallKind::Stream => {
-            push(caller.data_mut(), token, GrpcAction::Close);
-            Ok(())
-        }
+        CallKind::Stream => push(caller.data_mut(), token, GrpcAction::Close),
     }
 }
 
@@ -223,8 +221,7 @@ fn cancel(caller: &mut Caller<'_, State>, token: u32) -> Outcome {
     known(caller.data(), token)?;
     let state = caller.data_mut();
     state.grpc.forget(token);
-    push(state, token, GrpcAction::Cancel);
-    Ok(())
+    push(state, token, GrpcAction::Cancel)
 }
 
 fn known(state: &State, token: u32) -> Result<CallKind, Status> {

@@ -300,6 +300,8 @@ fn edit(
         lint(state, Rule::MissingPseudo);
     }
     let value = match value {
+        // No longer one could be set with the whole map.
+        Some(span) if span.1 as usize > pairs::MAX_BYTES => return Err(Status::BadArgument.into()),
         Some(span) => {
             let value = view.span(span)?;
             state.take(span.1)?;

@@ -222,6 +222,7 @@ macro_rules! offer {
                     use $crate::abi::import::Answer as _;
                     let state = caller.data_mut();
                     state.hostcalls += 1;
+                    state.in_time()?;
                     if !state.attended {
                         return $body(&mut caller, $($pass),*).answer();
                     }

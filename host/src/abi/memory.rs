@@ -15,6 +15,9 @@ pub struct GuestMemory {
     allocate: Option<Rc<TypedFunc<u32, u32>>>,
 }
 
+/// No longer name is looked at, in bytes: a property's path, a key, a queue's name, a cluster's, the details of an answer.
+const MAX_NAME: u32 = 64 * 1024;
+
 /// Address and length: of bytes in guest memory, or where both are written for what is returned.
 pub(crate) type Span = (u32, u32);
 
@@ -110,7 +113,19 @@ impl View<'_> {
         self.bytes(at, len)
     }
 
-    /// The same, to write to.
+    /// The bytes of a span that names something.
+    ///
+    /// # Errors
+    /// `BadArgument` where it is longer than any name.
+    #[inline]
+    pub(crate) fn name(&self, span: Span) -> Result<&[u8], Failure> {
+        match span.1 <= MAX_NAME {
+            true => self.span(span),
+            false => Err(Status::BadArgument.into()),
+        }
+    }
+
+    /// `len` bytes at `at`, to write to.
     pub(crate) fn bytes_mut(&mut self, at: u32, len: u32) -> Result<&mut [u8], Failure> {
         let at = at as usize;
         at.checked_add(len as usize)

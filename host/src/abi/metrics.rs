@@ -35,11 +35,10 @@ fn define(caller: &mut Caller<'_, State>, code: u32, name: Span, out: u32) -> Ou
         _ => return Err(Status::BadArgument.into()),
     };
     let (mut view, state) = split(caller)?;
-    let length = name.1;
-    let name = String::from_utf8_lossy(view.span(name)?);
-    if length > MAX_NAME {
+    if name.1 > MAX_NAME {
         return Err(Status::BadArgument.into());
     }
+    let name = String::from_utf8_lossy(view.span(name)?);
     if state.metrics.len() >= MAX_METRICS {
         return Err(Status::InternalFailure.into());
     }

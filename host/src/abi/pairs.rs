@@ -11,7 +11,7 @@ pub(crate) type Pairs<'a> = Vec<(&'a [u8], &'a [u8])>;
 /// No map of more fields is read. Source: Envoy's limit.
 const MAX_FIELDS: usize = 1024;
 /// No larger map is read. Source: Envoy's limit.
-const MAX_BYTES: usize = 1024 * 1024;
+pub(super) const MAX_BYTES: usize = 1024 * 1024;
 
 /// How large a map is as bytes.
 #[derive(Debug, Clone, Copy, Default)]

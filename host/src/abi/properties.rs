@@ -35,7 +35,7 @@ const NO_PAIRS: &[u8] = &[0; 4];
 fn get(caller: &mut Caller<'_, State>, path: Span, out: Span) -> Outcome {
     let value = {
         let (view, state) = split(caller)?;
-        let path = view.span(path)?;
+        let path = view.name(path)?;
         lookup(state, path.strip_suffix(b"\0").unwrap_or(path))?
     };
     give_bytes(caller, &value, out)
@@ -45,7 +45,7 @@ fn get(caller: &mut Caller<'_, State>, path: Span, out: Span) -> Outcome {
 fn set(caller: &mut Caller<'_, State>, path: Span, value: Span) -> Outcome {
     let (view, state) = split(caller)?;
     let lengths = [path.1, value.1];
-    let path = view.span(path)?;
+    let path = view.name(path)?;
     let value = view.span(value)?;
     lengths
         .into_iter()
@@ -60,8 +60,10 @@ fn set(caller: &mut Caller<'_, State>, path: Span, value: Span) -> Outcome {
     if state.is_read_only(path) && stream.filter_state(path).is_some() {
         return Err(Status::BadArgument.into());
     }
-    stream.set_filter_state(path, value);
-    Ok(())
+    match stream.set_filter_state(path, value) {
+        true => Ok(()),
+        false => Err(Status::InternalFailure.into()),
+    }
 }
 
 /// The first name of a path, and the rest.

@@ -38,7 +38,7 @@ struct Inner {
     tokens: HashMap<(String, Bytes), u32>,
     /// A queue's token is its place, counted from 1.
     queues: Vec<Queue>,
-    /// Bytes in all of them.
+    /// Bytes in all of them, and of their names.
     held: usize,
 }
 
@@ -61,6 +61,9 @@ struct Owner {
 const MAX_HELD: usize = 64 * 1024 * 1024;
 /// What an item takes besides its bytes.
 const ITEM: usize = 64;
+/// Words to a worker that may wait: no more than there can be items. A guest that puts in and takes out again and again
+/// sends more.
+pub const MAX_WORDS: usize = MAX_HELD / ITEM;
 /// Queues of a process, at most.
 const MAX_QUEUES: usize = 10_000;
 
@@ -107,16 +110,22 @@ impl Queues {
     /// Opens a queue, made if there is none; `owner` is told of its items from now on.
     fn register(&self, vm_id: &str, name: &[u8], owner: Owner) -> Result<u32, Status> {
         let mut inner = self.lock();
-        let Inner { tokens, queues, .. } = &mut *inner;
+        let Inner {
+            tokens,
+            queues,
+            held,
+        } = &mut *inner;
         let key = (vm_id.to_owned(), Bytes::copy_from_slice(name));
         if let Some(token) = tokens.get(&key) {
             let queue = place(*token).and_then(|at| queues.get_mut(at));
             queue.ok_or(Status::InternalFailure)?.owner = owner;
             return Ok(*token);
         }
-        if queues.len() >= MAX_QUEUES {
+        let with_name = held.saturating_add(name.len());
+        if queues.len() >= MAX_QUEUES || with_name > MAX_HELD {
             return Err(Status::InternalFailure);
         }
+        *held = with_name;
         queues.push(Queue {
             items: VecDeque::new(),
             owner,
@@ -191,18 +200,18 @@ fn register(caller: &mut Caller<'_, State>, name: Span, out: u32) -> Outcome {
         root: state.effective_root(),
     };
     let queues = &state.process.queues;
-    let token = queues.register(&state.vm.vm_id, view.span(name)?, owner)?;
+    let token = queues.register(&state.vm.vm_id, view.name(name)?, owner)?;
     view.write_u32(out, token)
 }
 
 /// An empty `vm_id` is the guest's own.
 fn resolve(caller: &mut Caller<'_, State>, vm_id: Span, name: Span, out: u32) -> Outcome {
     let (mut view, state) = split(caller)?;
-    let vm_id = match view.span(vm_id)? {
+    let vm_id = match view.name(vm_id)? {
         b"" => state.vm.vm_id.as_str(),
         other => std::str::from_utf8(other).map_err(|_| Status::NotFound)?,
     };
-    let token = state.process.queues.resolve(vm_id, view.span(name)?);
+    let token = state.process.queues.resolve(vm_id, view.name(name)?);
     let token = token.ok_or(Status::NotFound)?;
     view.write_u32(out, token)
 }

@@ -81,7 +81,7 @@ family! {
 fn get(caller: &mut Caller<'_, State>, key: Span, out: Span, out_cas: u32) -> Outcome {
     let (value, version) = {
         let (view, state) = split(caller)?;
-        let key = view.span(key)?;
+        let key = view.name(key)?;
         state
             .process
             .shared_data
@@ -94,7 +94,7 @@ fn get(caller: &mut Caller<'_, State>, key: Span, out: Span, out_cas: u32) -> Ou
 
 fn set(caller: &mut Caller<'_, State>, key: Span, value: Span, cas: u32) -> Outcome {
     let (view, state) = split(caller)?;
-    let key = view.span(key)?;
+    let key = view.name(key)?;
     let value = view.span(value)?;
     let data = &state.process.shared_data;
     if cas != 0 && data.get(&state.vm.vm_id, key).is_none() {

@@ -1,7 +1,10 @@
 //! Status numbers of the ABI.
 
+use strum::{AsRefStr, EnumMessage, VariantArray};
+
 /// What a hostcall answers. Source: Proxy-Wasm ABI 0.2.1, `proxy_status_t`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, AsRefStr, EnumMessage, VariantArray)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum Status {
     /// Done.
     Ok,

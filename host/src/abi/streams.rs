@@ -122,7 +122,7 @@ fn local_response(
     grpc_status: u32,
 ) -> Outcome {
     let (view, state) = split(caller)?;
-    let details = view.span(details)?;
+    let details = view.name(details)?;
     let body = Bytes::copy_from_slice(view.span(body)?);
     let mut fields = Vec::new();
     for (name, value) in pairs::read(state, view.span(headers)?) {

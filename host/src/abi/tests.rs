@@ -1,6 +1,7 @@
 //! What guests see of the ABI, with guests of a few lines.
 
 mod calls;
+mod costs;
 mod guest;
 mod lints;
 mod observed;

@@ -115,7 +115,7 @@ fn fd_write(caller: &mut Caller<'_, State>, fd: u32, vectors: u32, n: u32, out: 
         let part = view.bytes(at, len)?;
         written = written.checked_add(len).ok_or(INVALID)?;
         if message.len() < log::MAX_MESSAGE {
-            message.extend_from_slice(part);
+            message.extend_from_slice(part.get(..log::MAX_MESSAGE).unwrap_or(part));
         }
     }
     if written > 0 {

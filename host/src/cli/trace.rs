@@ -21,8 +21,9 @@ is shown: callbacks with what they returned and what they did to the headers, th
 status and what was handed over, and the time of each. Times are those of a cold guest; `switchover bench` measures.
 
 Secrets are masked as <secret 1>, <secret 2>, the same value with the same number, wherever they occur: values of \
-headers, configuration members and query parameters that go by names like authorization, cookie, token, password or \
-api-key, of names given by --mask, and of all variables. There is no way to show them.
+headers, of members of configurations and bodies, and of parameters of queries and forms that go by names like \
+authorization, cookie, session, token, password or api-key, of names given by --mask, passwords in URLs, and all \
+variables. There is no way to show them.
 
 With --json, a line for each callback: {\"event\": \"callback\", \"plugin\", \"context\", \"name\", \"arguments\": [{\"name\", \
 \"value\"}], \"calls\": [{\"name\", \"arguments\", \"status\", \"returned\", \"ns\"}], \"changes\": [{\"map\", \"name\", \"before\", \
@@ -51,7 +52,7 @@ pub(super) struct TraceArgs {
     /// Let the filters tick so often after the request
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1_000))]
     ticks: u32,
-    /// Mask the values of headers, configuration members and query parameters of this name too; may be given several times
+    /// Mask the values of headers, members and parameters of this name too; may be given several times
     #[arg(long, value_name = "NAME")]
     mask: Vec<String>,
     #[command(flatten)]

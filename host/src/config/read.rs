@@ -165,7 +165,10 @@ fn stats_tag(o: &Object<'_>) -> Option<StatsTag> {
 type Resources = (Vec<super::Listener>, BTreeMap<String, Cluster>);
 
 fn static_resources(o: &Object<'_>) -> Resources {
-    o.refuse(&["secrets"], "TLS comes in a later version");
+    o.refuse(
+        &["secrets"],
+        "name certificates by file, or by path_config_source, where they are used",
+    );
     let mut clusters = BTreeMap::new();
     for field in o.list("clusters") {
         let Some(cluster) = cluster::read(&field) else {

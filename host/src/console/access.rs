@@ -4,7 +4,7 @@
 //! so that a web page elsewhere cannot reach it by a name of its own that leads here. With a token any name will do.
 //! What changes something must come from the console's own page.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, ORIGIN};
 use http::uri::{Authority, Uri};
@@ -17,6 +17,16 @@ pub(super) const OWN_HEADER: &str = "x-switchover-console";
 
 /// The fewest characters of a token.
 const LEAST: usize = 16;
+
+/// What systems call their own loopback, beside addresses and what ends in `.localhost`; no registry has any of them.
+const NAMES: [&str; 6] = [
+    "localhost",
+    "localhost4",
+    "localhost6",
+    "localhost.localdomain",
+    "ip6-localhost",
+    "ip6-loopback",
+];
 
 /// What is asked of requests.
 #[derive(Debug)]
@@ -214,11 +224,38 @@ fn is_loopback(host: &str) -> bool {
     let address = host
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'));
-    if let Ok(address) = address.unwrap_or(host).parse::<IpAddr>() {
-        return address.to_canonical().is_loopback();
+    let address = address.unwrap_or(host);
+    let short = || short_form(address).map(IpAddr::V4);
+    if let Some(address) = address.parse::<IpAddr>().ok().or_else(short) {
+        let address = address.to_canonical();
+        // Whoever connects to no address at all connects to this machine, and no page elsewhere has such an origin.
+        return address.is_loopback() || address.is_unspecified();
     }
     let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-    name == "localhost" || name.ends_with(".localhost")
+    name.ends_with(".localhost") || NAMES.contains(&name.as_str())
+}
+
+/// An address as `127.1` has it: the last number stands for all bytes that are left.
+fn short_form(host: &str) -> Option<Ipv4Addr> {
+    if !host
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'.')
+    {
+        return None;
+    }
+    let (first, last) = host
+        .rsplit_once('.')
+        .map_or((None, host), |(a, b)| (Some(a), b));
+    let first = first.into_iter().flat_map(|first| first.split('.'));
+    let first: Vec<u8> = first.map(str::parse).collect::<Result<_, _>>().ok()?;
+    let last = last.parse::<u32>().ok()?.to_be_bytes();
+    let mut bytes = [0; 4];
+    let (begin, end) = bytes.split_at_mut_checked(first.len())?;
+    let (zeros, rest) = last.split_at_checked(first.len())?;
+    begin.copy_from_slice(&first);
+    end.copy_from_slice(rest);
+    // What is too great for the bytes that are left would be lost.
+    (zeros.iter().all(|byte| *byte == 0) && !end.is_empty()).then(|| bytes.into())
 }
 
 #[cfg(test)]
@@ -251,6 +288,14 @@ mod tests {
             "127.8.9.1:9902",
             "[::1]:9902",
             "[::ffff:127.0.0.1]",
+            "127.1:9902",
+            "127.0.1",
+            "2130706433",
+            "0.0.0.0:9902",
+            "0",
+            "[::]:9902",
+            "ip6-localhost:9902",
+            "localhost.localdomain",
         ] {
             assert_eq!(access.name(&headers(&[("host", good)])), Ok(()), "{good}");
         }
@@ -261,6 +306,15 @@ mod tests {
             "127.0.0.1.evil.test",
             "10.0.0.1:9902",
             "notlocalhost",
+            "10.1",
+            "127.256.1",
+            "127.16777216",
+            "1.2.3.4.5",
+            "127.0.0.1.1",
+            "127..1",
+            "127.",
+            "127.de",
+            "localdomain",
             "[::2]",
             "evil.test@localhost@",
         ] {

@@ -16,7 +16,7 @@ use super::body::{RequestSource, UpstreamRequestBody};
 use super::deadline;
 use super::filters::{Active, Direction, Step};
 use super::pump::{Output, Pump, Stop};
-use super::reply::{GatewayError, gateway, missing};
+use super::reply::{GatewayError, gateway};
 use super::socket::Socket;
 use super::upstream::balancer::Choice;
 use super::upstream::connection::{AttemptError, Connection};
@@ -232,18 +232,16 @@ fn outgoing_request(
     body: UpstreamRequestBody,
     protocol: &Protocol,
 ) -> Result<Request<UpstreamRequestBody>, LocalReply> {
-    for (pseudo, name) in [(Removed::METHOD, ":method"), (Removed::PATH, ":path")] {
+    for (pseudo, error) in [
+        (Removed::METHOD, GatewayError::RemovedMethod),
+        (Removed::PATH, GatewayError::RemovedPath),
+    ] {
         if head.removed.has(pseudo) {
-            let details = "filter_removed_required_request_headers";
-            return Err(missing(StatusCode::SERVICE_UNAVAILABLE, name, details));
+            return Err(gateway(error));
         }
     }
     let Target::Valid(path) = &head.path else {
-        return Err(LocalReply::text(
-            StatusCode::BAD_REQUEST,
-            "",
-            "invalid_path",
-        ));
+        return Err(gateway(GatewayError::FilteredPath));
     };
     let host = head.headers.get(http::header::HOST);
     let mut request = Request::new(body);
@@ -260,9 +258,7 @@ fn outgoing_request(
         }
         Protocol::Http2(_) | Protocol::Auto(_) => {
             let uri = host.and_then(|host| absolute(&head.scheme, host, path.clone()));
-            *request.uri_mut() = uri.ok_or_else(|| {
-                LocalReply::text(StatusCode::BAD_REQUEST, "", "invalid_authority")
-            })?;
+            *request.uri_mut() = uri.ok_or_else(|| gateway(GatewayError::FilteredAuthority))?;
             *request.version_mut() = Version::HTTP_2;
         }
     }

@@ -5,9 +5,9 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use bytes::BytesMut;
-use http::StatusCode;
 use smallvec::SmallVec;
 
+use super::reply::{GatewayError, gateway};
 use super::router;
 use crate::config::listener::HeaderMutation;
 use crate::config::plugin::FailurePolicy;
@@ -42,7 +42,7 @@ enum ActiveFilter {
     Wasm(Guest),
     Mutation(Rc<HeaderMutation>),
     /// A guest without configuration, or one that cannot be started: answers every request.
-    Unready(StatusCode),
+    Unready(GatewayError),
     /// A guest that failed under FAIL_OPEN.
     Bypassed,
 }
@@ -97,7 +97,7 @@ impl Filter {
             Self::Wasm(slot) => {
                 // Without configuration Envoy answers 500 to all.
                 let Some(plugin) = slot.borrow().clone() else {
-                    return ActiveFilter::Unready(StatusCode::INTERNAL_SERVER_ERROR);
+                    return ActiveFilter::Unready(GatewayError::FilterUnconfigured);
                 };
                 match plugin.root() {
                     Ok(root) => ActiveFilter::Wasm(Guest {
@@ -109,7 +109,7 @@ impl Filter {
                     Err(_) if plugin.config.failure_policy == FailurePolicy::FailOpen => {
                         ActiveFilter::Bypassed
                     }
-                    Err(_) => ActiveFilter::Unready(StatusCode::SERVICE_UNAVAILABLE),
+                    Err(_) => ActiveFilter::Unready(GatewayError::FilterUnready),
                 }
             }
         }
@@ -118,11 +118,7 @@ impl Filter {
 
 /// The answer to a request whose guest has failed. Source: Envoy.
 fn fail_stream() -> Step {
-    Step::Reply(LocalReply::text(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "",
-        "wasm_fail_stream",
-    ))
+    Step::Reply(gateway(GatewayError::FilterFailed))
 }
 
 // === impl Active ===
@@ -198,9 +194,7 @@ impl Active {
     pub fn request_headers(&self, at: usize, end_of_stream: bool) -> Step {
         match self.filters.get(at) {
             None | Some(ActiveFilter::Bypassed) => Step::Continue,
-            Some(ActiveFilter::Unready(status)) => {
-                Step::Reply(LocalReply::text(*status, "", "filter_unready"))
-            }
+            Some(ActiveFilter::Unready(error)) => Step::Reply(gateway(*error)),
             Some(ActiveFilter::Mutation(edits)) => {
                 let mut stream = self.cell.borrow_mut();
                 router::edit(&mut stream.request.headers, &edits.request);

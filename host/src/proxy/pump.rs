@@ -8,10 +8,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use http::StatusCode;
 
 use super::body::BodyError;
 use super::filters::{Active, Direction, Step};
+use super::reply::{GatewayError, gateway};
 use crate::stream::LocalReply;
 
 /// The filters of one direction and what they hold.
@@ -257,11 +257,10 @@ impl Pump {
 
     fn hold(&mut self, at: usize, data: BytesMut, ending: Ending) -> Result<(), Stop> {
         if data.len() > self.limit {
-            let (status, text) = match self.direction {
-                Direction::Request => (StatusCode::PAYLOAD_TOO_LARGE, "Payload Too Large"),
-                Direction::Response => (StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error"),
-            };
-            return Err(Stop::Reply(LocalReply::text(status, text, "buffer_limit")));
+            return Err(Stop::Reply(gateway(match self.direction {
+                Direction::Request => GatewayError::RequestTooLarge,
+                Direction::Response => GatewayError::ResponseTooLarge,
+            })));
         }
         if let Some(stage) = self.stages.get_mut(at) {
             stage.holds = true;

@@ -1,15 +1,23 @@
 //! Failures as answers: one function from each failure to what the client gets, in Envoy's words.
 
+mod flags;
+
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
+use strum::{EnumMessage, VariantArray};
 
 use super::attempt::AttemptFailure;
 use super::grpc::code;
 use super::upstream::connection::AttemptError;
 use crate::stream::LocalReply;
+pub use flags::{FLAGS, Flag, RETRY_LIMIT, flag};
 
 /// How the answers begin where a filter took a header away that a message needs.
 const MISSING: &str = "missing required header:";
+
+/// Their details.
+const REQUEST_HEADERS: &str = "filter_removed_required_request_headers";
+const RESPONSE_HEADERS: &str = "filter_removed_required_response_headers";
 
 /// How the answers begin where an upstream sent none.
 const RESET: &str = "upstream connect error or disconnect/reset before headers.";
@@ -17,47 +25,65 @@ const RESET: &str = "upstream connect error or disconnect/reset before headers."
 /// Tells a client that the answer is for want of capacity.
 static OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
 
-/// Why the gateway itself answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Why the gateway itself answers. What is said of each stands in `host/ERRORS.md`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumMessage, VariantArray)]
 pub enum GatewayError {
-    /// No `host`.
+    /// The request has no `host`.
     MissingHost,
-    /// More headers than `max_headers_count`.
+    /// It has more headers than `max_headers_count`.
     TooManyHeaders,
-    /// A header's name with an underscore, where the file refuses those.
+    /// A header's name has an underscore, and `headers_with_underscores_action` refuses those.
     Underscore,
-    /// Both lengths, or two: a request that two servers may read differently.
+    /// It has `content-length` and `transfer-encoding`, or two lengths: two servers may read it differently.
     AmbiguousLength,
-    /// A method that is none of HTTP's.
+    /// Its method is none of HTTP's.
     Method,
-    /// A target that is neither a path nor an `http` or `https` URL (nor `*` for `OPTIONS`).
+    /// Its target is neither a path nor an `http` or `https` URL (nor `*` for `OPTIONS`).
     Target,
-    /// HTTP/1.0.
+    /// It is HTTP/1.0.
     Version,
-    /// An upgrade, which no route allows.
+    /// It asks for an upgrade, which its route does not allow.
     Upgrade,
-    /// No route matches.
+    /// No route matches it.
     NoRoute,
     /// The route names a cluster that is not there.
     NoCluster,
-    /// The cluster has no host.
+    /// The cluster has no host that is healthy; with failover, no environment has.
     NoHost,
-    /// Too many requests in flight.
+    /// The cluster's `circuit_breakers` allow no more requests at a time.
     Overflow,
-    /// The route's time is up.
+    /// The route's `timeout` is up.
     Timeout,
-    /// The time for the request is up.
+    /// `request_timeout` is up: the client has not sent the request in full.
     RequestTimeout,
-    /// Nothing has happened for too long.
-    Idle {
-        /// The request has come in full.
-        complete: bool,
-    },
-    /// The exchange has taken too long.
-    MaxDuration {
-        /// The request has come in full.
-        complete: bool,
-    },
+    /// Nothing has come from the client for `stream_idle_timeout`.
+    RequestIdle,
+    /// Nothing has come from the upstream for `stream_idle_timeout`, or the route's `idle_timeout`.
+    ResponseIdle,
+    /// `max_stream_duration` is up, and the client has not sent the request in full.
+    RequestDuration,
+    /// `max_stream_duration` is up.
+    ResponseDuration,
+    /// A filter has no configuration yet: its document has not come.
+    FilterUnconfigured,
+    /// A filter's VM has failed and is not back; the log says where it trapped.
+    FilterUnready,
+    /// A filter trapped during this request; the log says where.
+    FilterFailed,
+    /// A filter holds back more of the request's body than `per_connection_buffer_limit_bytes`.
+    RequestTooLarge,
+    /// A filter holds back more of the response's body than `per_connection_buffer_limit_bytes`.
+    ResponseTooLarge,
+    /// A filter has given the request a `:path` that is none.
+    FilteredPath,
+    /// A filter has given the request a `host` that HTTP/2 cannot write as `:authority`.
+    FilteredAuthority,
+    /// A filter has removed the request's `:method`.
+    RemovedMethod,
+    /// A filter has removed the request's `:path`.
+    RemovedPath,
+    /// A filter has removed the response's `:status`.
+    RemovedStatus,
 }
 
 /// The answer to a failure of the gateway's own.
@@ -110,25 +136,42 @@ pub fn gateway(error: GatewayError) -> LocalReply {
             "request timeout",
             "request_overall_timeout",
         ),
-        GatewayError::Idle { complete } => {
-            (late(complete), "stream timeout", "stream_idle_timeout")
+        GatewayError::RequestIdle => (S::REQUEST_TIMEOUT, "stream timeout", "stream_idle_timeout"),
+        GatewayError::ResponseIdle => (S::GATEWAY_TIMEOUT, "stream timeout", "stream_idle_timeout"),
+        GatewayError::RequestDuration => return too_long(S::REQUEST_TIMEOUT),
+        GatewayError::ResponseDuration => return too_long(S::GATEWAY_TIMEOUT),
+        GatewayError::FilterUnconfigured => (S::INTERNAL_SERVER_ERROR, "", "filter_unready"),
+        GatewayError::FilterUnready => (S::SERVICE_UNAVAILABLE, "", "filter_unready"),
+        GatewayError::FilterFailed => (S::SERVICE_UNAVAILABLE, "", "wasm_fail_stream"),
+        GatewayError::RequestTooLarge => {
+            (S::PAYLOAD_TOO_LARGE, "Payload Too Large", "buffer_limit")
         }
-        GatewayError::MaxDuration { complete } => {
-            let text = "downstream duration timeout";
-            let mut reply = LocalReply::text(late(complete), text, "max_duration_timeout");
-            reply.grpc_status = u8::try_from(code::DEADLINE_EXCEEDED).ok();
-            return reply;
+        GatewayError::ResponseTooLarge => (
+            S::INTERNAL_SERVER_ERROR,
+            "Internal Server Error",
+            "buffer_limit",
+        ),
+        GatewayError::FilteredPath => (S::BAD_REQUEST, "", "invalid_path"),
+        GatewayError::FilteredAuthority => (S::BAD_REQUEST, "", "invalid_authority"),
+        GatewayError::RemovedMethod => {
+            return missing(S::SERVICE_UNAVAILABLE, ":method", REQUEST_HEADERS);
+        }
+        GatewayError::RemovedPath => {
+            return missing(S::SERVICE_UNAVAILABLE, ":path", REQUEST_HEADERS);
+        }
+        GatewayError::RemovedStatus => {
+            return missing(S::BAD_GATEWAY, ":status", RESPONSE_HEADERS);
         }
     };
     LocalReply::text(status, body, details)
 }
 
-/// Who is late: the upstream, or the client, whose request has not come in full.
-fn late(complete: bool) -> StatusCode {
-    match complete {
-        true => StatusCode::GATEWAY_TIMEOUT,
-        false => StatusCode::REQUEST_TIMEOUT,
-    }
+/// The answer where an exchange has taken too long.
+fn too_long(status: StatusCode) -> LocalReply {
+    let text = "downstream duration timeout";
+    let mut reply = LocalReply::text(status, text, "max_duration_timeout");
+    reply.grpc_status = u8::try_from(code::DEADLINE_EXCEEDED).ok();
+    reply
 }
 
 /// The answer to an attempt that failed and is not followed by another; `retried` where one came before it.
@@ -196,8 +239,7 @@ pub fn attempt(failure: &AttemptFailure, retried: bool) -> LocalReply {
 }
 
 /// The answer to a request or response from which a filter has taken a pseudo header that HTTP needs.
-#[must_use]
-pub fn missing(status: StatusCode, pseudo_header: &str, details: &'static str) -> LocalReply {
+fn missing(status: StatusCode, pseudo_header: &str, details: &'static str) -> LocalReply {
     let mut reply = LocalReply::text(status, MISSING, details);
     reply.body = Bytes::from(format!("{MISSING} {pseudo_header}"));
     reply

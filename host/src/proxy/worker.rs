@@ -21,7 +21,7 @@ use super::filters::{Chain, Filter};
 use super::otel::{self, Tracer};
 use super::router::Router;
 use super::upstream::Cluster;
-use crate::abi::queues::Mailbox;
+use crate::abi::queues::{MAX_WORDS, Mailbox};
 use crate::config::access_log;
 use crate::config::listener::{HttpFilter, HttpFilterKind, Listener};
 use crate::gateway::{FilterId, Gateway, Ready, SecureListener};
@@ -256,7 +256,7 @@ fn build(gateway: &Arc<Gateway>) -> (Rc<Worker>, Vec<Rc<WorkerListener>>) {
         logs: Rc::new(WorkerLogs::new(gateway.logs.clone())),
     });
     let effects = Rc::downgrade(&worker);
-    let (mail, mut ready) = mpsc::unbounded_channel();
+    let (mail, mut ready) = mpsc::channel(MAX_WORDS);
     let vms = Vms::new(
         gateway.process.clone(),
         Rc::new(move |vm, effect| {
@@ -264,9 +264,9 @@ fn build(gateway: &Arc<Gateway>) -> (Rc<Worker>, Vec<Rc<WorkerListener>>) {
                 callout::effect(&worker, vm, effect);
             }
         }),
-        // A worker that is gone needs no word.
+        // A worker that is gone needs no word, nor does one that has as many as there can be items.
         Mailbox::new(move |word| {
-            let _ = mail.send(word);
+            let _ = mail.try_send(word);
         }),
     );
     let queues = Rc::downgrade(&vms);

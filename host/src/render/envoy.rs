@@ -7,7 +7,7 @@ use switchover_core::models::Models;
 use super::model::{Environment, Leaf, Model, Rollout};
 use super::template::{fill, indented, stats_config};
 use super::upstream::Endpoint;
-use super::{Envoy, File, Options, RenderError, Rendered, document};
+use super::{Envoy, File, Options, RenderError, Rendered, document, notes};
 use crate::rollout::Loaded;
 
 const BOOTSTRAP: &str = include_str!("templates/envoy.yaml.j2");
@@ -77,7 +77,7 @@ pub(super) fn render(
         .collect();
     identities.sort_unstable();
     identities.dedup();
-    let notes = notes(model);
+    let notes = notes::envoy(model);
     let [bootstrap, rollout] = NAMES;
     let text = document::with_attempts(loaded, model);
     let values = json!({
@@ -115,22 +115,6 @@ fn buffer(loaded: &Loaded) -> Option<usize> {
         .filter_map(|rollout| rollout.models())
         .map(Models::max_body);
     longest.max().filter(|longest| *longest > DEFAULT_BUFFER)
-}
-
-fn notes(model: &Model) -> Vec<String> {
-    let variables = model.variables.join(", ");
-    let variables = format!(
-        "the proxy's environment must hold {variables}: the credentials are read from there"
-    );
-    let mut notes: Vec<_> = model
-        .has_credentials()
-        .then_some(variables)
-        .into_iter()
-        .collect();
-    if model.rollouts.iter().all(|rollout| !rollout.takes_all()) {
-        notes.push("a request that no rollout of the document is for has no route, and is answered with 404".to_owned());
-    }
-    notes
 }
 
 /// A rollout's routes, and the aggregates that they lead to.

@@ -11,7 +11,7 @@ use super::kubernetes::{self, Reference};
 use super::model::{Environment, Model};
 use super::template::{fill, indented, stats_config};
 use super::upstream::Endpoint;
-use super::{Code, File, Gateway, Options, Place, RenderError, Rendered, document};
+use super::{Code, File, Gateway, Options, Place, RenderError, Rendered, document, notes};
 use crate::rollout::Loaded;
 
 const WITH_FILTER: &str = "envoy-gateway";
@@ -32,8 +32,6 @@ struct Route<T> {
     backends: Vec<T>,
     /// The headers that only Switchover may set.
     reserved: Vec<String>,
-    /// What is lost.
-    notes: Vec<String>,
 }
 
 /// An environment behind Envoy Gateway.
@@ -93,7 +91,7 @@ pub(super) fn with_filter(
         format!("httproute/{}/{object}/rule/{rule}", place.namespace)
     };
     let text = document::without_attempts(loaded, model, cluster);
-    let notes = notes(model, &gateway, is_new);
+    let notes = notes::envoy_gateway(model, &gateway, is_new);
     let is_image = !code.url.contains("://") || code.url.starts_with("oci://");
     let values = json!({
         "name": options.name,
@@ -144,14 +142,9 @@ pub(super) fn without_filter(
         weighted(environment, weight.unwrap_or_default(), place)
     })?;
     let (gateway, is_new) = kubernetes::gateway(place, options);
-    let mut notes = vec!["there is no filter here, only the shares".to_owned()];
-    notes.extend(routes.iter().flat_map(|route| &route.notes).cloned());
-    let mut seen = std::collections::BTreeSet::new();
-    notes.retain(|note| seen.insert(note.clone()));
     let foreign = |weighted: &Weighted| weighted.service.namespace != place.namespace;
-    if routes.iter().flat_map(|route| &route.backends).any(foreign) {
-        notes.push("Services of other namespaces need a ReferenceGrant there".to_owned());
-    }
+    let is_foreign = routes.iter().flat_map(|route| &route.backends).any(foreign);
+    let notes = notes::kubernetes_gateway(model, is_foreign);
     let values = json!({
         "name": options.name,
         "namespace": place.namespace,
@@ -179,32 +172,6 @@ fn class(place: &Place) -> &str {
     }
 }
 
-fn notes(model: &Model, gateway: &Reference, is_new: bool) -> Vec<String> {
-    let mut notes = kubernetes::without_attempt_role(model);
-    notes.push(
-        "Backend needs `extensionApis: {enableBackend: true}` in Envoy Gateway's own configuration"
-            .to_owned(),
-    );
-    notes.push(
-        "Envoy Gateway knows no FAIL_RELOAD: should the filter ever trap, requests get 503 until the policy changes"
-            .to_owned(),
-    );
-    let variables = model.variables.join(", ");
-    if !is_new {
-        notes.push(format!(
-            "the EnvoyProxy here takes effect once {}/{} refers to it (infrastructure.parametersRef), or what it says \
-             stands in the one that it has",
-            gateway.namespace, gateway.name
-        ));
-    }
-    if model.has_credentials() {
-        notes.push(format!(
-            "the Secret with the keys {variables} must be there before the proxy starts; render writes none"
-        ));
-    }
-    notes
-}
-
 /// A route for each rollout, with its environments as `backend` says, which gets both indices.
 fn routes<T>(
     model: &Model,
@@ -224,7 +191,6 @@ fn routes<T>(
             path: rollout.path.clone(),
             backends: backends.collect::<Result<_, _>>()?,
             reserved,
-            notes: kubernetes::lost(rollout),
         })
     };
     model.rollouts.iter().enumerate().map(route).collect()

@@ -3,11 +3,11 @@
 use serde::Serialize;
 use serde_json::json;
 
-use super::kubernetes::{self, Reference};
+use super::kubernetes;
 use super::model::{Environment, Model};
 use super::template::{fill, indented};
 use super::upstream::Endpoint;
-use super::{Code, File, Options, Place, RenderError, Rendered, document};
+use super::{Code, File, Options, Place, RenderError, Rendered, document, notes};
 use crate::rollout::Loaded;
 
 const TARGET: &str = "istio";
@@ -75,7 +75,7 @@ pub(super) fn render(
             .unwrap_or_default()
     };
     let text = document::without_attempts(loaded, model, cluster);
-    let notes = notes(model, &gateway, selector);
+    let notes = notes::istio(model, &gateway, selector);
     let url = match code.url.contains("://") {
         true => code.url.clone(),
         false => format!("oci://{}", code.url),
@@ -105,23 +105,6 @@ pub(super) fn render(
         }],
         notes,
     })
-}
-
-fn notes(model: &Model, gateway: &Reference, selector: &(String, String)) -> Vec<String> {
-    let pods = format!(
-        "the WasmPlugin is for pods with the label {}={} in the namespace {}; it must be the one that the gateway runs in",
-        selector.0, selector.1, gateway.namespace
-    );
-    let mut notes = kubernetes::without_attempt_role(model);
-    notes.push(pods);
-    if model.has_credentials() {
-        notes.push(format!(
-            "the gateway's container must have the variables {}, from a Secret; render writes none",
-            model.variables.join(", ")
-        ));
-    }
-    notes.push("FAIL_RELOAD needs Istio 1.27 or newer".to_owned());
-    notes
 }
 
 /// The hosts of the `VirtualService`.

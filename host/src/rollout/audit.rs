@@ -61,7 +61,7 @@ pub(super) struct AuditLog {
 /// The audit log cannot be kept, so nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
-    /// It cannot be read or written.
+    /// No change without a line about it: free the disk, or name another with `--audit`.
     #[error("nothing was changed, for the audit log {} cannot be {verb}: {error} (`--audit FILE` names another)", path.display())]
     File {
         /// The log.

@@ -45,10 +45,10 @@ pub enum FileError {
         /// Why.
         error: io::Error,
     },
-    /// Another process holds the lock.
+    /// A lock on the file's directory is held for seconds: look for a verb that hangs.
     #[error("another process has been changing a document in {} for {LOCK_LIMIT:?}; try again", .0.display())]
     Locked(PathBuf),
-    /// Someone else wrote meanwhile.
+    /// Two changes at once: read the status, then decide again.
     #[error("{} was changed by something else meanwhile; nothing was written, try again", .0.display())]
     Changed(PathBuf),
     /// It cannot be written.

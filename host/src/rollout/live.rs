@@ -94,13 +94,13 @@ pub struct Percent(#[serde(serialize_with = "as_percent")] pub Share);
 /// Why a proxy gave no figures.
 #[derive(Debug, thiserror::Error)]
 pub enum LiveError {
-    /// It did not answer in time.
+    /// The proxy hangs, or something else is at that address.
     #[error("{0} does not answer within {LIMIT:?}")]
     Slow(String),
-    /// It cannot be reached.
+    /// Nothing listens on the admin's address: is the proxy up, is the port right?
     #[error("{0} cannot be reached: {1}")]
     Unreachable(String, std::io::Error),
-    /// What it sent is no answer.
+    /// The address is the gateway's own, or another program's.
     #[error("{0} is no admin server of a gateway: {1}")]
     Foreign(String, String),
 }

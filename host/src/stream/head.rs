@@ -403,8 +403,8 @@ impl FieldsMut<'_> {
         }
         let value = known.value(value)?;
         let name = known.name(name)?;
-        self.map().insert(name, value);
-        Ok(())
+        let replaced = self.map().try_insert(name, value);
+        replaced.map(drop).map_err(|_| InvalidField)
     }
 
     /// Adds a value beside those present; a pseudo header is replaced.
@@ -422,8 +422,8 @@ impl FieldsMut<'_> {
         }
         let value = known.value(value)?;
         let name = known.name(name)?;
-        self.map().append(name, value);
-        Ok(())
+        let added = self.map().try_append(name, value);
+        added.map(drop).map_err(|_| InvalidField)
     }
 
     /// Removes all values of `name`.

@@ -32,7 +32,7 @@ pub enum Value {
 }
 
 /// Longer bytes are not kept: the rest of a body tells nothing more.
-const MOST_BYTES: usize = 64 * 1024;
+pub(super) const MOST_BYTES: usize = 64 * 1024;
 /// Parts of a write that are read, at most.
 const MOST_PARTS: u32 = 64;
 

@@ -44,15 +44,13 @@ impl Log {
         }
     }
 
-    /// Takes what was written down, with changes masked by what is known at the end.
+    /// Takes what was written down, masked by what is known at the end.
     pub(super) fn take(&mut self) -> Vec<CallbackTrace> {
         let all = std::mem::take(&mut self.callbacks).into_iter();
-        let secrets = &self.secrets;
+        let mask = self.secrets.mask();
         all.map(|(mut callback, changes)| {
-            callback.changes = changes
-                .iter()
-                .map(|change| secrets.mask_change(change))
-                .collect();
+            mask.callback(&mut callback);
+            callback.changes = changes.iter().map(|change| mask.change(change)).collect();
             callback
         })
         .collect()

@@ -145,6 +145,12 @@ impl Calls {
         self.open.get(&token) == Some(&root)
     }
 
+    /// How many are not over.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.open.len()
+    }
+
     /// It is over.
     pub fn forget(&mut self, token: u32) {
         self.open.remove(&token);

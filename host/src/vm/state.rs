@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use wasmtime::ResourceLimiter;
+use wasmtime::{ResourceLimiter, Trap};
 
 use super::contexts::{Context, Contexts};
+use super::engine::Ticks;
 use super::entry::Joined;
 use super::grpc::Calls;
 use crate::abi::memory::GuestMemory;
@@ -25,7 +26,7 @@ use crate::stats::Metric;
 use crate::stream::StreamCell;
 use crate::stream::intern::Interner;
 use effective::Effective;
-use limits::{Deadline, MAX_CALLOUTS, MemoryLimit};
+use limits::{Deadline, MAX_CALLOUTS, MAX_DECLARED, MAX_EFFECTS, MemoryLimit};
 
 pub(super) use limits::MAX_TABLE;
 
@@ -129,8 +130,13 @@ pub enum Effect {
 impl State {
     /// For a VM that has no contexts yet.
     #[must_use]
-    pub fn new(process: Arc<Process>, vm: Arc<VmConfig>, version: Version) -> Self {
-        let deadline = Deadline::new(process.limits.deadline);
+    pub fn new(
+        process: Arc<Process>,
+        vm: Arc<VmConfig>,
+        version: Version,
+        ticks: Arc<Ticks>,
+    ) -> Self {
+        let deadline = Deadline::new(process.limits.deadline, ticks);
         let limit = MemoryLimit {
             memory: process.limits.memory,
         };
@@ -256,16 +262,22 @@ impl State {
     }
 
     /// Notes what the effective plugin says of a property; false where it has said so before.
-    pub fn declare(&mut self, name: &[u8], read_only: bool) -> bool {
+    ///
+    /// # Errors
+    /// `InternalFailure` where there are too many.
+    pub fn declare(&mut self, name: &[u8], read_only: bool) -> Result<bool, Status> {
         let root = self.effective.root;
         let known = self
             .declared
             .iter()
             .any(|(own, other, _)| *own == root && **other == *name);
         if !known {
+            if self.declared.len() >= MAX_DECLARED {
+                return Err(Status::InternalFailure);
+            }
             self.declared.push((root, name.into(), read_only));
         }
-        !known
+        Ok(!known)
     }
 
     /// Whether the effective plugin has declared the property read-only: it can be set once.
@@ -317,6 +329,29 @@ impl State {
         }
     }
 
+    /// Notes what the guest asks for, to be carried out when the callback has returned.
+    ///
+    /// # Errors
+    /// `InternalFailure` where it has asked for too much.
+    pub fn ask(&mut self, effect: Effect) -> Result<(), Status> {
+        if self.effects.len() >= MAX_EFFECTS {
+            return Err(Status::InternalFailure);
+        }
+        self.effects.push(effect);
+        Ok(())
+    }
+
+    /// Whether another gRPC callout may begin.
+    ///
+    /// # Errors
+    /// `InternalFailure` where too many are on their way.
+    pub fn has_room_for_calls(&self) -> Result<(), Status> {
+        match self.grpc.count() < MAX_CALLOUTS {
+            true => Ok(()),
+            false => Err(Status::InternalFailure),
+        }
+    }
+
     /// Counts an HTTP callout that begins.
     ///
     /// # Errors
@@ -350,8 +385,20 @@ impl State {
         self.deadline.end();
     }
 
-    /// Notes a tick of the engine's clock during a callback; true where the callback is over its time.
+    /// Whether the callback is over its time, asked when the engine's clock has ticked.
     pub(super) fn overdue(&mut self) -> bool {
         self.deadline.is_over(self.callbacks)
+    }
+
+    /// Fails where the callback is over its time: before a hostcall, and between the parts of a long one.
+    ///
+    /// # Errors
+    /// The trap that ends it.
+    #[inline]
+    pub fn in_time(&mut self) -> Result<(), Trap> {
+        match self.deadline.is_over_now(self.callbacks) {
+            false => Ok(()),
+            true => Err(Trap::Interrupt),
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Who may use the console.
 
+use std::path::Path;
 use std::process::Stdio;
 
 use http::StatusCode;
@@ -33,32 +34,76 @@ async fn agreed(console: &Console) -> Value {
     ask
 }
 
-#[test]
-fn only_names_of_loopback_are_answered() {
-    switchover_tests::run(async {
-        let (_folder, console) = alone(&["--listen", "127.0.0.1:0"]).await;
-        let mut client = console.client();
-        for host in ["localhost:1", "127.0.0.1", "[::1]:9902", "LOCALHOST"] {
-            assert_eq!(
-                client.get("/console").host(host).send().await.status,
-                200,
-                "{host}"
-            );
+/// A console on loopback answers under every name that its users may type, and under no other.
+async fn names(client: &mut Client, document: &Path) {
+    let before = std::fs::read(document).unwrap();
+    let ask = json!({"rollout": "api-1", "verb": "rollback"}).to_string();
+    for host in [
+        "localhost:1",
+        "LOCALHOST",
+        "localhost.",
+        "api.localhost:9902",
+        "localhost.localdomain",
+        "ip6-localhost",
+        "127.0.0.1",
+        "127.1:9902",
+        "127.0.1.1",
+        "0.0.0.0:9902",
+        "0:9902",
+        "[::1]:9902",
+        "[::]",
+    ] {
+        for path in ["/console", "/console/app.js", "/console/state"] {
+            let reply = client.get(path).host(host).send().await;
+            assert_eq!(reply.status, 200, "{path} under {host}");
         }
+        // As the page itself asks there.
+        let post = as_program(client.post("/console/preview", ask.clone())).host(host);
+        let post = post.header("origin", format!("http://{host}"));
+        let reply = post.header("sec-fetch-site", "same-origin").send().await;
+        assert_eq!(reply.status, 200, "{host}: {reply:?}");
+    }
+    for host in [
+        "evil.example",
+        "evil.example:9902",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "10.0.0.1",
+        // A name that this machine may have elsewhere, too.
+        "mybox.lan",
+        "mybox",
+    ] {
         for path in [
             "/console",
             "/console/state",
             "/console/events",
             "/console/app.js",
         ] {
-            let reply = client.get(path).host("rebound.test").send().await;
-            assert_eq!(reply.status, 403, "{path}");
+            let reply = client.get(path).host(host).send().await;
+            assert_eq!(reply.status, 403, "{path} under {host}");
             assert!(
                 reply.text().contains("names of this machine only"),
                 "{}",
                 reply.text()
             );
         }
+        // What a page can send whose name leads here since a moment ago.
+        for path in ["/console/preview", "/console/change", "/console/session"] {
+            let post = as_program(client.post(path, ask.clone())).host(host);
+            let post = post.header("origin", format!("http://{host}"));
+            let reply = post.header("sec-fetch-site", "same-origin").send().await;
+            assert_eq!(reply.status, 403, "{path} under {host}");
+        }
+    }
+    assert_eq!(std::fs::read(document).unwrap(), before);
+}
+
+#[test]
+fn only_names_of_loopback_are_answered() {
+    switchover_tests::run(async {
+        let (folder, console) = alone(&["--listen", "127.0.0.1:0"]).await;
+        let mut client = console.client();
+        names(&mut client, &folder.path().join("rollout.json")).await;
         let page = client.get("/console").host("localhost").send().await;
         let policy = page.header("content-security-policy");
         assert!(
@@ -339,6 +384,8 @@ fn the_gateways_admin_has_a_console() {
             .document(document(20))
             .start(Engine::Host)
             .await;
+        let mut client = Client::new(gateway.admin_address());
+        names(&mut client, &file(&gateway)).await;
         let mut browser = Browser::start(800, 600).await;
         browser
             .open(&format!("http://{}/console", gateway.admin_address()))

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use switchover_tests::browser::key;
 use switchover_tests::{Browser, Console, Engine, assert_eventually, cases};
 
-use super::{both, closed, document, file, greens, looking, may_confirm, scheduled, start};
+use super::{both, closed, document, file, greens, looking, may_confirm, opened, scheduled, start};
 
 /// Presses a button and agrees; gives what the dialog said.
 async fn press(browser: &mut Browser, verb: &str) -> String {
@@ -50,9 +50,7 @@ async fn configured(browser: &mut Browser) -> String {
 cases! {
     async fn each_button_changes_the_traffic(engine: Engine) {
         let upstreams = both().await;
-        let gateway = start(engine, scheduled(), &upstreams).await;
-        let console = Console::start(&file(&gateway), &[gateway.admin_address()]).await;
-        let mut browser = looking(&console).await;
+        let (gateway, _console, mut browser) = opened(engine, scheduled(), &upstreams).await;
         let said = press(&mut browser, "promote").await;
         assert!(said.contains("green gets 10 % (step 1 of 3) now; before, it got 0 %"), "{said}");
         assert!(said.contains("green\t0 %\t10 %"), "{said}");
@@ -126,9 +124,7 @@ fn what_makes_no_sense_is_refused_with_its_reason() {
 fn keys_are_enough() {
     switchover_tests::run(async {
         let upstreams = both().await;
-        let gateway = start(Engine::Host, document(20), &upstreams).await;
-        let console = Console::start(&file(&gateway), &[gateway.admin_address()]).await;
-        let mut browser = looking(&console).await;
+        let (gateway, _console, mut browser) = opened(Engine::Host, document(20), &upstreams).await;
         let mut visited = Vec::new();
         while browser.focus().await != "rollback" {
             assert!(visited.len() < 20, "{visited:?}");
@@ -188,9 +184,7 @@ fn after_a_trip_the_operator_says_where_it_goes_on() {
         let mut document = scheduled();
         document["guard"] = json!({"environment": "green", "max_error_rate": 0.1});
         document["rollback"] = true.into();
-        let gateway = start(Engine::Host, document, &upstreams).await;
-        let console = Console::start(&file(&gateway), &[gateway.admin_address()]).await;
-        let mut browser = looking(&console).await;
+        let (gateway, _console, mut browser) = opened(Engine::Host, document, &upstreams).await;
         browser.click("#resume").await;
         assert_eventually!(
             browser
@@ -216,9 +210,7 @@ fn after_a_trip_the_operator_says_where_it_goes_on() {
 fn a_document_that_was_changed_meanwhile_is_not_overwritten() {
     switchover_tests::run(async {
         let upstreams = both().await;
-        let gateway = start(Engine::Host, document(20), &upstreams).await;
-        let console = Console::start(&file(&gateway), &[gateway.admin_address()]).await;
-        let mut browser = looking(&console).await;
+        let (gateway, _console, mut browser) = opened(Engine::Host, document(20), &upstreams).await;
         browser.click("#rollback").await;
         may_confirm(&mut browser).await;
         gateway.replace_document(&document(60));

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use switchover_tests::upstream::text;
 use switchover_tests::{Browser, Console, Engine, Upstream, assert_eventually, programs};
 
-use super::{both, clock, document, file, greens, looking, may_confirm, scheduled, start};
+use super::{both, clock, document, file, greens, looking, may_confirm, opened, scheduled, start};
 
 /// First paint and live updates, in milliseconds.
 const PAINT: f64 = 300.0;
@@ -92,15 +92,14 @@ fn updates_are_live() {
         };
         for engine in [Engine::Host, Engine::Envoy] {
             healthy.store(true, Ordering::SeqCst);
-            let gateway = start(engine, guarded(20), &upstreams).await;
-            let console = Console::start(&file(&gateway), &[gateway.admin_address()]).await;
-            let mut browser = looking(&console).await;
+            let (gateway, _console, mut browser) = opened(engine, guarded(20), &upstreams).await;
             let mut taken = Vec::new();
             for share in [30, 40, 50] {
                 expect(&mut browser, "#proxies", &format!("green {share} %")).await;
                 let moved = clock();
                 gateway.replace_document(&guarded(share));
                 taken.push(seen(&mut browser).await - moved);
+                // No condition: the next move is to fall into another part of the console's round.
                 tokio::time::sleep(Duration::from_millis(130)).await;
             }
             greens(&gateway).await;

@@ -8,7 +8,7 @@ use switchover_tests::{Console, Engine, Gateway, Load, Setup, Upstream, assert_e
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use super::{both, document, file, greens, looking, start};
+use super::{both, document, file, greens, opened, start};
 
 /// An admin server that answers with these bytes and closes, or never where there are none.
 async fn admin(answer: &'static str) -> SocketAddr {
@@ -110,9 +110,7 @@ fn whoever_is_slow_or_cut_off_holds_up_nobody() {
 fn a_hidden_page_leaves_proxies_alone() {
     switchover_tests::run(async {
         let upstreams = both().await;
-        let gateway = start(Engine::Host, document(20), &upstreams).await;
-        let console = Console::start(&file(&gateway), &[gateway.admin_address()]).await;
-        let mut browser = looking(&console).await;
+        let (gateway, console, mut browser) = opened(Engine::Host, document(20), &upstreams).await;
         let see = |hidden: bool| {
             format!(
                 "Object.defineProperty(document, 'hidden', {{value: {hidden}, configurable: true}});
@@ -126,7 +124,12 @@ fn a_hidden_page_leaves_proxies_alone() {
             browser.text("#link").await
         );
         gateway.replace_document(&document(30));
-        tokio::time::sleep(Duration::from_millis(1500)).await;
+        // Who asks is told of it, and so would be a page that looks.
+        assert_eventually!(
+            console.state().await["rollouts"][0]["environments"][1]["share"] == 30.0,
+            "{:#}",
+            console.state().await
+        );
         assert_eq!(browser.rows("#environments").await[1][2], "20 %");
         browser.run(&see(false)).await;
         assert_eventually!(

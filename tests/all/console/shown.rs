@@ -9,7 +9,7 @@ use serde_json::json;
 use switchover_tests::upstream::{refusing, text};
 use switchover_tests::{Console, Engine, Gateway, Upstream, assert_eventually};
 
-use super::{document, file, looking, scheduled, start};
+use super::{document, file, looking, opened, scheduled, start};
 
 /// Requests to each gateway.
 const REQUESTS: usize = 100;
@@ -27,6 +27,7 @@ async fn flawed() -> [Upstream; 2] {
             StatusCode::OK
         };
         async move {
+            // What is measured.
             tokio::time::sleep(SLOW).await;
             text(status, "green")
         }
@@ -79,8 +80,14 @@ fn what_is_shown_is_what_was_sent() {
             "{:?}",
             browser.rows("#proxies").await
         );
-        // What comes now is counted from nothing.
-        tokio::time::sleep(Duration::from_millis(700)).await;
+        // What comes now is counted: each has told how much it had before.
+        assert_eventually!(
+            browser.rows("#proxies").await[..2]
+                .iter()
+                .all(|row| row[5] != "–"),
+            "{:?}",
+            browser.rows("#proxies").await
+        );
         tokio::join!(send(&host), send(&envoy));
         let expected = |rows: &[Vec<String>]| {
             let shown = |row: &Vec<String>| row[..4].join("|") + "|" + &row[5];
@@ -139,9 +146,7 @@ fn a_schedule_is_drawn_with_the_present() {
         let upstreams = flawed().await;
         let mut document = scheduled();
         document["guard"] = json!({"environment": "green", "max_error_rate": 0.1, "min_requests": 20, "window": "30s"});
-        let gateway = start(Engine::Host, document, &upstreams).await;
-        let console = Console::start(&file(&gateway), &[gateway.admin_address()]).await;
-        let mut browser = looking(&console).await;
+        let (_gateway, _console, mut browser) = opened(Engine::Host, document, &upstreams).await;
         assert_eventually!(
             browser.text("#phase-pill").await == "the schedule runs",
             "{}",

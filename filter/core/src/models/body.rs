@@ -2,7 +2,7 @@
 
 use crate::document::Rollout;
 use crate::models::is_allowed;
-use crate::reply::{Reply, error_body, quote};
+use crate::reply::{Refusal, Reply, quote};
 use crate::scan::{Fault, Found, Model, Options};
 
 /// How the look at a body ended; a metric label.
@@ -213,7 +213,7 @@ impl Rollout {
                 &most.to_string(),
                 " bytes.",
             ];
-            refusal(413, &message.concat(), None, "request_too_large")
+            Refusal::BodyTooLarge.reply(&message.concat(), None)
         })
     }
 
@@ -224,7 +224,7 @@ impl Rollout {
     pub fn judge_encoded_body(&self) -> Result<Passed, Box<Refused>> {
         self.unread(BodyOutcome::Unreadable, || {
             let message = "The request's body must be sent without a content-encoding.";
-            refusal(415, message, None, "unsupported_content_encoding")
+            Refusal::EncodedBody.reply(message, None)
         })
     }
 
@@ -279,15 +279,6 @@ fn ask_for_usage(found: &Found) -> Option<Splice> {
     }
 }
 
-fn refusal(status: u16, message: &str, parameter: Option<&str>, code: &'static str) -> Reply {
-    Reply {
-        status,
-        headers: vec![("content-type", "application/json".into())],
-        body: error_body(message, parameter, code),
-        details: "switchover_body",
-    }
-}
-
 fn unreadable(fault: Fault) -> Reply {
     let message = match fault {
         Fault::NotJson => "We could not parse the JSON body of your request: it is not valid JSON.",
@@ -295,23 +286,14 @@ fn unreadable(fault: Fault) -> Reply {
             "We could not parse the JSON body of your request: it is nested too deeply."
         }
     };
-    refusal(400, message, None, "invalid_json")
+    Refusal::InvalidJson.reply(message, None)
 }
 
 fn missing() -> Reply {
-    refusal(
-        400,
-        "You must provide a model parameter.",
-        Some("model"),
-        "missing_required_parameter",
-    )
+    Refusal::MissingModel.reply("You must provide a model parameter.", Some("model"))
 }
 
 fn not_text() -> Reply {
-    refusal(
-        400,
-        "Invalid type for 'model': expected a string.",
-        Some("model"),
-        "invalid_type",
-    )
+    let message = "Invalid type for 'model': expected a string.";
+    Refusal::ModelNotText.reply(message, Some("model"))
 }

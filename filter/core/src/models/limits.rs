@@ -4,7 +4,7 @@
 //! they are refilled evenly and there is no edge of a minute at which twice as much is admitted.
 
 use crate::models::Cost;
-use crate::reply::{Reply, error_body_of};
+use crate::reply::{Refusal, Reply};
 use crate::scan::Usage;
 
 const MINUTE: u64 = 60_000_000_000;
@@ -208,19 +208,11 @@ impl Exceeded {
     /// The answer, in the API's shape.
     #[must_use]
     pub fn reply(&self, headers: LimitHeaders) -> Reply {
-        let (kind, code, what) = match self.limit {
-            Limit::Requests => ("requests", "rate_limit_exceeded", "requests per minute"),
-            Limit::Tokens => ("tokens", "rate_limit_exceeded", "tokens per minute"),
-            Limit::Day => (
-                "insufficient_quota",
-                "insufficient_quota",
-                "dollars per day",
-            ),
-            Limit::Month => (
-                "insufficient_quota",
-                "insufficient_quota",
-                "dollars per month",
-            ),
+        let (refusal, what) = match self.limit {
+            Limit::Requests => (Refusal::TooManyRequests, "requests per minute"),
+            Limit::Tokens => (Refusal::TooManyTokens, "tokens per minute"),
+            Limit::Day => (Refusal::QuotaUsedUp, "dollars per day"),
+            Limit::Month => (Refusal::QuotaUsedUp, "dollars per month"),
         };
         let seconds = self.wait.div_ceil(SECOND).to_string();
         let message = [
@@ -230,18 +222,10 @@ impl Exceeded {
             &seconds,
             "s.",
         ];
-        let body = error_body_of(kind, &message.concat(), None, code);
-        let mut all = vec![
-            ("content-type", "application/json".to_owned()),
-            ("retry-after", seconds),
-        ];
-        all.extend(headers);
-        Reply {
-            status: 429,
-            headers: all,
-            body,
-            details: "switchover_limit",
-        }
+        let mut reply = refusal.reply(&message.concat(), None);
+        reply.headers.push(("retry-after", seconds));
+        reply.headers.extend(headers);
+        reply
     }
 }
 

@@ -96,6 +96,7 @@ fn the_table_says_what_is_linked() {
             super::guest::process(Options::default()),
             Arc::new(super::guest::plugin(Vec::new()).vm),
             crate::abi::Version::default(),
+            Arc::default(),
         ),
     );
     let mut named = HashSet::new();

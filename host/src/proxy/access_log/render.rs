@@ -8,6 +8,7 @@ use std::time::Instant;
 use http::HeaderMap;
 
 use crate::config::access_log::{AddressPart, Field, Format, JsonNode, Operator, Part, PeerFact};
+use crate::proxy::reply::{Flag, RETRY_LIMIT, flag};
 use crate::stream::Stream;
 use crate::stream::head::{Fields, Target};
 
@@ -32,62 +33,6 @@ const GRPC: [&str; 17] = [
     "Unauthenticated",
 ];
 
-/// Details and the flags that go with them: (start of the details, short name, long name).
-const FLAGS: [(&str, &str, &str); 17] = [
-    ("route_not_found", "NR", "NoRouteFound"),
-    ("cluster_not_found", "NC", "NoClusterFound"),
-    ("no_healthy_upstream", "UH", "NoHealthyUpstream"),
-    (
-        "upstream_reset_before_response_started{overflow",
-        "UO",
-        "UpstreamOverflow",
-    ),
-    (
-        "upstream_reset_before_response_started{remote_connection_failure",
-        "UF",
-        "UpstreamConnectionFailure",
-    ),
-    (
-        "upstream_reset_before_response_started{connection_timeout",
-        "UF",
-        "UpstreamConnectionFailure",
-    ),
-    (
-        "upstream_reset_before_response_started{protocol_error",
-        "UPE",
-        "UpstreamProtocolError",
-    ),
-    (
-        "upstream_reset_before_response_started{remote_re",
-        "UR",
-        "UpstreamRemoteReset",
-    ),
-    (
-        "upstream_reset_before_response_started",
-        "UC",
-        "UpstreamConnectionTermination",
-    ),
-    (
-        "upstream_reset_after_response_started",
-        "UC",
-        "UpstreamConnectionTermination",
-    ),
-    ("response_timeout", "UT", "UpstreamRequestTimeout"),
-    ("upstream_per_try_timeout", "UT", "UpstreamRequestTimeout"),
-    ("stream_idle_timeout", "SI", "StreamIdleTimeout"),
-    ("max_duration_timeout", "DT", "DurationTimeout"),
-    (
-        "downstream_remote_disconnect",
-        "DC",
-        "DownstreamConnectionTermination",
-    ),
-    ("downstream_remote_reset", "DR", "DownstreamRemoteReset"),
-    ("http1.", "DPE", "DownstreamProtocolError"),
-];
-
-/// The flag of too many retries, which comes before another.
-const RETRY_LIMIT: (&str, &str) = ("URX", "UpstreamRetryLimitExceeded");
-
 /// An exchange that has ended.
 pub(super) struct Line<'a> {
     pub(super) stream: &'a Stream,
@@ -102,14 +47,11 @@ enum Value<'a> {
 }
 
 /// An exchange's response flags, by short and by long names.
-pub(in crate::proxy) fn flags(stream: &Stream) -> Vec<(&'static str, &'static str)> {
+pub(in crate::proxy) fn flags(stream: &Stream) -> Vec<Flag> {
     let limit = stream.info.retry_limit_exceeded.then_some(RETRY_LIMIT);
-    let found = FLAGS
-        .iter()
-        .find(|(details, ..)| stream.info.details.starts_with(details));
     limit
         .into_iter()
-        .chain(found.map(|(_, short, long)| (*short, *long)))
+        .chain(flag(&stream.info.details))
         .collect()
 }
 

@@ -76,7 +76,9 @@ pub(super) fn expired(elapsed: Elapsed, stream: &Stream, worker: &Worker) -> Gat
             GatewayError::Timeout
         }
         Elapsed::Request => GatewayError::RequestTimeout,
-        Elapsed::Idle => GatewayError::Idle { complete },
-        Elapsed::Stream => GatewayError::MaxDuration { complete },
+        Elapsed::Idle if complete => GatewayError::ResponseIdle,
+        Elapsed::Idle => GatewayError::RequestIdle,
+        Elapsed::Stream if complete => GatewayError::ResponseDuration,
+        Elapsed::Stream => GatewayError::RequestDuration,
     }
 }

@@ -1,6 +1,6 @@
 //! The way back: the upstream's response, or an answer of the gateway's own, through the filters to the client.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, Version, header};
 
 use super::{End, Exchange};
 use crate::config::listener::ServerHeader;
@@ -9,7 +9,7 @@ use crate::proxy::attempt::{self, AttemptBody};
 use crate::proxy::filters::{Direction, Step};
 use crate::proxy::grpc;
 use crate::proxy::pump::{Pump, Stop};
-use crate::proxy::reply::{GatewayError, gateway, missing};
+use crate::proxy::reply::{GatewayError, gateway};
 use crate::proxy::response::{DownstreamBody, Filtered, ResponseStream, Source};
 use crate::proxy::router;
 use crate::stream::head::Removed;
@@ -165,8 +165,7 @@ impl Exchange {
         let head = self.cell.borrow();
         let removed = head.response.as_ref().map(|head| head.removed);
         if removed.is_some_and(|removed| removed.has(Removed::STATUS)) {
-            let details = "filter_removed_required_response_headers";
-            return Err(missing(StatusCode::BAD_GATEWAY, ":status", details).into());
+            return Err(GatewayError::RemovedStatus.into());
         }
         Ok(())
     }

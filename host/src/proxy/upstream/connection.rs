@@ -5,6 +5,7 @@ use std::task::Context;
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
+use strum::{EnumMessage, VariantArray};
 
 use super::http1::Http1;
 use super::http2::{Failed, Http2};
@@ -21,15 +22,15 @@ pub enum Connection {
 }
 
 /// Why an attempt got no response.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumMessage, VariantArray, thiserror::Error)]
 pub enum AttemptError {
-    /// No connection.
+    /// The upstream's address answers nothing.
     #[error("connection refused or unreachable")]
     Connect,
     /// No connection within `connect_timeout`.
     #[error("connection timed out")]
     ConnectTimeout,
-    /// The upstream's certificate is not trusted, or is for another name.
+    /// `trusted_ca` lacks the issuer of the upstream's certificate, or the certificate is for another name.
     #[error("the upstream's certificate is not trusted")]
     Untrusted,
     /// The TLS handshake failed otherwise.

@@ -29,7 +29,7 @@ pub enum Nonsense {
     /// The stable environment is the only one.
     #[error("{0} is the only environment; there is nothing to switch to")]
     Alone(String),
-    /// The shares would be more than everything.
+    /// Other environments have the rest: take it from them first.
     #[error("{environment} can have at most {}: the rest belongs to other environments than {stable}; set those first", shares::percent(*most))]
     TooMuch {
         /// The environment.
@@ -71,7 +71,8 @@ pub enum Nonsense {
         /// Its share now.
         share: Share,
     },
-    /// The schedule's clock runs, and nobody knows since when it should not have.
+    /// Nobody wrote the trip down: say with `--from` where the schedule goes on, and run `rollout watch` the next
+    /// time.
     #[error("nothing in the document says when a tripwire tripped, and the schedule's clock went on: {environment} would get {} at once. \
              `resume --from 5` goes on from the step with at most 5 %, `resume --from 0` from the beginning; or `set {environment}=5`, then `resume`", shares::percent(*share))]
     ClockRuns {
@@ -80,7 +81,7 @@ pub enum Nonsense {
         /// Its share by the clock.
         share: Share,
     },
-    /// All goes to stable.
+    /// The rollback holds until it is ended.
     #[error(
         "everything goes to {0} since a rollback; `resume` ends it, or `deploy` a version that is right"
     )]
@@ -93,7 +94,7 @@ pub enum Nonsense {
         /// How many steps there are.
         steps: usize,
     },
-    /// The new version does not have all of the traffic.
+    /// `finish` is for an environment that has everything.
     #[error("{environment} gets {} of the traffic; `promote` it to 100 %, or `set {environment}=100`, before it becomes stable", shares::percent(*share))]
     NotDone {
         /// The environment.

@@ -4,7 +4,8 @@
 //! [commands](script), with `|` between the callbacks; `*` means all of them. The roots' come from the variable `PROBE`
 //! of the VM's environment, one callback a line under the tag `root`, and so do lists of commands that scripts name:
 //! `@list`; `at-end` before a command is for the last part of a message. Each callback of a context with a script, and each command, is one line of the log, with `|` between:
-//! `PROBE`, tag, callback, command (`begins` where the callback does), answer. A line named `first CALLBACK` is for the first of them only.
+//! `PROBE`, tag, callback, command (`begins` where the callback does), answer. A line named `first CALLBACK` is for the first of them only;
+//! `next CALLBACK COMMAND` in a script writes such a line.
 
 // It is nothing anywhere else.
 #![cfg(target_arch = "wasm32")]
@@ -168,6 +169,11 @@ fn carry_out(
                     answer = script::call(&command.replace('#', &time.to_string()), scope);
                 }
                 abi::log(&format!("PROBE | {place} | times {rest} | {answer}"));
+            }
+            "next" => {
+                let (callback, commands) = rest.split_once(' ').unwrap_or_default();
+                let (name, commands) = (format!("first {callback}"), commands.to_owned());
+                with(|state| state.program.insert(name, commands));
             }
             "at-end" if end_of_stream => carry_out(rest, place, end_of_stream, scope, verdict),
             "at-end" => {}
