@@ -27,7 +27,7 @@ use tokio::net::TcpListener;
 
 use crate::console::{self, Console};
 use crate::gateway::{Gateway, Ready, StartError};
-use crate::vm::engine;
+use crate::vm::engine::Digest;
 
 /// What the admin tells.
 pub struct AdminState {
@@ -93,14 +93,14 @@ impl FilterState {
     /// What a filter of that name runs; nothing while its document is missing.
     #[must_use]
     pub fn new(name: &str, ready: Option<&Ready>) -> Self {
-        let digest = |ready: &Ready| engine::digest(&ready.config.configuration);
+        let configuration = |ready: &Ready| Digest::of(&ready.config.configuration).to_string();
         Self {
             name: name.to_owned(),
             root_id: ready
                 .map(|ready| ready.config.root_id.clone())
                 .unwrap_or_default(),
-            configuration: ready.map(|ready| format!("{:016x}", digest(ready))),
-            code: ready.map(|ready| format!("{:016x}", ready.compiled.digest)),
+            configuration: ready.map(configuration),
+            code: ready.map(|ready| ready.compiled.digest.to_string()),
         }
     }
 }

@@ -1,5 +1,8 @@
 //! HTTP/2 between client and gateway, cleartext by prior knowledge.
 
+mod nghttp;
+mod violations;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -181,16 +184,6 @@ cases! {
         others_are_served(gateway.address()).await;
     }
 
-    async fn a_frame_that_is_too_large_ends_the_connection(engine: Engine) {
-        let blue = Upstream::named("blue").await;
-        let gateway = Setup::new(&[("blue", &blue)]).without_filters().start(engine).await;
-        let mut frames = Frames::connect(gateway.address()).await;
-        frames.send(kind::DATA, 0, 1, &[0; 20_000]).await;
-        // FRAME_SIZE_ERROR
-        assert_eq!(frames.refusal().await, Refusal::GoAway(6));
-        others_are_served(gateway.address()).await;
-    }
-
     async fn a_flood_of_continuations_ends_the_connection(engine: Engine) {
         let blue = Upstream::named("blue").await;
         let gateway = Setup::new(&[("blue", &blue)]).without_filters().start(engine).await;
@@ -232,32 +225,6 @@ cases! {
         frames.write(&flood).await;
         assert!(matches!(frames.refusal().await, Refusal::GoAway(_) | Refusal::Closed));
         others_are_served(gateway.address()).await;
-    }
-
-    async fn an_overflowing_window_ends_the_connection(engine: Engine) {
-        let blue = Upstream::named("blue").await;
-        let gateway = Setup::new(&[("blue", &blue)]).without_filters().start(engine).await;
-        let mut frames = Frames::connect(gateway.address()).await;
-        for _ in 0..2 {
-            frames.send(kind::WINDOW_UPDATE, 0, 0, &0x7fff_ffff_u32.to_be_bytes()).await;
-        }
-        // FLOW_CONTROL_ERROR, where the peer takes the time to say so.
-        assert!(matches!(frames.refusal().await, Refusal::GoAway(3) | Refusal::Closed));
-        others_are_served(gateway.address()).await;
-    }
-
-    /// Source: RFC 9113, section 8.2.
-    async fn fields_that_http2_forbids_are_refused(engine: Engine) {
-        let blue = Upstream::named("blue").await;
-        let gateway = Setup::new(&[("blue", &blue)]).without_filters().start(engine).await;
-        for field in [("connection", "close"), ("transfer-encoding", "chunked"), ("X-Upper", "1"), (":unknown", "1"), ("te", "gzip")] {
-            let mut frames = Frames::connect(gateway.address()).await;
-            frames.send(kind::HEADERS, END_STREAM | END_HEADERS, 1, &get(&[field])).await;
-            let refusal = frames.refusal().await;
-            assert!(matches!(refusal, Refusal::Reset(1) | Refusal::GoAway(1) | Refusal::Closed), "{field:?}: {refusal:?}");
-        }
-        others_are_served(gateway.address()).await;
-        assert_eq!(blue.count(), 1);
     }
 
     /// Host only: on SIGTERM Envoy ends at once.

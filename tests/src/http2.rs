@@ -57,10 +57,14 @@ pub mod kind {
     pub const DATA: u8 = 0;
     /// HEADERS.
     pub const HEADERS: u8 = 1;
+    /// PRIORITY.
+    pub const PRIORITY: u8 = 2;
     /// RST_STREAM.
     pub const RST_STREAM: u8 = 3;
     /// SETTINGS.
     pub const SETTINGS: u8 = 4;
+    /// PUSH_PROMISE.
+    pub const PUSH_PROMISE: u8 = 5;
     /// PING.
     pub const PING: u8 = 6;
     /// GOAWAY.
@@ -69,6 +73,22 @@ pub mod kind {
     pub const WINDOW_UPDATE: u8 = 8;
     /// CONTINUATION.
     pub const CONTINUATION: u8 = 9;
+}
+
+/// Error codes. Source: RFC 9113, section 7.
+pub mod code {
+    /// PROTOCOL_ERROR.
+    pub const PROTOCOL_ERROR: u32 = 1;
+    /// FLOW_CONTROL_ERROR.
+    pub const FLOW_CONTROL_ERROR: u32 = 3;
+    /// STREAM_CLOSED.
+    pub const STREAM_CLOSED: u32 = 5;
+    /// FRAME_SIZE_ERROR.
+    pub const FRAME_SIZE_ERROR: u32 = 6;
+    /// REFUSED_STREAM.
+    pub const REFUSED_STREAM: u32 = 7;
+    /// COMPRESSION_ERROR.
+    pub const COMPRESSION_ERROR: u32 = 9;
 }
 
 /// END_STREAM.
@@ -259,8 +279,17 @@ pub fn fields(fields: &[(&str, &str)]) -> Vec<u8> {
 
 /// The fields of a plain GET request, and more.
 pub fn get(more: &[(&str, &str)]) -> Vec<u8> {
+    plain("GET", more)
+}
+
+/// The fields of a POST request, and more.
+pub fn post(more: &[(&str, &str)]) -> Vec<u8> {
+    plain("POST", more)
+}
+
+fn plain(method: &str, more: &[(&str, &str)]) -> Vec<u8> {
     let plain = [
-        (":method", "GET"),
+        (":method", method),
         (":scheme", "http"),
         (":path", "/"),
         (":authority", "a"),

@@ -1,6 +1,7 @@
 //! The wasmtime engine, its clock for deadlines, and compiled modules.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::hash::{Hash as _, Hasher as _};
 use std::io::Write as _;
 use std::num::NonZeroUsize;
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
 use wasmtime::{Config, InstancePre, Linker, Module, PoolingAllocationConfig};
 
 use super::cache::{Key, ModuleCache};
@@ -17,6 +19,8 @@ use super::state::State;
 use super::{VmError, entry};
 use crate::abi;
 use crate::config::plugin::Code;
+use crate::inspect;
+use crate::terminal::escaped;
 
 /// How often the engine's clock ticks; deadlines are multiples of it.
 pub const TICK: Duration = Duration::from_millis(50);
@@ -36,7 +40,7 @@ pub struct Engine {
     engine: wasmtime::Engine,
     linker: Linker<State>,
     ticks: Arc<Ticks>,
-    modules: Mutex<HashMap<u64, Weak<Compiled>>>,
+    modules: Mutex<HashMap<Digest, Weak<Compiled>>>,
     compilation: Compilation,
 }
 
@@ -63,16 +67,12 @@ pub struct Compiled {
     /// The clock of its engine.
     pub ticks: Arc<Ticks>,
     /// A digest of its bytes: part of the VM key.
-    pub digest: u64,
+    pub digest: Digest,
 }
 
-/// Tells contents apart: the same within one build of this program.
-#[must_use]
-pub fn digest(bytes: &[u8]) -> u64 {
-    let mut hasher = std::hash::DefaultHasher::new();
-    hasher.write(bytes);
-    hasher.finish()
-}
+/// Tells contents apart, whoever has chosen them: SHA-256.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest([u8; 32]);
 
 /// The verb of this program that compiles for it.
 pub const COMPILE_VERB: &str = "compile-module";
@@ -124,6 +124,27 @@ fn not_compiled(error: wasmtime::Error) -> VmError {
     let text = format!("{error:#}");
     let words: Vec<_> = text.split_whitespace().collect();
     VmError::Compile(words.join(" "))
+}
+
+impl Digest {
+    /// The digest of these bytes.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+}
+
+/// In hexadecimal, as `sha256sum` writes it.
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest({self})")
+    }
 }
 
 impl Ticks {
@@ -196,17 +217,20 @@ impl Engine {
     /// # Errors
     /// As [`Self::load`].
     pub fn compile(&self, bytes: &[u8]) -> Result<Arc<Compiled>, VmError> {
-        let digest = digest(bytes);
+        let digest = Digest::of(bytes);
         let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(compiled) = modules.get(&digest).and_then(Weak::upgrade) {
             return Ok(compiled);
+        }
+        if let Some(what) = inspect::not_a_module(bytes) {
+            return Err(VmError::Compile(what));
         }
         let module = self.module(bytes)?;
         let version = abi::check(&module)?;
         let pre = self
             .linker
             .instantiate_pre(&module)
-            .map_err(|error| VmError::Imports(format!("{error:#}")))?;
+            .map_err(|error| VmError::Imports(escaped(&format!("{error:#}")).into_owned()))?;
         let compiled = Arc::new(Compiled {
             pre,
             version,
@@ -328,4 +352,15 @@ fn start_clock(engine: &Arc<Engine>) -> Result<(), VmError> {
         })
         .map_err(|error| VmError::Engine(error.to_string()))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_are_what_others_call_them() {
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(Digest::of(b"abc").to_string(), abc);
+    }
 }

@@ -6,7 +6,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::engine::Compiled;
+use super::engine::{Compiled, Digest};
 use super::grpc::Outbox;
 use super::meters::VmMeters;
 use super::state::Effect;
@@ -32,7 +32,7 @@ pub type EffectSink = Rc<dyn Fn(&Rc<VmCell>, Effect)>;
 struct VmKey {
     vm_id: String,
     configuration: bytes::Bytes,
-    code: u64,
+    code: Digest,
 }
 
 /// A VM that several plugins and streams hold.

@@ -27,11 +27,16 @@ pub(super) enum What {
     Flag,
 }
 
+/// Longer values are no secrets with separators in them.
+const JOINED: usize = 1024;
+
 /// All secrets in a text.
 pub(super) fn all(text: &[u8], names: &Names) -> Vec<Found> {
     let bytes = |range: &Range<usize>| text.get(range.clone()).unwrap_or_default();
     let is_secret = |name: &Range<usize>| names.is_secret(bytes(name));
     let mut found = Vec::new();
+    // Where the last array or object ends that was looked through.
+    let mut end = 0;
     let mut add = |at, value, what| found.push(Found { at, value, what });
     for member in members::members(text).filter(|member| is_secret(&member.name)) {
         let at = member.name.start;
@@ -43,12 +48,14 @@ pub(super) fn all(text: &[u8], names: &Names) -> Vec<Found> {
                     add(at, value, what);
                 }
             }
-            Holds::Several(at) => {
+            Holds::Several(start) if start >= end => {
+                let within;
+                (within, end) = members::within(text, start, |name| names.is_secret(name));
                 for Scalar {
                     name,
                     value,
                     is_string,
-                } in members::within(text, at)
+                } in within
                 {
                     let name = name.unwrap_or_default();
                     match scalar(bytes(&value), bytes(&name), is_string, names) {
@@ -58,16 +65,23 @@ pub(super) fn all(text: &[u8], names: &Names) -> Vec<Found> {
                     }
                 }
             }
+            // It is in one that was looked through.
+            Holds::Several(_) => {}
         }
     }
+    // What is within a value is masked with it.
+    let mut end = 0;
     for pair in text::pairs(text).filter(|pair| is_secret(&pair.name)) {
-        // Where several are joined, the value is the first.
-        let first = text::run(bytes(&pair.value), |byte| !matches!(byte, b';' | b','));
         let (at, start) = (pair.name.start, pair.value.start);
-        if first < pair.value.len() {
-            add(at, start..start + first, What::Value);
+        if start <= end {
+            continue;
         }
-        add(at, pair.value, What::Value);
+        // Where several are joined, the value is the first of them, or all.
+        end = start + text::run(bytes(&pair.value), |byte| !matches!(byte, b';' | b','));
+        add(at, start..end, What::Value);
+        if end < pair.value.end && pair.value.len() <= JOINED {
+            add(at, pair.value, What::Value);
+        }
     }
     for pair in text::parts(text).filter(|pair| is_secret(&pair.name)) {
         add(pair.name.start, pair.value, What::Value);

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use memchr::memmem;
 
 use super::readings::{Reading, readings};
@@ -35,7 +35,11 @@ impl<'a> Mask<'a> {
     pub(super) fn new(secrets: &'a Secrets) -> Self {
         let needles = secrets.needles.iter();
         let needles: Vec<_> = needles.map(|(needle, number)| (needle, *number)).collect();
-        let finder = AhoCorasick::new(needles.iter().map(|(needle, _)| &needle.bytes)).ok();
+        // The one kind that is made in time whatever the needles are: a guest may make some of one letter.
+        let finder = AhoCorasick::builder()
+            .kind(Some(AhoCorasickKind::NoncontiguousNFA))
+            .build(needles.iter().map(|(needle, _)| &needle.bytes))
+            .ok();
         Self {
             secrets,
             needles,
@@ -152,24 +156,40 @@ impl<'a> Mask<'a> {
                 add(0..text.len());
                 continue;
             }
-            let most = text.len().min(secret.len());
-            let is_end = |length: &usize| secret.ends_with(text.get(..*length).unwrap_or(text));
-            if cut.before
-                && let Some(length) = (1..=most).rev().find(is_end)
-            {
-                add(0..length);
+            let begins = overlap(secret, text);
+            if cut.before && begins > 0 {
+                add(0..begins);
             }
-            let from = |length: usize| text.len() - length;
-            let is_start =
-                |length: &usize| secret.starts_with(text.get(from(*length)..).unwrap_or(text));
-            if cut.behind
-                && let Some(length) = (1..=most).rev().find(is_start)
-            {
-                add(from(length)..text.len());
+            let ends = overlap(text, secret);
+            if cut.behind && ends > 0 {
+                add(text.len() - ends..text.len());
             }
         }
         found
     }
+}
+
+/// How many bytes at the end of one text are the beginning of another: by Knuth, Morris and Pratt, since a guest may
+/// make both of one letter.
+fn overlap(one: &[u8], other: &[u8]) -> usize {
+    // How many bytes the beginning of each length has in common with its own end.
+    let mut borders = vec![0_usize];
+    let longer = |borders: &[usize], mut length: usize, byte: u8| {
+        loop {
+            match other.get(length) {
+                Some(next) if *next == byte => return length + 1,
+                _ if length == 0 => return 0,
+                _ => length = borders.get(length - 1).copied().unwrap_or(0),
+            }
+        }
+    };
+    for byte in other.iter().skip(1) {
+        let length = borders.last().copied().unwrap_or(0);
+        borders.push(longer(&borders, length, *byte));
+    }
+    let end = one.len().saturating_sub(other.len());
+    let end = one.get(end..).unwrap_or(one).iter();
+    end.fold(0, |length, byte| longer(&borders, length, *byte))
 }
 
 /// Whether what a call gives or gets is a part of a buffer.
@@ -223,4 +243,31 @@ fn stands_alone(bytes: &[u8], range: &Range<usize>) -> bool {
     let after = bytes.get(range.end);
     let is_word = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
     !is_word(before) && !is_word(after)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_overlap_by_the_longest() {
+        for (one, other, by) in [
+            ("", "", 0),
+            ("abc", "", 0),
+            ("", "abc", 0),
+            ("xab", "abc", 2),
+            ("abc", "abc", 3),
+            ("xabab", "ababc", 4),
+            ("ababa", "aba", 3),
+            ("aab", "aaab", 0),
+            ("bc", "abc", 0),
+            ("aaaa", "aaaaab", 4),
+        ] {
+            assert_eq!(
+                overlap(one.as_bytes(), other.as_bytes()),
+                by,
+                "{one} {other}"
+            );
+        }
+    }
 }

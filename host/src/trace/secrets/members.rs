@@ -98,21 +98,29 @@ fn is_literal(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"+-.".contains(&byte)
 }
 
-/// The scalars in the array or object that begins there, but those which say about the others where or what they are.
-pub(super) fn within(text: &[u8], mut at: usize) -> Vec<Scalar> {
+/// The scalars in the array or object that begins there, and its end. Those are left out which say about the others
+/// where or what they are, and what is in such arrays and objects that do not go by a secret's name again.
+pub(super) fn within(
+    text: &[u8],
+    mut at: usize,
+    is_secret: impl Fn(&[u8]) -> bool,
+) -> (Vec<Scalar>, usize) {
     let mut found = Vec::new();
-    // The name that goes for what comes next, and those of the arrays and objects around it.
-    let mut name: Option<Range<usize>> = None;
+    // The name that goes for what comes next, whether that is asked for, and both for what is around it.
+    let (mut name, mut counts) = (None::<Range<usize>>, true);
     let mut around = Vec::new();
-    let is_about = |name: &Option<Range<usize>>| {
+    let bytes = |name: &Option<Range<usize>>| {
         let name = name.clone().and_then(|name| text.get(name));
-        name.is_some_and(names::is_about)
+        name.unwrap_or_default()
     };
     while let Some(byte) = text.get(at) {
         match byte {
-            b'{' | b'[' => around.push(name.clone()),
+            b'{' | b'[' => {
+                around.push((name.clone(), counts));
+                counts = counts && !names::is_about(bytes(&name)) || is_secret(bytes(&name));
+            }
             b'}' | b']' => {
-                name = around.pop().flatten();
+                (name, counts) = around.pop().unwrap_or((None, false));
                 if around.is_empty() {
                     break;
                 }
@@ -128,8 +136,7 @@ pub(super) fn within(text: &[u8], mut at: usize) -> Vec<Scalar> {
                 let rest = text.get(at + 1..).unwrap_or_default();
                 if rest.trim_ascii_start().first() == Some(&b':') {
                     name = Some(next.value);
-                } else if !is_about(&name) && !around.iter().any(is_about) && !next.value.is_empty()
-                {
+                } else if counts && !names::is_about(bytes(&name)) && !next.value.is_empty() {
                     let name = name.clone();
                     found.push(Scalar { name, ..next });
                 }
@@ -138,7 +145,7 @@ pub(super) fn within(text: &[u8], mut at: usize) -> Vec<Scalar> {
         }
         at += 1;
     }
-    found
+    (found, at)
 }
 
 #[cfg(test)]
@@ -185,15 +192,21 @@ mod tests {
 
     #[test]
     fn several_are_found_with_their_names_but_what_is_about_them() {
-        let text = r#"{"mode": "m", "keys": ["a", {"name": ["n"], "b": 1, "env": {"x": "y"}}, "c"], "": ""} "d""#;
-        let found = within(text.as_bytes(), 0);
+        let text = r#"{"mode": "m", "keys": ["a", {"name": ["n"], "b": 1, "env": {"x": "y", "key": ["z"]}}, "c"], "": ""} "d""#;
+        let (found, end) = within(text.as_bytes(), 0, |name| name == b"key");
+        assert_eq!(&text[end..], "} \"d\"");
         let found: Vec<_> = found
             .into_iter()
             .map(|scalar| (scalar.name.map(|name| &text[name]), &text[scalar.value]))
             .collect();
         assert_eq!(
             found,
-            [(Some("keys"), "a"), (Some("b"), "1"), (Some("keys"), "c")]
+            [
+                (Some("keys"), "a"),
+                (Some("b"), "1"),
+                (Some("key"), "z"),
+                (Some("keys"), "c")
+            ]
         );
     }
 }

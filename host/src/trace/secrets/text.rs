@@ -15,12 +15,16 @@ pub(super) struct Pair {
 
 /// `name=value` of queries, forms and log lines.
 pub(super) fn pairs(text: &[u8]) -> impl Iterator<Item = Pair> {
-    memchr_iter(b'=', text).filter_map(|at| {
+    // Where the value ends that was found last: it may hold others.
+    let mut end = 0;
+    memchr_iter(b'=', text).filter_map(move |at| {
         let before = text.get(..at)?;
         let letters = before.iter().rev().take(LONGEST);
         let length = letters.take_while(|byte| is_name(**byte)).count();
         let start = at + 1;
-        let end = start + run(text.get(start..)?, |byte| !ends_value(byte));
+        if start > end {
+            end = start + run(text.get(start..)?, |byte| !ends_value(byte));
+        }
         let value = trim_end(text, start..end, |byte| matches!(byte, b';' | b','));
         (length > 0 && !value.is_empty()).then_some(Pair {
             name: at - length..at,
@@ -55,14 +59,19 @@ pub(super) fn lines(text: &[u8]) -> impl Iterator<Item = Pair> {
 /// Parts of a `multipart/form-data`.
 pub(super) fn parts(text: &[u8]) -> impl Iterator<Item = Pair> {
     const NAME: &[u8] = b"name=\"";
-    memmem::find_iter(text, NAME).filter_map(|at| {
+    // A part's head ends within so many bytes.
+    const HEAD: usize = 1024;
+    let mut end = 0;
+    memmem::find_iter(text, NAME).filter_map(move |at| {
         let start = at + NAME.len();
-        let name = start..start + run(text.get(start..)?, |byte| byte != b'"' && byte != b'\n');
-        let rest = text.get(name.end..)?;
-        let head = memmem::find(rest, b"\r\n\r\n")? + 4;
-        let value = rest.get(head..)?;
+        let rest = text.get(start..).filter(|_| start > end)?;
+        let head = rest.get(..HEAD).unwrap_or(rest);
+        let name = start..start + run(head, |byte| byte != b'"' && byte != b'\n');
+        let begin = memmem::find(head, b"\r\n\r\n")? + 4;
+        let value = rest.get(begin..)?;
         let length = memmem::find(value, b"\r\n--").unwrap_or(value.len());
-        let value = name.end + head..name.end + head + length;
+        end = start + begin + length;
+        let value = start + begin..end;
         Some(Pair { name, value })
     })
 }
@@ -92,9 +101,10 @@ pub(super) fn password(text: &[u8], start: usize) -> Option<Range<usize>> {
 /// What stands behind a scheme of HTTP's authentication in running text, with the scheme.
 pub(super) fn credentials(text: &[u8]) -> impl Iterator<Item = Pair> {
     const SCHEMES: [&[u8]; 5] = [b"bearer", b"basic", b"digest", b"token", b"dpop"];
+    let mut end = 0;
     let spaces = memchr_iter(b' ', text);
-    spaces.filter_map(|space| {
-        let before = text.get(..space)?;
+    spaces.filter_map(move |space| {
+        let before = text.get(..space).filter(|_| space >= end)?;
         let ends = |scheme: &&[u8]| {
             let start = before.len().checked_sub(scheme.len())?;
             let (rest, word) = before.split_at_checked(start)?;
@@ -105,7 +115,8 @@ pub(super) fn credentials(text: &[u8]) -> impl Iterator<Item = Pair> {
         let scheme = start..space;
         let rest = text.get(space + 1..)?;
         let length = match text.get(scheme.clone())?.eq_ignore_ascii_case(b"digest") {
-            true => run(rest, |byte| byte != b'\n' && byte != b'\r'),
+            // Its parameters take a line.
+            true => run(rest, |byte| byte != b'\n'),
             false => run(rest, |byte| {
                 byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte)
             }),
@@ -113,7 +124,11 @@ pub(super) fn credentials(text: &[u8]) -> impl Iterator<Item = Pair> {
         let value = space + 1..space + 1 + length;
         // A sentence goes on behind such a word too.
         let is_word = |value: &[u8]| value.len() < 16 && !value.iter().any(u8::is_ascii_digit);
-        (!is_word(text.get(value.clone())?)).then_some(Pair {
+        if is_word(text.get(value.clone())?) {
+            return None;
+        }
+        end = value.end;
+        Some(Pair {
             name: scheme,
             value,
         })
