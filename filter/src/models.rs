@@ -3,11 +3,12 @@
 use std::rc::Rc;
 
 use switchover_core::document::Rollout;
+use switchover_core::models::Announced;
 use switchover_core::models::body::{BodyOutcome, Passed, Refused};
 use switchover_core::models::events::Events;
 use switchover_core::models::limits::{Ledger, LimitHeaders};
 use switchover_core::scan::{Scan, Usage};
-use switchover_core::{Headers, Reply};
+use switchover_core::{Headers, Reply, Spans};
 
 use crate::callouts::status;
 use crate::ffi::{self, Body, Map};
@@ -31,6 +32,8 @@ pub(crate) struct Reading {
     whole: Option<Buffer>,
     /// The path, without its query.
     path: Vec<u8>,
+    /// So many bytes come, if the headers say so.
+    announced: Option<usize>,
 }
 
 /// A request whose headers wait for its body.
@@ -41,10 +44,10 @@ pub(crate) struct Held {
     /// When the request came, in nanoseconds since 1970.
     pub(crate) started: u64,
     pub(crate) talk: Box<Talk>,
-    /// The headers.
+    /// The headers, and where in them its document finds what it asks for.
     pub(crate) pairs: Option<Buffer>,
-    /// The request says how long it is.
-    has_length: bool,
+    pub(crate) spans: Spans,
+    announced: Announced,
 }
 
 /// A request that names a model, and its answer.
@@ -55,6 +58,7 @@ pub(crate) struct Talk {
     reading: Option<Reading>,
     /// Index of the model in the catalogue.
     model: Option<usize>,
+    streams: bool,
     hides_usage: bool,
     left: LimitHeaders,
     answer: Answer,
@@ -86,8 +90,13 @@ pub(crate) enum Start {
 pub(crate) enum Read {
     /// There is more to come.
     More,
-    /// The request goes on, with a body of so many bytes, for this model.
-    Goes(usize, String),
+    /// The request goes on, for this model.
+    Goes {
+        /// So many bytes of the body are there; all, where it is whole.
+        size: usize,
+        is_whole: bool,
+        model: String,
+    },
     /// It is answered.
     Answered,
 }
@@ -121,6 +130,7 @@ impl Start {
             consumer,
             reading: None,
             model: None,
+            streams: true,
             hides_usage: false,
             left,
             answer: Answer::None,
@@ -144,6 +154,7 @@ impl Start {
                 seen: 0,
                 whole: None,
                 path: path.to_vec(),
+                announced: announced.length,
             });
             if models.hold_headers() {
                 return Self::Waits(Box::new(Held {
@@ -152,7 +163,8 @@ impl Start {
                     started,
                     talk,
                     pairs: None,
-                    has_length: announced.has_length,
+                    spans: Spans::new(),
+                    announced,
                 }));
             }
             if announced.has_length {
@@ -175,9 +187,10 @@ impl Held {
         let read = self
             .talk
             .read(&self.live, self.rollout, size, end_of_stream, meters);
-        if let Read::Goes(size, _) = &read
-            && self.has_length
-            && end_of_stream
+        if let Read::Goes { size, is_whole, .. } = &read
+            && self.announced.has_length
+            && self.announced.length != Some(*size)
+            && *is_whole
         {
             ffi::set_header(Map::Request, "content-length", size.to_string().as_bytes());
         }
@@ -217,16 +230,22 @@ impl Talk {
     ) -> Read {
         let rollout = live.document.rollouts().get(index);
         let (Some(rollout), Some(reading)) = (rollout, self.reading.as_mut()) else {
-            return Read::Goes(size, String::new());
+            return Read::Goes {
+                size,
+                is_whole: end_of_stream,
+                model: String::new(),
+            };
         };
         let most = rollout.models().map_or(0, |models| models.max_body());
         // Trailers come without the body's size.
         let size = size.max(reading.seen);
+        // Nothing is to be waited for where all that was announced is there: so the host need not hold it.
+        let is_whole = end_of_stream || reading.announced == Some(size);
         let passed = if size > most {
             rollout.judge_long_body()
         } else {
             reading.look(size);
-            if !end_of_stream {
+            if !is_whole {
                 return Read::More;
             }
             let found = reading.scan.finish();
@@ -237,7 +256,11 @@ impl Talk {
             return Read::Answered;
         };
         let size = rewrite(&passed, whole, size);
-        Read::Goes(size, passed.name)
+        Read::Goes {
+            size,
+            is_whole,
+            model: passed.name,
+        }
     }
 
     /// Notes what was decided, or answers the request.
@@ -252,6 +275,7 @@ impl Talk {
             Ok(passed) => {
                 live.count_body(index, passed.model, passed.outcome, meters);
                 self.model = passed.model;
+                self.streams = passed.streams;
                 self.hides_usage = passed.hides_usage;
                 Some(passed)
             }
@@ -267,6 +291,11 @@ impl Talk {
     pub(crate) fn begin_answer(&mut self) {
         for (name, value) in self.left.drain(..) {
             ffi::set_header(Map::Response, name, value.as_bytes());
+        }
+        if !self.streams {
+            // One call less: it is JSON, or tells nothing.
+            self.answer = Answer::Whole(Scan::new());
+            return;
         }
         let Some(kind) = ffi::header(Map::Response, "content-type") else {
             return;
@@ -290,7 +319,12 @@ impl Talk {
 
     /// A part of the answer is there.
     pub(crate) fn answer(&mut self, size: usize, end_of_stream: bool) {
-        if matches!(self.answer, Answer::None) {
+        let is_read = match &self.answer {
+            Answer::None => false,
+            Answer::Whole(scan) => !scan.has_failed(),
+            Answer::Stream(_) => true,
+        };
+        if !is_read {
             return;
         }
         let mut passed = Vec::new();

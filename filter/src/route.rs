@@ -156,6 +156,7 @@ impl RouteRoot {
         );
         if let Business::Held(held) = &mut answer.1 {
             held.pairs = pairs;
+            held.spans = std::mem::take(&mut shared.spans);
         }
         answer
     }
@@ -178,12 +179,18 @@ impl RouteRoot {
         };
         // As they were: while they are held nobody else has them.
         let pairs = held.pairs;
-        self.with_headers(
-            &live,
-            pairs.as_deref(),
-            shared,
-            |role, index, headers, shared| role.decide(&live, index, headers, begun, model, shared),
-        )
+        let go_on = |role: &mut Self, index, headers: &Headers<'_>, shared: &mut Shared| {
+            role.decide(&live, index, headers, begun, model, shared)
+        };
+        match pairs.as_deref() {
+            Some(pairs) if Rc::ptr_eq(&live, &held.live) => {
+                let headers = live.document.indexed(pairs, &held.spans);
+                let answer = go_on(self, held.rollout, &headers, shared);
+                shared.spans = held.spans;
+                answer
+            }
+            pairs => self.with_headers(&live, pairs, shared, go_on),
+        }
     }
 
     /// Reads the headers, and goes on where some rollout is for the request.
@@ -385,7 +392,11 @@ impl Routed {
     pub(crate) fn read(&mut self, size: usize, end_of_stream: bool, meters: &mut Meters) -> Read {
         match self.talk.as_mut().filter(|talk| talk.is_reading()) {
             Some(talk) => talk.read(&self.live, self.rollout, size, end_of_stream, meters),
-            None => Read::Goes(size, String::new()),
+            None => Read::Goes {
+                size,
+                is_whole: end_of_stream,
+                model: String::new(),
+            },
         }
     }
 

@@ -321,7 +321,7 @@ impl Vm {
                 }
                 Action::Pause
             }
-            Read::Goes(size, model) => {
+            Read::Goes { size, model, .. } => {
                 if is_held && !self.resume(id, &model) {
                     return Action::Pause;
                 }

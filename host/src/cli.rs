@@ -26,6 +26,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+use crate::terminal::escaped_lines;
 use crate::vm::engine;
 
 /// Zero-downtime blue/green and canary delivery: a gateway that reads an Envoy file and runs Proxy-Wasm filters.
@@ -116,7 +117,7 @@ pub fn run() -> ExitCode {
         {
             return ExitCode::SUCCESS;
         }
-        eprintln!("error: {error:#}");
+        eprintln!("error: {}", escaped_lines(&format!("{error:#}")));
         ExitCode::FAILURE
     })
 }

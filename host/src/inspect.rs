@@ -64,6 +64,12 @@ pub enum FileKind {
     Other,
 }
 
+/// What a file is that is no module, with what would be right.
+#[must_use]
+pub fn not_a_module(bytes: &[u8]) -> Option<String> {
+    FileKind::of(bytes).problem(bytes)
+}
+
 /// Looks at a file's bytes.
 #[must_use]
 pub fn inspect(bytes: &[u8]) -> Report {

@@ -21,6 +21,7 @@ pub mod scenario;
 pub mod simulation;
 pub mod stats;
 pub mod stream;
+pub mod terminal;
 pub mod tls;
 pub mod trace;
 pub mod vm;

@@ -8,7 +8,8 @@ use serde::Serialize;
 use switchover_core::document::Document;
 use switchover_core::models::Price;
 
-use crate::rollout::live::{Admin, LiveError, text};
+use crate::rollout::live::text::{self, Sample};
+use crate::rollout::live::{Admin, LiveError};
 
 /// A month, as rates are given for it: 30 days.
 pub const MONTH: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -187,14 +188,18 @@ impl Ledger {
     /// # Errors
     /// No answer, or a wrong one.
     pub async fn ask(proxy: &Admin) -> Result<Self, LiveError> {
-        Ok(Self::read(&proxy.stats(&FAMILIES).await?))
+        Ok(Self::of(&proxy.samples(&FAMILIES).await?))
     }
 
     /// Reads the text of `/stats/prometheus`.
     #[must_use]
     pub fn read(text: &str) -> Self {
+        Self::of(&text::samples(text, &FAMILIES))
+    }
+
+    fn of(samples: &[Sample]) -> Self {
         let mut ledger = Self::default();
-        for sample in text::samples(text, &FAMILIES) {
+        for sample in samples {
             let of = |family| sample.is_of(family);
             let told = sample.label("usage") == Some("told");
             let field: fn(&mut Amounts) -> &mut u64 = match () {

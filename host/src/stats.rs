@@ -150,7 +150,7 @@ impl Histogram {
     }
 
     /// Cumulated counts by bound, the count of all, and the sum.
-    fn snapshot(&self) -> (Vec<(f64, u64)>, u64, u64) {
+    pub(crate) fn snapshot(&self) -> (Vec<(f64, u64)>, u64, u64) {
         let mut seen = 0;
         let mut bounds = Vec::with_capacity(BUCKETS.len());
         for (at, bucket) in self.buckets.iter().enumerate() {
@@ -219,6 +219,14 @@ impl Registry {
             },
         );
         Some(metric)
+    }
+
+    /// Shows each metric with its family and its labels, in the order of the full names.
+    pub(crate) fn each(&self, mut show: impl FnMut(&str, &[(String, String)], &Metric)) {
+        let metrics = self.metrics.read().unwrap_or_else(PoisonError::into_inner);
+        for entry in metrics.values() {
+            show(&entry.family, &entry.labels, &entry.metric);
+        }
     }
 
     /// All metrics with their full names, in the names' order.

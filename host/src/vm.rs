@@ -134,7 +134,14 @@ impl Vm {
         vm: Arc<VmConfig>,
         process: Arc<Process>,
     ) -> Result<Self, VmError> {
-        let trapped = |error: wasmtime::Error| VmError::Trap(format!("{error:?}"));
+        let deadline = process.limits.deadline;
+        let trapped = |error: wasmtime::Error| {
+            let is_late = matches!(error.downcast_ref(), Some(wasmtime::Trap::Interrupt));
+            VmError::Trap(match is_late {
+                true => format!("it ran for longer than {deadline:?}: {error:?}"),
+                false => format!("{error:?}"),
+            })
+        };
         let mut store = Store::new(
             compiled.pre.module().engine(),
             State::new(process, vm, compiled.version, compiled.ticks.clone()),

@@ -329,7 +329,7 @@ fn bench_measures_the_filter() {
     let output = switchover(&["bench", "README.md"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(
-        String::from_utf8_lossy(&output.stderr).contains("not a WebAssembly module"),
+        String::from_utf8_lossy(&output.stderr).contains("a module begins with the bytes"),
         "{output:?}"
     );
 }
@@ -476,4 +476,23 @@ async fn a_hangup_is_ignored() {
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     let ended = tokio::time::timeout(PATIENCE, serving.wait()).await;
     assert_eq!(ended.expect("it ends").unwrap().code(), Some(0));
+}
+
+/// The gateway says what it is that the compiler's message is about, and the compiler does not say it as well.
+#[test]
+fn a_module_that_does_not_compile_is_called_that_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let broken = directory.path().join("broken.wasm");
+    std::fs::write(&broken, b"\0asm\x01\0\0\0\x01\x7f").unwrap();
+    let mut command = Command::new(programs::switchover());
+    let input = std::fs::File::open(&broken).unwrap();
+    let apart = command.arg("compile-module").stdin(input).output().unwrap();
+    let apart = String::from_utf8(apart.stderr).unwrap();
+    let here = switchover(&["trace", broken.to_str().unwrap()]).stderr;
+    let here = String::from_utf8(here).unwrap();
+    let what = apart.strip_prefix("error: ").unwrap();
+    assert_eq!(
+        here,
+        format!("error: not a WebAssembly module that can be compiled: {what}")
+    );
 }

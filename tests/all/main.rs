@@ -51,6 +51,7 @@ mod simulation;
 mod simulation_grpc;
 mod startup;
 mod sticky;
+mod terminal;
 mod tls;
 mod trace;
 mod tracing;

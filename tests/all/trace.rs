@@ -339,8 +339,26 @@ fn what_does_not_start_is_shown_until_there() {
         text.contains("on_configure") && text.contains("refused its configuration"),
         "{text}"
     );
-    let output = trace(&["README.md"]);
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let directory = tempfile::tempdir().unwrap();
+    let endless = r#"(module (memory (export "memory") 1)
+        (func (export "proxy_abi_version_0_2_1"))
+        (func (export "malloc") (param i32) (result i32) (i32.const 1024))
+        (func $endless (loop (br 0))) (start $endless))"#;
+    let endless = guest::compile("endless", endless, directory.path());
+    for (file, words) in [
+        (endless.to_str().unwrap(), "it ran for longer than 1s"),
+        ("README.md", "a module begins with the bytes"),
+        ("tests/guests/witness.wat", "assemble it first"),
+    ] {
+        let file = programs::root().join(file);
+        let output = trace(&[file.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(
+            text.starts_with("error: ") && text.contains(words),
+            "{text}"
+        );
+    }
 }
 
 /// The guests in four languages are written alike: their traces tell the same.

@@ -157,6 +157,12 @@ impl Document {
         self.names.index(pairs, spans)
     }
 
+    /// The headers of a map in which [`Document::index`] of this document has found these spans.
+    #[must_use]
+    pub fn indexed<'a>(&'a self, pairs: &'a [u8], spans: &'a Spans) -> Headers<'a> {
+        self.names.indexed(pairs, spans)
+    }
+
     /// The first rollout that is for this request, with its index.
     #[must_use]
     #[inline]

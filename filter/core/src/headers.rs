@@ -95,11 +95,17 @@ impl Names {
             }
             span.count += 1;
         }
-        Some(Headers {
+        Some(self.indexed(pairs, spans))
+    }
+
+    /// The headers of the map in which [`Names::index`] has found these spans.
+    #[inline]
+    pub(crate) fn indexed<'a>(&'a self, pairs: &'a [u8], spans: &'a Spans) -> Headers<'a> {
+        Headers {
             pairs,
             spans: &spans.0,
             names: self,
-        })
+        }
     }
 
     #[inline]

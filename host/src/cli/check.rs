@@ -12,7 +12,12 @@ use crate::config::{self, Problem, Severity};
 /// The exit code where a file has errors.
 const ERRORS: u8 = 1;
 
-const EXAMPLES: &str = "\
+const HELP: &str = "\
+What is read are the file, the documents and certificates that it leads to, and the first bytes of its filters' modules; \
+documents of filters with a root id of Switchover's are checked as the filter does. Nothing of a filter runs: \
+configurations of other filters are not looked at. `switchover inspect` says whether a module loads, `switchover trace` \
+whether it takes its configuration, and `switchover test` what it does.
+
 Examples:
   switchover check envoy/demo.yaml         a bootstrap and the documents that it leads to
   switchover check envoy/demo.ecds.yaml    one ECDS document
@@ -24,7 +29,7 @@ Exit code: 0 without errors, 1 with errors, 2 for wrong arguments.";
 
 /// Arguments of `switchover check`.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = HELP)]
 pub(super) struct CheckArgs {
     /// An Envoy bootstrap (YAML or JSON), an ECDS document or a rollout document
     file: PathBuf,

@@ -3,9 +3,9 @@
 use std::io::{Read as _, Write as _};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 
-use crate::vm::engine;
+use crate::vm::{VmError, engine};
 
 /// Reads a module from standard input and writes it compiled to standard output.
 ///
@@ -17,7 +17,11 @@ pub(super) fn run() -> Result<ExitCode> {
         .lock()
         .read_to_end(&mut module)
         .context("cannot read the module")?;
-    let compiled = engine::precompile(&module)?;
+    let compiled = engine::precompile(&module).map_err(|error| match error {
+        // The gateway says what that is.
+        VmError::Compile(what) => anyhow!(what),
+        error => error.into(),
+    })?;
     std::io::stdout()
         .lock()
         .write_all(&compiled)

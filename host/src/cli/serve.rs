@@ -1,5 +1,6 @@
 //! `switchover serve`.
 
+use std::fmt;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,12 +11,16 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::field::Field;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::format::{self, Writer};
 
 use crate::config::{self, Bootstrap};
 use crate::gateway::{Options, Running};
 use crate::process::GuestLimits;
+use crate::terminal::escaped;
 use crate::vm::cache::ModuleCache;
 
 /// Arguments of `switchover serve`.
@@ -197,10 +202,21 @@ pub(super) fn serve<T>(
 pub(super) fn log_to_stderr(level: &LogLevel) -> Result<()> {
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::try_new(&level.0)?)
+        .fmt_fields(format::debug_fn(write_field).delimited(" "))
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
     Ok(())
+}
+
+/// What happens is one line, whatever guests and requests have part in it: none of them can make up another.
+fn write_field(out: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    let value = format!("{value:?}");
+    let value = escaped(&value);
+    match field.name() {
+        "message" => out.write_str(&value),
+        name => write!(out, "{name}={value}"),
+    }
 }
 
 /// A level, or directives of `tracing`.

@@ -13,14 +13,15 @@ use futures_util::future::join_all;
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
-use super::proxy::{Answer, FAMILIES, Seen};
+use super::proxy::{Answer, EVENTS, FAMILIES, Seen};
 use super::state::{Read, State};
 use crate::report::{Counted, has_models};
 use crate::rollout::audit;
-use crate::rollout::live::{self, Admin};
+use crate::rollout::live::text::Sample;
+use crate::rollout::live::{self, Admin, LiveError};
 use crate::rollout::{Loaded, timestamp};
 
-/// From a proxy's answer to the next question.
+/// From a proxy's answer to the next question whether anything has happened.
 const ASK: Duration = Duration::from_millis(300);
 /// How often the document's file is looked at.
 const LOOK: Duration = Duration::from_millis(100);
@@ -28,7 +29,7 @@ const LOOK: Duration = Duration::from_millis(100);
 const LEAST: Duration = Duration::from_millis(150);
 /// The longest time between two states: the clock goes on.
 const MOST: Duration = Duration::from_secs(1);
-/// How often it is asked for what models took, which is counted for each consumer.
+/// How often it is asked for all figures, where nothing happens but requests.
 const COUNT: Duration = Duration::from_millis(700);
 /// How many lines of the audit log are shown.
 const LINES: usize = 20;
@@ -112,29 +113,49 @@ impl Observer {
         tokio::join!(self.follow(), proxies, self.publish());
     }
 
-    /// Asks one proxy again and again.
+    /// Asks one proxy again and again: for everything now and then, and at once when something has happened.
     async fn ask(&self, proxy: &Mutex<Seen>) {
         let admin = locked(proxy).admin.clone();
         let families = [&live::FAMILIES[..], &FAMILIES].concat();
-        let mut counted: Option<Instant> = None;
+        let mut known: Option<(Instant, Vec<Sample>)> = None;
         loop {
-            let answer = match admin.stats(&families).await {
-                Ok(text) => Answer::Stats(text),
-                Err(error) => Answer::Lost(error.to_string()),
+            let events = admin.samples(&EVENTS).await;
+            let is_news = match (&events, &known) {
+                (Ok(events), Some((at, before))) => events != before || at.elapsed() >= COUNT,
+                _ => true,
             };
-            let wants_costs = matches!(answer, Answer::Stats(_)) && self.wants_costs();
-            locked(proxy).note(answer);
-            if !wants_costs {
-                counted = None;
-                locked(proxy).costs = None;
-            } else if counted.is_none_or(|at| at.elapsed() >= COUNT) {
-                counted = Some(Instant::now());
-                let costs = Counted::since_start(&admin).await.ok();
-                locked(proxy).costs = costs;
+            if is_news {
+                let samples = match events {
+                    Ok(events) => {
+                        known = Some((Instant::now(), events));
+                        admin.samples(&families).await
+                    }
+                    Err(error) => Err(error),
+                };
+                self.note(proxy, &admin, samples).await;
+                self.changed.notify_one();
             }
-            self.changed.notify_one();
             sleep(ASK).await;
         }
+    }
+
+    /// Takes in what a proxy has answered, and asks what its models took.
+    async fn note(
+        &self,
+        proxy: &Mutex<Seen>,
+        admin: &Admin,
+        samples: Result<Vec<Sample>, LiveError>,
+    ) {
+        let wants_costs = samples.is_ok() && self.wants_costs();
+        locked(proxy).note(match samples {
+            Ok(samples) => Answer::Stats(samples),
+            Err(error) => Answer::Lost(error.to_string()),
+        });
+        let costs = match wants_costs {
+            true => Counted::since_start(admin).await.ok(),
+            false => None,
+        };
+        locked(proxy).costs = costs;
     }
 
     fn wants_costs(&self) -> bool {

@@ -8,11 +8,21 @@ use switchover_core::guard::Cause;
 
 use super::window::{Counts, Window};
 use crate::report::Counted;
-use crate::rollout::live::{Admin, Figures, Percent, text};
+use crate::rollout::live::text::Sample;
+use crate::rollout::live::{Admin, Figures, Percent};
 use crate::rollout::status::Status;
 
 /// What is asked for, beside the figures of each rollout.
-pub(super) const FAMILIES: [&str; 3] = ["request_duration_ms", "trips", "document"];
+pub(super) const FAMILIES: [&str; 3] = ["request_duration_ms_bucket", "trips", "document"];
+/// What changes when something happens, however many requests there are.
+pub(super) const EVENTS: [&str; 6] = [
+    "weight",
+    "weight_planned",
+    "healthy",
+    "tripped",
+    "trips",
+    "document",
+];
 
 /// A proxy.
 #[derive(Debug, Serialize)]
@@ -56,8 +66,8 @@ pub(super) enum Condition {
 pub(super) enum Answer {
     /// Nothing yet.
     None,
-    /// The text of its figures.
-    Stats(String),
+    /// Its figures.
+    Stats(Vec<Sample>),
     /// Why it gives none.
     Lost(String),
 }
@@ -86,26 +96,25 @@ impl<'a> Known<'a> {
             seen,
             figures: Vec::new(),
         };
-        if let Some(text) = known.stats() {
-            let read = |status| Figures::read(seen.admin.name(), text, status);
+        if let Some(samples) = known.stats() {
+            let read = |status| Figures::read(seen.admin.name(), samples, status);
             known.figures = statuses.iter().map(read).collect();
         }
         known
     }
 
-    pub(super) fn stats(&self) -> Option<&'a str> {
+    pub(super) fn stats(&self) -> Option<&'a [Sample]> {
         match &self.seen.answer {
-            Answer::Stats(text) => Some(text),
+            Answer::Stats(samples) => Some(samples),
             Answer::None | Answer::Lost(_) => None,
         }
     }
 
     /// The limits over which a rollout's guard has tripped in this proxy's process.
     pub(super) fn causes(&self, rollout: &str) -> Vec<&'static str> {
-        let texts = self.stats().into_iter();
-        let counted: Vec<_> = texts
-            .flat_map(|text| text::samples(text, &["trips"]))
-            .filter(|s| s.label("rollout") == Some(rollout) && s.value > 0.0)
+        let trips = self.stats().into_iter().flatten();
+        let counted: Vec<_> = trips
+            .filter(|s| s.is_of("trips") && s.label("rollout") == Some(rollout) && s.value > 0.0)
             .collect();
         let labels = Cause::ALL.into_iter().map(Cause::label);
         labels
@@ -115,9 +124,8 @@ impl<'a> Known<'a> {
 
     /// The versions of documents that its workers say they run: one, but for a moment.
     fn documents(&self) -> BTreeSet<String> {
-        let texts = self.stats().into_iter();
-        let samples = texts.flat_map(|text| text::samples(text, &["document"]));
-        let named = samples.filter(|s| s.value > 0.0);
+        let samples = self.stats().into_iter().flatten();
+        let named = samples.filter(|s| s.is_of("document") && s.value > 0.0);
         named
             .filter_map(|s| s.label("document").map(str::to_owned))
             .collect()
@@ -179,8 +187,8 @@ impl Seen {
 
     /// Takes in an answer.
     pub(super) fn note(&mut self, answer: Answer) {
-        if let Answer::Stats(text) = &answer {
-            self.window.note(Instant::now(), Counts::read(text));
+        if let Answer::Stats(samples) = &answer {
+            self.window.note(Instant::now(), Counts::read(samples));
         }
         self.answer = answer;
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::rollout::live::text;
+use crate::rollout::live::text::Sample;
 
 /// How far back figures reach. Envoy adds to its histograms every five seconds by default.
 pub(super) const SPAN: Duration = Duration::from_secs(10);
@@ -51,23 +51,25 @@ struct Part {
 // === impl Counts ===
 
 impl Counts {
-    /// Reads the text of `/stats/prometheus`.
-    pub(super) fn read(text: &str) -> Self {
+    /// Picks them from a proxy's samples.
+    pub(super) fn read(samples: &[Sample]) -> Self {
         let mut counts = Self::default();
-        for sample in text::samples(text, &FAMILIES) {
+        for sample in samples {
+            let Some(family) = FAMILIES.iter().find(|family| sample.is_of(family)) else {
+                continue;
+            };
             let (Some(rollout), Some(environment)) =
                 (sample.label("rollout"), sample.label("environment"))
             else {
                 continue;
             };
-            let family = FAMILIES.iter().find(|family| sample.is_of(family));
             let key = (rollout.to_owned(), environment.to_owned());
             let own = counts.0.entry(key).or_default();
             let value = whole(sample.value);
-            match family {
-                Some(&"requests") => own.requests += value,
-                Some(&"attempts") => own.attempts += value,
-                Some(&"failures") => own.failures += value,
+            match *family {
+                "requests" => own.requests += value,
+                "attempts" => own.attempts += value,
+                "failures" => own.failures += value,
                 _ => {
                     let bound = sample.label("le").and_then(|le| le.parse::<f64>().ok());
                     if let Some(bound) = bound.filter(|bound| *bound >= 0.0) {
@@ -258,8 +260,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::rollout::live::text::samples;
 
-    fn text(requests: u64, failures: u64, buckets: &[(&str, u64)]) -> String {
+    fn text(requests: u64, failures: u64, buckets: &[(&str, u64)]) -> Vec<Sample> {
         let labels = "environment=\"green\",rollout=\"api\"";
         let mut text = format!(
             "switchover_requests{{{labels},reason=\"a\"}} {requests}\nswitchover_requests{{{labels},reason=\"b\"}} 0\n\
@@ -270,10 +273,10 @@ mod tests {
                 "switchover_request_duration_ms_bucket{{{labels},le=\"{bound}\"}} {count}\n"
             );
         }
-        text
+        samples(&text, &FAMILIES)
     }
 
-    fn window(texts: &[(u64, String)]) -> Window {
+    fn window(texts: &[(u64, Vec<Sample>)]) -> Window {
         let (start, mut window) = (Instant::now(), Window::default());
         for (seconds, text) in texts {
             let at = start + Duration::from_secs(*seconds);

@@ -15,6 +15,7 @@ use super::{Gateway, Options, Ready, StartError, sockets, wasm_filters};
 use crate::admin::{self, AdminState, FilterState, ListenerAddress, Phase};
 use crate::config::Bootstrap;
 use crate::console::{self, Console};
+use crate::process::Process;
 use crate::proxy::upstream::resolve;
 use crate::proxy::worker::{self, Command};
 use crate::rollout::audit;
@@ -75,7 +76,8 @@ impl Running {
             None => None,
         };
         if let Some(address) = admin_address {
-            admin.set_console(console(bootstrap, &options, address));
+            let process = gateway.process.clone();
+            admin.set_console(console(bootstrap, &options, address, process));
         }
         let mut workers = Vec::new();
         for (n, sockets) in by_worker.into_iter().enumerate() {
@@ -229,6 +231,7 @@ fn console(
     bootstrap: &Bootstrap,
     options: &Options,
     address: SocketAddr,
+    process: Arc<Process>,
 ) -> Result<Arc<Console>, String> {
     let document = console::document_of(bootstrap)?;
     let mut own = address;
@@ -241,7 +244,7 @@ fn console(
     let settings = console::Settings {
         document,
         audit: None,
-        proxies: vec![Admin::parse(&format!("http://{own}"))?],
+        proxies: vec![Admin::parse(&format!("http://{own}"))?.of(process)],
         operator: audit::operator(&*options.env),
         token: options.console_token.clone(),
     };

@@ -1,8 +1,10 @@
 //! What a proxy does: the figures that its admin server gives, Envoy's and the host's alike.
 
+mod own;
 pub(crate) mod text;
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{HOST, TRANSFER_ENCODING};
@@ -17,6 +19,8 @@ use switchover_core::Share;
 use tokio::net::TcpStream;
 
 use super::status::{Status, as_percent};
+use crate::process::Process;
+use own::Own;
 use text::Sample;
 
 /// How long one proxy may take to answer.
@@ -41,11 +45,13 @@ pub(crate) const FAMILIES: [&str; 10] = [
     "tripped",
 ];
 /// The admin server of a proxy.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Admin {
     /// As it was named.
     name: String,
     authority: String,
+    /// Where it is this process's own, which is not asked over the network.
+    own: Option<Own>,
 }
 
 /// What a proxy does with a rollout.
@@ -129,10 +135,19 @@ impl Admin {
                 Ok(Self {
                     name: text.to_owned(),
                     authority: format!("{}:{port}", authority.host()),
+                    own: None,
                 })
             }
             _ => Err(expected()),
         }
+    }
+
+    /// The same, for the gateway that is in this process.
+    #[must_use]
+    pub fn of(mut self, process: Arc<Process>) -> Self {
+        let since = Instant::now();
+        self.own = Some(Own { process, since });
+        self
     }
 
     /// As it was named.
@@ -146,27 +161,38 @@ impl Admin {
     /// # Errors
     /// No answer, or a wrong one.
     pub async fn figures(&self, rollouts: &[Status]) -> Result<Vec<Figures>, LiveError> {
-        let text = self.stats(&FAMILIES).await?;
-        let read = |status| Figures::read(&self.name, &text, status);
+        let samples = self.samples(&FAMILIES).await?;
+        let read = |status| Figures::read(&self.name, &samples, status);
         Ok(rollouts.iter().map(read).collect())
     }
 
-    /// Asks for the text of families of figures, for each consumer's take time; of others too, where the admin server
-    /// does not know the parameter.
+    /// Asks for the samples of families, for each consumer's take time.
     ///
     /// # Errors
     /// No answer, a wrong one, or one that is cut off.
-    pub(crate) async fn stats(&self, families: &[&str]) -> Result<String, LiveError> {
-        let filter = format!("switchover.({})", families.join("|"));
+    pub(crate) async fn samples(&self, families: &[&str]) -> Result<Vec<Sample>, LiveError> {
+        if let Some(own) = &self.own {
+            return Ok(own.samples(families));
+        }
+        // The filter is for the names before there are parts of a histogram.
+        let names = families
+            .iter()
+            .map(|family| family.trim_end_matches("_bucket"));
+        let filter = format!("switchover.({})", names.collect::<Vec<_>>().join("|"));
         let filter = utf8_percent_encode(&filter, NON_ALPHANUMERIC);
-        self.in_time(&format!("{STATS}?filter={filter}")).await
+        let text = self.in_time(&format!("{STATS}?filter={filter}")).await?;
+        // An admin server that does not know the parameter tells more.
+        Ok(text::samples(&text, families))
     }
 
     /// Asks how long the proxy's process has run, in whole seconds.
     ///
     /// # Errors
-    /// As [`Self::stats`].
+    /// As [`Self::samples`].
     pub(crate) async fn uptime(&self) -> Result<Duration, LiveError> {
+        if let Some(own) = &self.own {
+            return Ok(Duration::from_secs(own.since.elapsed().as_secs()));
+        }
         let text = self.in_time(INFO).await?;
         let info: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
         let uptime = info["uptime_current_epoch"].as_str();
@@ -231,13 +257,12 @@ impl Admin {
 // === impl Figures ===
 
 impl Figures {
-    /// Reads the text of `/stats/prometheus`.
-    pub(crate) fn read(proxy: &str, text: &str, status: &Status) -> Self {
-        let samples: Vec<Sample<'_>> = text::samples(text, &FAMILIES)
-            .filter(|s| s.label("rollout") == Some(&status.rollout))
-            .collect();
+    /// Picks them from a proxy's samples.
+    pub(crate) fn read(proxy: &str, samples: &[Sample], status: &Status) -> Self {
+        let of_rollout = |s: &&Sample| s.label("rollout") == Some(&status.rollout);
+        let samples: Vec<&Sample> = samples.iter().filter(of_rollout).collect();
         let sum = |family: &str, environment: Option<&str>| {
-            let fits = |s: &&Sample<'_>| {
+            let fits = |s: &&&Sample| {
                 s.is_of(family) && environment.is_none_or(|e| s.label("environment") == Some(e))
             };
             let mut found = samples.iter().filter(fits).map(|s| s.value).peekable();

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::diff::{self, Line};
 use super::{Failure, Outcome};
+use crate::terminal::escaped;
 
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -35,13 +36,13 @@ pub fn outcome(out: &mut impl Write, outcome: &Outcome) -> io::Result<()> {
         outcome.line
     )?;
     for line in &outcome.told {
-        writeln!(out, "     {DIM}{line}{DIM:#}")?;
+        writeln!(out, "     {DIM}{}{DIM:#}", escaped(line))?;
     }
     let mut step = "";
     for failure in &outcome.failures {
         if failure.step != step {
             step = &failure.step;
-            writeln!(out, "     {step}")?;
+            writeln!(out, "     {}", escaped(step))?;
         }
         self::failure(out, outcome, failure)?;
     }
@@ -54,7 +55,7 @@ fn failure(out: &mut impl Write, outcome: &Outcome, failure: &Failure) -> io::Re
         "     {DIM}{}:{}:{DIM:#} {}",
         outcome.file.display(),
         failure.line,
-        failure.place
+        escaped(&failure.place)
     )?;
     writeln!(
         out,
@@ -62,13 +63,15 @@ fn failure(out: &mut impl Write, outcome: &Outcome, failure: &Failure) -> io::Re
     )?;
     for line in diff::lines(&failure.expected, &failure.actual) {
         match line {
-            Line::Missing(text) => writeln!(out, "       {EXPECTED}- {text}{EXPECTED:#}")?,
-            Line::Extra(text) => writeln!(out, "       {ACTUAL}+ {text}{ACTUAL:#}")?,
-            Line::Same(text) => writeln!(out, "         {text}")?,
+            Line::Missing(text) => {
+                writeln!(out, "       {EXPECTED}- {}{EXPECTED:#}", escaped(&text))?
+            }
+            Line::Extra(text) => writeln!(out, "       {ACTUAL}+ {}{ACTUAL:#}", escaped(&text))?,
+            Line::Same(text) => writeln!(out, "         {}", escaped(&text))?,
         }
     }
     for line in &failure.context {
-        writeln!(out, "       {DIM}{line}{DIM:#}")?;
+        writeln!(out, "       {DIM}{}{DIM:#}", escaped(line))?;
     }
     Ok(())
 }

@@ -19,6 +19,8 @@ use super::state::State;
 use super::{VmError, entry};
 use crate::abi;
 use crate::config::plugin::Code;
+use crate::inspect;
+use crate::terminal::escaped;
 
 /// How often the engine's clock ticks; deadlines are multiples of it.
 pub const TICK: Duration = Duration::from_millis(50);
@@ -220,12 +222,15 @@ impl Engine {
         if let Some(compiled) = modules.get(&digest).and_then(Weak::upgrade) {
             return Ok(compiled);
         }
+        if let Some(what) = inspect::not_a_module(bytes) {
+            return Err(VmError::Compile(what));
+        }
         let module = self.module(bytes)?;
         let version = abi::check(&module)?;
         let pre = self
             .linker
             .instantiate_pre(&module)
-            .map_err(|error| VmError::Imports(format!("{error:#}")))?;
+            .map_err(|error| VmError::Imports(escaped(&format!("{error:#}")).into_owned()))?;
         let compiled = Arc::new(Compiled {
             pre,
             version,

@@ -119,6 +119,25 @@ cases! {
         }
     }
 
+    /// All that was announced is there: nothing is waited for.
+    async fn a_held_body_goes_on_once_it_is_whole(engine: Engine) {
+        let (blue, green) = (api("blue").await, api("green").await);
+        let gateway = start(engine, document(json!({"hold_headers": true})), [&blue, &green]).await;
+        let body = chat("gpt-4");
+        let length = body.len();
+        let (before, after) = body.split_at(10);
+        let pieces = [before, after].map(|piece| Ok(Frame::data(Bytes::from(piece.to_owned()))));
+        let unended = futures_util::stream::iter(pieces).chain(futures_util::stream::pending());
+        let call = Request::post(format!("http://gateway.test{CHAT}"))
+            .header("authorization", "Bearer key-a")
+            .header("content-length", length)
+            .body(BodyExt::boxed(StreamBody::new(unended)))
+            .unwrap();
+        let mut client = Http2::connect(gateway.address()).await;
+        assert_eq!(client.open(call).await.unwrap().status(), 200);
+        assert_eq!(blue.requests().last().unwrap().body(), chat("gpt-4.1").as_bytes());
+    }
+
     /// A line of 32 MiB, and events that tell nothing: all of it passes, and no more memory is taken than for others.
     async fn long_lines_are_not_kept(engine: Engine) {
         let blue = streaming(|| {

@@ -35,6 +35,8 @@ pub struct Passed {
     pub name: String,
     /// What is changed in the body.
     pub edits: Vec<Splice>,
+    /// The answer may be a stream: the request asks for one, or has not been read.
+    pub streams: bool,
     /// The client gets no event that tells the usage: it did not ask for it.
     pub hides_usage: bool,
 }
@@ -96,6 +98,7 @@ impl Passed {
             model: None,
             name: String::new(),
             edits: Vec::new(),
+            streams: true,
             hides_usage: false,
         }
     }
@@ -193,6 +196,7 @@ impl Rollout {
             model: index,
             name: own.unwrap_or(name).to_owned(),
             edits,
+            streams: found.stream,
             hides_usage,
         })
     }

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Value, json};
 
+use super::runs::{harmless, plain};
 use super::*;
 
 fn scan(pieces: &[&[u8]]) -> Result<Found, Fault> {
@@ -306,13 +307,19 @@ proptest! {
     }
 
     #[test]
-    fn runs_are_what_loops_find(bytes in vec(prop_oneof![Just(b'"'), Just(b'\\'), Just(b'n'), Just(b'\n'), Just(b'\r'), Just(0x1f), Just(0x20), Just(0x21), Just(0x23), Just(0x5b), Just(0x5d), Just(0xa2), Just(0xff), any::<u8>()], 0..40)) {
+    fn runs_are_what_loops_find(bytes in vec(prop_oneof![Just(b'"'), Just(b'\\'), Just(b'n'), Just(b'u'), Just(b'0'), Just(b'F'), Just(b'\n'), Just(b'\r'), Just(0x1f), Just(0x20), Just(0x21), Just(0x23), Just(0x5b), Just(0x5d), Just(0xa2), Just(0xff), any::<u8>()], 0..40)) {
         let until = |is_end: fn(&u8) -> bool| bytes.iter().take_while(|byte| !is_end(byte)).count();
         prop_assert_eq!(plain(&bytes), until(|byte| matches!(byte, b'"' | b'\\' | 0..32)));
         prop_assert_eq!(line(&bytes), until(|byte| matches!(byte, b'\n' | b'\r')));
         let mut at = plain(&bytes);
-        while bytes.get(at) == Some(&b'\\') && bytes.get(at + 1).is_some_and(|byte| b"\"\\/bfnrt".contains(byte)) {
-            at += 2 + plain(&bytes[at + 2..]);
+        while let Some([b'\\', escape, hex @ ..]) = bytes.get(at..) {
+            let is_unit = *escape == b'u' && hex.len() >= 4 && hex[..4].iter().all(u8::is_ascii_hexdigit);
+            match escape {
+                b'u' if is_unit => at += 6,
+                escape if b"\"\\/bfnrt".contains(escape) => at += 2,
+                _ => break,
+            }
+            at += plain(&bytes[at..]);
         }
         prop_assert_eq!(harmless(&bytes), at);
     }

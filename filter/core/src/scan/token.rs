@@ -75,16 +75,15 @@ impl Token {
         self.hex = (0, 0);
     }
 
-    /// Takes a digit behind `\u` in; false if it is none.
-    pub(super) fn hex(&mut self, digit: u8, is_kept: bool) -> bool {
-        let Some(value) = char::from(digit).to_digit(16) else {
-            return false;
-        };
+    /// Takes a digit behind `\u` in; whether that is the last, `None` if it is no digit.
+    pub(super) fn hex(&mut self, digit: u8, is_kept: bool) -> Option<bool> {
+        let value = char::from(digit).to_digit(16)?;
         self.hex = (self.hex.0 << 4 | value, self.hex.1 + 1);
-        if self.hex.1 == 4 && is_kept {
+        let is_last = self.hex.1 == 4;
+        if is_last && is_kept {
             self.unit(self.hex.0);
         }
-        true
+        Some(is_last)
     }
 
     /// A UTF-16 code unit.

@@ -8,6 +8,7 @@ use crate::inspect::{
     BUILD_SECTION, Build, Callbacks, ENVOY_VERSION, Group, Import, Module, Report, Toolchain,
     Verdict,
 };
+use crate::terminal::escaped;
 
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
@@ -24,7 +25,12 @@ const EVIDENCE: usize = 4;
 
 /// Writes all of it.
 pub(super) fn write(out: &mut dyn Write, name: &str, report: &Report) -> io::Result<()> {
-    writeln!(out, "{BOLD}{name}{BOLD:#}: {} bytes", grouped(report.size))?;
+    writeln!(
+        out,
+        "{BOLD}{}{BOLD:#}: {} bytes",
+        escaped(name),
+        grouped(report.size)
+    )?;
     line(out, "sha256", &report.sha256)?;
     if let Some(module) = &report.module {
         line(out, "ABI", &abi(module))?;
@@ -56,7 +62,7 @@ pub(super) fn write(out: &mut dyn Write, name: &str, report: &Report) -> io::Res
 fn abi(module: &Module) -> String {
     let versions = module.abi.markers.iter().map(|marker| {
         let version = marker.trim_start_matches("proxy_abi_version_");
-        version.replace('_', ".")
+        escaped(&version.replace('_', ".")).into_owned()
     });
     match module.abi.markers.as_slice() {
         [] => {
@@ -83,7 +89,7 @@ fn built_from(out: &mut dyn Write, build: &Build) -> io::Result<()> {
     ] {
         let said: Vec<&str> = said.into_iter().flatten().map(String::as_str).collect();
         if !said.is_empty() {
-            line(out, label, &format!("{what}{}", said.join(" ")))?;
+            line(out, label, &escaped(&format!("{what}{}", said.join(" "))))?;
             label = "";
         }
     }
@@ -99,13 +105,17 @@ fn written_in(out: &mut dyn Write, toolchain: &Toolchain) -> io::Result<()> {
             true => String::new(),
             false => format!(" ({})", evidence.language),
         };
-        line(out, "", &format!("{DIM}{}{other}{DIM:#}", evidence.found))?;
+        line(
+            out,
+            "",
+            &format!("{DIM}{}{other}{DIM:#}", escaped(&evidence.found)),
+        )?;
     }
     if let Some(sdk) = &toolchain.sdk {
-        line(out, "SDK", sdk)?;
+        line(out, "SDK", &escaped(sdk))?;
     }
     if !toolchain.versions.is_empty() {
-        list(out, "versions", toolchain.versions.iter().cloned())?;
+        list(out, "versions", own(&toolchain.versions))?;
     }
     Ok(())
 }
@@ -116,7 +126,7 @@ fn verdict(out: &mut dyn Write, label: &str, verdict: &Verdict) -> io::Result<()
     }
     line(out, label, &format!("{RED}does not load it{RED:#}"))?;
     for reason in &verdict.reasons {
-        line(out, "", &format!("- {reason}"))?;
+        line(out, "", &format!("- {}", escaped(reason)))?;
     }
     Ok(())
 }
@@ -144,7 +154,7 @@ fn callbacks(out: &mut dyn Write, callbacks: &Callbacks) -> io::Result<()> {
         line(out, "", &format!("{YELLOW}{}{YELLOW:#}", uncalled.why))?;
     }
     if !callbacks.unknown.is_empty() {
-        list(out, "unknown", callbacks.unknown.iter().cloned())?;
+        list(out, "unknown", own(&callbacks.unknown))?;
         line(
             out,
             "",
@@ -177,6 +187,7 @@ fn import(import: &Import) -> String {
         Group::Wasi => import.name.clone(),
         Group::Other => format!("{}.{}", import.module, import.name),
     };
+    let name = escaped(&name).into_owned();
     match (import.here, import.in_envoy) {
         (true, true) => name,
         (false, false) => format!("{RED}{name} [nobody has it]{RED:#}"),
@@ -192,7 +203,7 @@ fn exports(out: &mut dyn Write, module: &Module) -> io::Result<()> {
         !is_callback && !name.starts_with("proxy_abi_version_")
     };
     let all = module.exports.iter().map(|export| &export.name);
-    let names: Vec<String> = all.filter(|name| is_other(name)).cloned().collect();
+    let names = own(all.filter(|name| is_other(name)));
     if names.is_empty() {
         return Ok(());
     }
@@ -259,7 +270,7 @@ fn contents(out: &mut dyn Write, module: &Module, report: &Report) -> io::Result
         line(
             out,
             "start",
-            &format!("function {} ({name})", start.function),
+            &format!("function {} ({})", start.function, escaped(name)),
         )?;
     }
     if report.problem.is_none() {
@@ -281,17 +292,25 @@ fn sections(out: &mut dyn Write, module: &Module, size: usize) -> io::Result<()>
             .find(|custom| section.name.strip_prefix("custom ") == Some(&custom.name))
             .filter(|custom| custom.name != BUILD_SECTION)
             .and_then(|custom| custom.text.as_deref())
-            .map_or(String::new(), |text| format!("  {DIM}{text}{DIM:#}"));
+            .map_or(String::new(), |text| {
+                format!("  {DIM}{}{DIM:#}", escaped(text))
+            });
         #[expect(clippy::cast_precision_loss, reason = "a share in whole percent")]
         let share = section.bytes as f64 * 100.0 / size.max(1) as f64;
         writeln!(
             out,
             "  {:<24} {:>12}  {share:>3.0} %{text}",
-            section.name,
+            escaped(&section.name),
             grouped(section.bytes)
         )?;
     }
     Ok(())
+}
+
+/// Names that are the module's own.
+fn own<'a>(names: impl IntoIterator<Item = &'a String>) -> Vec<String> {
+    let names = names.into_iter();
+    names.map(|name| escaped(name).into_owned()).collect()
 }
 
 fn heading(out: &mut dyn Write, text: &str) -> io::Result<()> {

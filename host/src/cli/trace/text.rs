@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 
+use crate::terminal::{escaped, escaped_lines};
 use crate::trace::{Argument, CallTrace, CallbackTrace, Change, Outcome, Trace, Value};
 
 const BOLD: Style = Style::new().bold();
@@ -25,9 +26,12 @@ pub(super) fn write(
     if let Some(outcome) = &trace.outcome {
         write_outcome(out, outcome, width)?;
     }
-    summary(out, trace)?;
+    // Of a filter that did not come as far as that there is nothing to sum up.
+    if !trace.callbacks.is_empty() {
+        summary(out, trace)?;
+    }
     if let Some(problem) = &trace.problem {
-        writeln!(out, "{RED}error{RED:#}: {problem}")?;
+        writeln!(out, "{RED}error{RED:#}: {}", escaped_lines(problem))?;
     }
     Ok(())
 }
@@ -41,7 +45,7 @@ fn write_callback(
     let name = callback.name.trim_start_matches("proxy_");
     let arguments: Vec<String> = callback.arguments.iter().map(|a| shown(a, width)).collect();
     let plugin = match is_chain {
-        true => format!("{}: ", callback.plugin),
+        true => format!("{}: ", escaped(&callback.plugin)),
         false => String::new(),
     };
     writeln!(
@@ -64,7 +68,7 @@ fn write_callback(
         writeln!(
             out,
             "  {RED}trap{RED:#}: {}",
-            trap.trim().replace('\n', "\n    ")
+            escaped_lines(trap.trim()).replace('\n', "\n    ")
         )?;
     }
     Ok(())
@@ -94,12 +98,13 @@ fn write_change(out: &mut dyn Write, change: &Change, width: usize) -> io::Resul
         before,
         after,
     } = change;
+    let name = escaped(name);
     if let Some(before) = before {
-        let before = cut(before, width);
+        let before = shortened(before, width);
         writeln!(out, "  {RED}- {map} {name}: {before}{RED:#}")?;
     }
     if let Some(after) = after {
-        let after = cut(after, width);
+        let after = shortened(after, width);
         writeln!(out, "  {GREEN}+ {map} {name}: {after}{GREEN:#}")?;
     }
     Ok(())
@@ -128,7 +133,7 @@ fn write_outcome(out: &mut dyn Write, outcome: &Outcome, width: usize) -> io::Re
             writeln!(out, "  {DIM}{title}{DIM:#}")?;
         }
         for (name, value) in fields {
-            writeln!(out, "    {name}: {}", cut(value, width))?;
+            writeln!(out, "    {}: {}", escaped(name), shortened(value, width))?;
         }
     }
     Ok(())
@@ -166,7 +171,8 @@ fn shown(argument: &Argument, width: usize) -> String {
             let fields = fields.iter();
             let each = fields.map(|(name, value)| {
                 let name = String::from_utf8_lossy(name);
-                format!("{name}: {}", cut(&String::from_utf8_lossy(value), width))
+                let value = String::from_utf8_lossy(value);
+                format!("{}: {}", escaped(&name), shortened(&value, width))
             });
             format!("{{{}}}", each.collect::<Vec<_>>().join("; "))
         }
@@ -183,7 +189,7 @@ fn quoted(bytes: &[u8], width: usize) -> String {
         strange.count() * 5 <= text.chars().count()
     };
     match std::str::from_utf8(bytes) {
-        Ok(text) if is_text(text) => format!("\"{}\"", escaped(&cut(text, width))),
+        Ok(text) if is_text(text) => format!("\"{}\"", shortened(text, width)),
         _ => {
             let digits: String = bytes
                 .iter()
@@ -200,26 +206,14 @@ fn quoted(bytes: &[u8], width: usize) -> String {
     }
 }
 
-/// On one line; quotes stay as they are, since most of what has them is JSON.
-fn escaped(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c.is_control() {
-            true => line.extend(c.escape_debug()),
-            false => line.push(c),
-        }
-    }
-    line
-}
-
-/// At most so many bytes of a text, and how many there are.
-fn cut(text: &str, width: usize) -> String {
+/// At most so many bytes of a text on one line, and how many there are.
+fn shortened(text: &str, width: usize) -> String {
     if text.len() <= width {
-        return text.to_owned();
+        return escaped(text).into_owned();
     }
     let end = text.floor_char_boundary(width);
     let start = text.get(..end).unwrap_or_default();
-    format!("{start}… ({} bytes)", text.len())
+    format!("{}… ({} bytes)", escaped(start), text.len())
 }
 
 fn time(took: Duration) -> String {

@@ -40,9 +40,13 @@ envoy_switchover_failures{environment="green",rollout="r-2"} 41
 envoy_switchover_latency_p99_ms{environment="green",rollout="r-2"} 120.5
 "#;
 
+fn read(text: &str) -> Figures {
+    Figures::read("a", &text::samples(text, &FAMILIES), &status())
+}
+
 #[test]
 fn figures_are_those_of_the_rollout() {
-    let figures = Figures::read("a", TEXT, &status());
+    let figures = read(TEXT);
     assert!(figures.follows);
     assert_eq!(figures.tripped, Some(true));
     let [blue, green] = figures.environments.as_slice() else {
@@ -60,8 +64,8 @@ fn figures_are_those_of_the_rollout() {
 #[test]
 fn a_proxy_that_plans_otherwise_does_not_follow() {
     let other = TEXT.replace(" 500\n", " 600\n");
-    assert!(!Figures::read("a", &other, &status()).follows);
-    let unknown = Figures::read("a", "", &status());
+    assert!(!read(&other).follows);
+    let unknown = read("");
     assert!(!unknown.follows);
     assert_eq!(unknown.tripped, None);
 }

@@ -1,32 +1,28 @@
 //! The text of Prometheus's exposition format 0.0.4, as far as counters and gauges need it.
 
-use std::borrow::Cow;
-
 /// What families are called after; both engines may put a prefix before.
 const NAMESPACE: &str = "switchover_";
 
 /// One line.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Sample<'a> {
-    family: &'a str,
-    labels: Vec<(&'a str, Cow<'a, str>)>,
+pub(crate) struct Sample {
+    pub(super) family: String,
+    pub(super) labels: Vec<(String, String)>,
     pub(crate) value: f64,
 }
 
 /// The samples of these families, such as `weight`; lines that are none are left out, most of them without a closer look.
-pub(crate) fn samples<'a>(
-    text: &'a str,
-    families: &'a [&'a str],
-) -> impl Iterator<Item = Sample<'a>> {
+pub(crate) fn samples(text: &str, families: &[&str]) -> Vec<Sample> {
     let wanted = |line: &&str| {
         let name = line.split(['{', ' ', '\t']).next().unwrap_or_default();
         families.iter().any(|family| is_of(name, family))
     };
-    text.lines().filter(wanted).filter_map(Sample::parse)
+    let lines = text.lines().filter(wanted);
+    lines.filter_map(Sample::parse).collect()
 }
 
 /// Whether a name is that of a family of Switchover's.
-fn is_of(name: &str, family: &str) -> bool {
+pub(super) fn is_of(name: &str, family: &str) -> bool {
     let before = name.strip_suffix(family);
     let before = before.and_then(|rest| rest.strip_suffix(NAMESPACE));
     before.is_some_and(|prefix| prefix.is_empty() || prefix.ends_with('_'))
@@ -34,8 +30,8 @@ fn is_of(name: &str, family: &str) -> bool {
 
 // === impl Sample ===
 
-impl<'a> Sample<'a> {
-    fn parse(line: &'a str) -> Option<Self> {
+impl Sample {
+    fn parse(line: &str) -> Option<Self> {
         let line = line.trim();
         if line.starts_with('#') {
             return None;
@@ -47,7 +43,7 @@ impl<'a> Sample<'a> {
             while !rest.starts_with('}') {
                 let (name, after) = rest.split_once("=\"")?;
                 let end = end_of_value(after)?;
-                labels.push((name.trim(), unescaped(after.get(..end)?)));
+                labels.push((name.trim().to_owned(), unescaped(after.get(..end)?)));
                 rest = after.get(end + 1..)?.trim_start();
                 rest = rest.strip_prefix(',').unwrap_or(rest).trim_start();
             }
@@ -56,7 +52,7 @@ impl<'a> Sample<'a> {
         // A timestamp may follow.
         let value = rest.split_ascii_whitespace().next()?.parse().ok()?;
         Some(Self {
-            family,
+            family: family.to_owned(),
             labels,
             value,
         })
@@ -64,13 +60,13 @@ impl<'a> Sample<'a> {
 
     /// Whether it is of a family of Switchover's, such as `weight`.
     pub(crate) fn is_of(&self, family: &str) -> bool {
-        is_of(self.family, family)
+        is_of(&self.family, family)
     }
 
     /// A label's value.
     pub(crate) fn label(&self, name: &str) -> Option<&str> {
-        let found = self.labels.iter().find(|(label, _)| *label == name);
-        found.map(|(_, value)| value.as_ref())
+        let found = self.labels.iter().find(|(label, _)| label == name);
+        found.map(|(_, value)| value.as_str())
     }
 }
 
@@ -84,10 +80,7 @@ fn end_of_value(text: &str) -> Option<usize> {
     })
 }
 
-fn unescaped(text: &str) -> Cow<'_, str> {
-    if !text.contains('\\') {
-        return Cow::Borrowed(text);
-    }
+fn unescaped(text: &str) -> String {
     let mut plain = String::new();
     let mut characters = text.chars();
     while let Some(character) = characters.next() {
@@ -100,7 +93,7 @@ fn unescaped(text: &str) -> Cow<'_, str> {
             other => plain.push(other),
         }
     }
-    Cow::Owned(plain)
+    plain
 }
 
 #[cfg(test)]
