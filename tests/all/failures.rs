@@ -40,6 +40,7 @@ cases! {
             let mut client = Raw::connect(gateway.address()).await;
             client.write("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 6\r\n\r\n").await;
             for byte in ["a", " ", "b", "o", "d", "y"] {
+                // In all three times as long as the timeout: that is the slow client.
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 client.write(byte).await;
             }
@@ -59,6 +60,7 @@ cases! {
         let mut client = Raw::connect(gateway.address()).await;
         client.write("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 6\r\n\r\n").await;
         for byte in ["a", " ", "b", "o", "d"] {
+            // In all longer than the timeout, and never silent for as long: each byte begins it anew.
             tokio::time::sleep(Duration::from_millis(100)).await;
             client.write(byte).await;
         }

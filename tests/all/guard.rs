@@ -109,7 +109,7 @@ cases! {
                 assert_eq!(client.get("/").send().await.text(), "blue");
             }
             sent += 4;
-            // A tick, by which the workers know of each other.
+            // A tick, by which the workers know of each other. Nothing tells from outside that both had theirs.
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
         // Each of four may have gone there within the last tick.

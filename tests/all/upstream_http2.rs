@@ -139,7 +139,7 @@ cases! {
             async move {
                 if request.uri().path() == "/slow" {
                     let _told = told;
-                    tokio::time::sleep(Duration::from_secs(60)).await;
+                    std::future::pending::<()>().await;
                 }
                 text(StatusCode::OK, "blue")
             }
