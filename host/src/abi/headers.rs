@@ -10,7 +10,7 @@ use super::lint::{Rule, lint};
 use super::memory::{Span, give, give_bytes, split};
 use super::{Failure, Outcome, Reach, Status, Version, pairs};
 use crate::stream::Stream;
-use crate::stream::head::{Fields, FieldsMut, InvalidField};
+use crate::stream::head::{Fields, FieldsMut, InvalidField, Target};
 use crate::stream::intern::Interner;
 use crate::vm::grpc::Received;
 use crate::vm::state::State;
@@ -318,6 +318,10 @@ fn edit(
         }
     });
     invalid(state, map, &edited);
+    let sets = !matches!(how, Edit::Remove);
+    if sets && key == b":path" && matches!(Target::from_bytes(value), Target::Invalid(_)) {
+        lint(state, Rule::InvalidPath);
+    }
     edited
 }
 

@@ -84,6 +84,9 @@ rules! {
     InvalidHeader "invalid-header"
         "set a header whose name or value no HTTP message can carry: this host answers BAD_ARGUMENT, Envoy takes it as \
          it is"
+    InvalidPath "path-that-is-none"
+        "set a `:path` that does not begin with a slash or has characters that no path has: this host answers such a \
+         request with 404, Envoy answers it with 503 or sends it"
     MissingPseudo "missing-pseudo-header"
         "took a pseudo header away that the message needs: Envoy then answers the request itself, with 400 or 502"
     ManyValues "first-of-many-values"
@@ -106,8 +109,8 @@ rules! {
     GrpcStatus "grpc-status-out-of-range"
         "sent a local response with a gRPC status above 16 (other than -1, which means none): it is left out"
     InvalidStatus "reply-without-status"
-        "sent a local response with a number that is no status (below 100 or above 999): this host sends 500, Envoy a \
-         broken response"
+        "sent a local response with a number that is no status of an answer (below 200 or above 999): this host sends \
+         500, Envoy a broken response"
     BareProperty "bare-property"
         "read a property by a name that Envoy has not had since 1.33: there it is under `xds`"
     NestedProperty "nested-property"

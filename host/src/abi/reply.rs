@@ -62,8 +62,10 @@ impl Answer<'_> {
     }
 }
 
+/// A status that can end an exchange, as those below 200 cannot.
 fn status(number: u32) -> Option<StatusCode> {
-    StatusCode::from_u16(u16::try_from(number).ok()?).ok()
+    let status = StatusCode::from_u16(u16::try_from(number).ok()?).ok();
+    status.filter(|status| !status.is_informational())
 }
 
 /// As Envoy keeps them: without white space.
@@ -99,5 +101,11 @@ mod tests {
         assert_eq!(wrong.status, StatusCode::INTERNAL_SERVER_ERROR);
         assert_eq!(wrong.grpc_status, None);
         assert_eq!(answered(703, 17).status.as_u16(), 703);
+        for early in [100, 101, 199] {
+            assert_eq!(
+                answered(early, u32::MAX).status,
+                StatusCode::INTERNAL_SERVER_ERROR
+            );
+        }
     }
 }

@@ -156,6 +156,11 @@ fn each_rule_is_met() {
             request,
             call("replace", &[0, 130, 8, 100, 1]),
         ),
+        (
+            Rule::InvalidPath,
+            request,
+            call("replace", &[0, 120, 5, 100, 6]),
+        ),
         (Rule::MissingPseudo, request, call("remove", &[0, 120, 5])),
         (
             Rule::ManyValues,

@@ -1,6 +1,6 @@
 //! The way back: the upstream's response, or an answer of the gateway's own, through the filters to the client.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Response, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version, header};
 
 use super::{End, Exchange};
 use crate::config::listener::ServerHeader;
@@ -162,10 +162,16 @@ impl Exchange {
                 Step::Continue | Step::Pause => {}
             }
         }
-        let head = self.cell.borrow();
-        let removed = head.response.as_ref().map(|head| head.removed);
-        if removed.is_some_and(|removed| removed.has(Removed::STATUS)) {
+        let mut stream = self.cell.borrow_mut();
+        let Some(head) = &mut stream.response else {
+            return Ok(());
+        };
+        if head.removed.has(Removed::STATUS) {
             return Err(GatewayError::RemovedStatus.into());
+        }
+        // What a filter says of the client's connection is not for it to say.
+        if self.active.has_guests() && head.status != StatusCode::SWITCHING_PROTOCOLS {
+            attempt::remove_hop_by_hop(&mut head.headers);
         }
         Ok(())
     }
