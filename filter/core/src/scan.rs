@@ -7,11 +7,16 @@
 mod field;
 mod machine;
 mod runs;
+mod scalar;
+mod skim;
+mod text;
 mod token;
+mod whole;
 
 use crate::scan::field::Field;
-use crate::scan::machine::{State, Word};
+use crate::scan::machine::State;
 pub(crate) use crate::scan::runs::line;
+use crate::scan::scalar::Word;
 use crate::scan::token::Token;
 
 /// Levels on which some member matters.
@@ -155,11 +160,21 @@ impl Scan {
     /// Takes the next piece of the text in.
     #[inline]
     pub fn feed(&mut self, mut piece: &[u8]) {
-        while let Some(&first) = piece.first() {
-            let taken = self.take(first, piece);
-            self.position += taken as u64;
-            piece = piece.get(taken..).unwrap_or_default();
+        while !piece.is_empty() {
+            let skimmed = self.skim(piece);
+            piece = self.behind(piece, skimmed);
+            if let Some(&first) = piece.first() {
+                let taken = self.take(first, piece);
+                piece = self.behind(piece, taken);
+            }
         }
+    }
+
+    /// What is left of a piece, of which so much has been taken in.
+    #[inline]
+    fn behind<'a>(&mut self, piece: &'a [u8], taken: usize) -> &'a [u8] {
+        self.position += taken as u64;
+        piece.get(taken..).unwrap_or_default()
     }
 
     /// Whether what has come is no JSON, whatever follows.

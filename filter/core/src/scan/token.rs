@@ -1,7 +1,7 @@
 //! A key, string or number that matters, with its escapes undone.
 
 /// Longer than every key that matters and every model's name.
-const LONGEST: usize = 256;
+pub(super) const LONGEST: usize = 256;
 
 /// What has been read of it.
 #[derive(Debug, Default)]
@@ -17,6 +17,18 @@ pub(super) struct Token {
     hex: (u32, u8),
     /// It is a key.
     pub(super) is_key: bool,
+}
+
+/// What a token says, or why that is not known.
+pub(super) type Read<'a> = Result<&'a [u8], Unread>;
+
+/// Why it is not known what a token says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unread {
+    /// It has more bytes than [`LONGEST`].
+    TooLong,
+    /// It is no text.
+    NotText,
 }
 
 impl Token {
@@ -40,21 +52,16 @@ impl Token {
         self.is_key = false;
     }
 
-    /// What it says; `None` where that is too long, or no text.
+    /// What it says.
     #[inline]
-    pub(super) fn bytes(&self) -> Option<&[u8]> {
-        let is_whole = !self.is_cut && !self.is_broken && self.high == 0;
-        is_whole.then_some(self.bytes.as_slice())
-    }
-
-    pub(super) fn is_too_long(&self) -> bool {
-        self.is_cut
-    }
-
-    /// As a count; a fraction or a negative number is none.
-    #[inline]
-    pub(super) fn number(&self) -> Option<u64> {
-        str::from_utf8(self.bytes()?).ok()?.parse().ok()
+    pub(super) fn bytes(&self) -> Read<'_> {
+        if self.is_cut {
+            Err(Unread::TooLong)
+        } else if self.is_broken || self.high != 0 {
+            Err(Unread::NotText)
+        } else {
+            Ok(&self.bytes)
+        }
     }
 
     #[inline]

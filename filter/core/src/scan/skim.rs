@@ -1,0 +1,136 @@
+//! What does not matter, taken in at a stretch: most of every text.
+//!
+//! What takes a closer look is left to the machine: members that matter and where they may be, the end of what was begun
+//! before, tokens that are cut off or of an unusual kind, and errors.
+
+use crate::scan::field::Field;
+use crate::scan::machine::{DEEPEST, State, is_space, with_space};
+use crate::scan::whole::{key, scalar};
+use crate::scan::{LEVELS, Scan};
+
+/// How far it has come.
+struct Skim {
+    state: State,
+    depth: u32,
+    objects: u128,
+    /// How deep what was begun before is.
+    base: u32,
+    /// Whether members of that matter, and whether its value that is due does.
+    matters: bool,
+    matters_now: bool,
+}
+
+// === impl Scan ===
+
+impl Scan {
+    /// Takes in as many whole tokens as it can; gives how many bytes that is, which may be none.
+    #[inline]
+    pub(super) fn skim(&mut self, piece: &[u8]) -> usize {
+        let mut skim = Skim {
+            state: self.state,
+            depth: self.depth,
+            objects: self.objects,
+            base: self.depth,
+            matters: self.matters,
+            matters_now: self.field != Field::Other,
+        };
+        let mut at = 0;
+        while let Some(rest @ [first, ..]) = piece.get(at..)
+            && let Some(taken) = skim.take(*first, rest)
+        {
+            at += taken;
+        }
+        self.go_on(&skim);
+        at
+    }
+
+    /// The machine goes on from there.
+    #[inline]
+    fn go_on(&mut self, skim: &Skim) {
+        if skim.depth > self.depth {
+            // Of what was begun there and is still open, nothing matters.
+            let begun = self.level()..usize::try_from(skim.depth).unwrap_or(LEVELS);
+            let path = self.path.iter_mut().enumerate();
+            for (level, holder) in path.take(begun.end).skip(begun.start) {
+                *holder = if level == begun.start {
+                    self.parent
+                } else {
+                    Field::Other
+                };
+            }
+            (self.parent, self.field, self.matters) = (Field::Other, Field::Other, false);
+        }
+        (self.state, self.depth, self.objects) = (skim.state, skim.depth, skim.objects);
+    }
+}
+
+// === impl Skim ===
+
+impl Skim {
+    /// Takes in the token that `rest` begins with; `None` where it is left to the machine.
+    #[inline(always)]
+    fn take(&mut self, first: u8, rest: &[u8]) -> Option<usize> {
+        match self.state {
+            State::Value | State::FirstItem => self.value(first, rest),
+            State::Key | State::FirstKey => match first {
+                b'"' if self.depth > self.base || !self.matters => {
+                    let length = key(rest)?;
+                    self.state = State::Value;
+                    Some(length)
+                }
+                b'}' if self.state == State::FirstKey => self.close(),
+                _ => is_space(first).then_some(1),
+            },
+            State::After => match first {
+                b',' => {
+                    self.state = State::next(self.objects);
+                    Some(with_space(rest, 1))
+                }
+                b'}' if self.objects & 1 == 1 => self.close(),
+                b']' if self.objects & 1 == 0 => self.close(),
+                _ => is_space(first).then_some(1),
+            },
+            _ => None,
+        }
+    }
+
+    #[inline(always)]
+    fn value(&mut self, first: u8, rest: &[u8]) -> Option<usize> {
+        if self.matters_now && self.depth == self.base {
+            return None;
+        }
+        match first {
+            b'{' => self.open(true),
+            b'[' => self.open(false),
+            b']' if self.state == State::FirstItem => self.close(),
+            _ if is_space(first) => Some(1),
+            _ => {
+                let length = scalar(first, rest)?;
+                self.state = State::After;
+                Some(length)
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn open(&mut self, is_object: bool) -> Option<usize> {
+        if self.depth == DEEPEST {
+            return None;
+        }
+        self.depth += 1;
+        self.objects = self.objects << 1 | u128::from(is_object);
+        self.state = State::first(is_object);
+        Some(1)
+    }
+
+    #[inline(always)]
+    fn close(&mut self) -> Option<usize> {
+        if self.depth == self.base {
+            return None;
+        }
+        self.depth -= 1;
+        self.objects >>= 1;
+        self.state = State::After;
+        Some(1)
+    }
+}
