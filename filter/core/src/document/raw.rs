@@ -1,7 +1,7 @@
 //! The rollout document as it is written, before it is checked as a whole. The doc comments here are the reference: `switchover schema` prints them.
 
 pub(crate) mod auth;
-mod models;
+pub(crate) mod models;
 mod operate;
 pub(crate) mod sticky;
 
@@ -13,7 +13,7 @@ use crate::json::Node;
 
 pub use auth::AuthMode;
 pub(crate) use auth::{Auth, Consumer, Credential, Key, Source};
-pub(crate) use models::{Aliases, CatalogueModel, Limits, Models, Price, Prices};
+pub(crate) use models::{Aliases, CatalogueModel, Limits, Models, Price};
 pub use models::{ModelList, UnknownModel};
 pub use operate::Ramp;
 pub(crate) use operate::{Guard, Health, Schedule, Shadow, Step};
