@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use super::{both, document, file, greens, opened, start};
 
 /// An admin server that answers with these bytes and closes, or never where there are none.
-async fn admin(answer: &'static str) -> SocketAddr {
+pub(super) async fn admin(answer: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
