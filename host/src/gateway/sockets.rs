@@ -73,6 +73,6 @@ mod tests {
             "{error}"
         );
         drop(first);
-        assert_eq!(listen(address, 1).unwrap().len(), 1, "free again");
+        assert_eq!(listen("b", address, 1).unwrap().len(), 1, "free again");
     }
 }
