@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 use super::log::{self, LogLevel};
 use crate::config::{self, Bootstrap};
@@ -24,7 +25,8 @@ use crate::vm::cache::ModuleCache;
   switchover serve envoy.yaml --lint
 
 The file's paths are relative to the working directory, as in Envoy.
-SIGTERM and Ctrl-C drain: no new connections, requests in progress are finished. SIGHUP is ignored, as in Envoy.")]
+SIGTERM and Ctrl-C drain: no new connections, requests in progress are finished. Another Ctrl-C
+while it drains cuts them off. SIGHUP is ignored, as in Envoy.")]
 pub(super) struct ServeArgs {
     /// The Envoy bootstrap, YAML or JSON.
     file: PathBuf,
@@ -152,11 +154,14 @@ pub(super) fn serve<T>(
             for problem in &problems {
                 writeln!(err, "{problem}")?;
             }
+            let count = match problems.len() {
+                1 => "1 problem".to_owned(),
+                count => format!("{count} problems"),
+            };
             writeln!(
                 err,
-                "error: {} has {} problem(s) and is not served",
-                file.display(),
-                problems.len()
+                "error: {} has {count} and is not served",
+                file.display()
             )?;
             return Ok(ExitCode::FAILURE);
         }
@@ -181,13 +186,35 @@ pub(super) fn serve<T>(
             tracing::info!("admin on http://{address}");
         }
         ready(&running, prepared)?;
+        let (began, draining) = oneshot::channel();
         let end = async {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
+            let _ = began.send(());
         };
-        running.serve_until(end).await?;
-        Ok(ExitCode::SUCCESS)
+        tokio::select! {
+            served = running.serve_until(end) => {
+                served?;
+                Ok(ExitCode::SUCCESS)
+            }
+            cut = interrupted(draining) => {
+                cut?;
+                tracing::warn!("requests in progress were cut off by another Ctrl-C");
+                Ok(ExitCode::FAILURE)
+            }
+        }
     })
+}
+
+/// Waits for a Ctrl-C after the drain has begun.
+async fn interrupted(draining: oneshot::Receiver<()>) -> Result<()> {
+    if draining.await.is_err() {
+        return std::future::pending().await;
+    }
+    // What came before is not seen by this one.
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot take SIGINT")?;
+    interrupt.recv().await;
+    Ok(())
 }
