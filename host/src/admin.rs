@@ -366,7 +366,11 @@ fn respond(status: StatusCode, content_type: &'static str, body: String) -> Resp
 /// # Errors
 /// Where it cannot listen there.
 pub async fn start(state: Arc<AdminState>, address: SocketAddr) -> Result<SocketAddr, StartError> {
-    let listen = |error| StartError::Listen { address, error };
+    let listen = |error| StartError::Listen {
+        of: "the admin".to_owned(),
+        address,
+        error,
+    };
     let listener = TcpListener::bind(address).await.map_err(listen)?;
     let bound = listener.local_addr().map_err(listen)?;
     tokio::spawn(async move {

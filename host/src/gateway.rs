@@ -123,8 +123,10 @@ pub struct Ready {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Another process has the port, or the address is none of this machine.
-    #[error("cannot listen on {address}: {error}")]
+    #[error("{of} cannot listen on {address}: {error}")]
     Listen {
+        /// What cannot: a listener, or the admin.
+        of: String,
         /// The address of the file.
         address: SocketAddr,
         /// What the system said.

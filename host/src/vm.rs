@@ -296,6 +296,7 @@ impl Vm {
             Ok(result) => Ok(result),
             Err(trap) => {
                 self.failed = true;
+                let callback = entry::callback(&mut self.store, export.name);
                 let state = self.store.data();
                 state.fail_streams();
                 state
@@ -304,11 +305,11 @@ impl Vm {
                     .counter("wasm.switchover.vm_failed")
                     .increment();
                 let plugin = state.plugin_name();
-                tracing::error!(plugin, "a filter trapped: {trap:?}");
+                tracing::error!(plugin, "a filter trapped in {callback}: {trap:?}");
                 state.process.guest_log.trap(
                     state.process.clock.wall(),
                     plugin,
-                    &format!("trapped in {}: {}", export.name, trap.root_cause()),
+                    &format!("trapped in {callback}: {}", trap.root_cause()),
                 );
                 Err(Failed)
             }
