@@ -29,6 +29,9 @@ use crate::console::{self, Console};
 use crate::gateway::{Gateway, Ready, StartError};
 use crate::vm::engine::Digest;
 
+/// How many compiled filters are kept: a console asks for two, and there may be several.
+const FILTERS_KEPT: usize = 8;
+
 /// What the admin tells.
 pub struct AdminState {
     gateway: Arc<Gateway>,
@@ -37,8 +40,8 @@ pub struct AdminState {
     workers: usize,
     started: Instant,
     phase: AtomicU8,
-    /// The filter that was asked for last: who asks again and again asks for the same.
-    filter: Mutex<Option<Regex>>,
+    /// The filters that were asked for last, the newest at the end: who asks again and again asks for the same few.
+    filters_asked: Mutex<Vec<Regex>>,
     /// The console, or why there is none; unset until the admin listens.
     console: OnceLock<Result<Arc<Console>, String>>,
 }
@@ -118,7 +121,7 @@ impl AdminState {
             workers,
             started: Instant::now(),
             phase: AtomicU8::new(Phase::Initializing as u8),
-            filter: Mutex::default(),
+            filters_asked: Mutex::default(),
             console: OnceLock::new(),
         }
     }
@@ -216,12 +219,18 @@ impl AdminState {
     }
 
     fn filter(&self, text: &str) -> Result<Regex, regex::Error> {
-        let mut last = self.filter.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = last.as_ref().filter(|known| known.as_str() == text) {
-            return Ok(known.clone());
+        let mut known = self
+            .filters_asked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let filter = match known.iter().position(|filter| filter.as_str() == text) {
+            Some(at) => known.remove(at),
+            None => Regex::new(text)?,
+        };
+        if known.len() >= FILTERS_KEPT {
+            known.remove(0);
         }
-        let filter = Regex::new(text)?;
-        *last = Some(filter.clone());
+        known.push(filter.clone());
         Ok(filter)
     }
 
@@ -357,7 +366,11 @@ fn respond(status: StatusCode, content_type: &'static str, body: String) -> Resp
 /// # Errors
 /// Where it cannot listen there.
 pub async fn start(state: Arc<AdminState>, address: SocketAddr) -> Result<SocketAddr, StartError> {
-    let listen = |error| StartError::Listen { address, error };
+    let listen = |error| StartError::Listen {
+        of: "the admin".to_owned(),
+        address,
+        error,
+    };
     let listener = TcpListener::bind(address).await.map_err(listen)?;
     let bound = listener.local_addr().map_err(listen)?;
     tokio::spawn(async move {

@@ -10,6 +10,7 @@ mod drill;
 mod exchange;
 mod generate;
 mod inspect;
+mod log;
 mod pack;
 mod plan;
 mod render;
@@ -109,7 +110,8 @@ pub fn run() -> ExitCode {
         Verb::Drill(args) => drill::run(&args),
         Verb::DemoUpstream(args) => demo::upstream(args),
     };
-    outcome.unwrap_or_else(|error| {
+    let mut last_words = String::new();
+    let code = outcome.unwrap_or_else(|error| {
         // Whoever read the output has had enough of it, as in `switchover schema | head`.
         if error
             .downcast_ref::<io::Error>()
@@ -117,7 +119,9 @@ pub fn run() -> ExitCode {
         {
             return ExitCode::SUCCESS;
         }
-        eprintln!("error: {}", escaped_lines(&format!("{error:#}")));
+        last_words = format!("error: {}\n", escaped_lines(&format!("{error:#}")));
         ExitCode::FAILURE
-    })
+    });
+    log::end(&last_words);
+    code
 }

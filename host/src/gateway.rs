@@ -19,7 +19,7 @@ use crate::config::{Bootstrap, Problem, WasmPlugin};
 use crate::process::{Clock, GuestLimits, GuestLog, Process, Random};
 use crate::proxy::access_log::LogWriter;
 use crate::proxy::upstream::SharedCluster;
-use crate::stats::Registry;
+use crate::stats::{Counter, Registry};
 use crate::tls::{self, Follow, ServerTls, TlsError, TlsStats};
 use crate::vm::VmError;
 use crate::vm::cache::ModuleCache;
@@ -52,6 +52,8 @@ pub struct Options {
     pub env: Environment,
     /// What users of the admin's console must know; without one it is there on loopback only.
     pub console_token: Option<Secret>,
+    /// Counts lines of the log that were lost.
+    pub log_lines_lost: Counter,
 }
 
 /// What workers and the admin share.
@@ -121,8 +123,10 @@ pub struct Ready {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Another process has the port, or the address is none of this machine.
-    #[error("cannot listen on {address}: {error}")]
+    #[error("{of} cannot listen on {address}: {error}")]
     Listen {
+        /// What cannot: a listener, or the admin.
+        of: String,
         /// The address of the file.
         address: SocketAddr,
         /// What the system said.
@@ -199,6 +203,7 @@ impl Gateway {
     /// Where the engine cannot start, or certificates cannot be used.
     pub fn new(bootstrap: &Bootstrap, options: &Options) -> Result<Arc<Self>, StartError> {
         let stats = Registry::new(bootstrap.stats_tags.clone());
+        stats.adopt("switchover.host_log_lines_lost", &options.log_lines_lost);
         let clusters = SharedCluster::all(&bootstrap.clusters, &stats)?;
         let tls = clusters.values().filter_map(|cluster| {
             Some(Followed {

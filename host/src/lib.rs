@@ -1,6 +1,7 @@
 //! A fast HTTP gateway that reads an Envoy file and runs Proxy-Wasm filters.
 pub mod abi;
 pub mod admin;
+pub mod background;
 pub mod bench;
 pub mod cli;
 pub mod config;

@@ -280,7 +280,13 @@ impl Counted {
     /// # Errors
     /// No answer, or a wrong one.
     pub async fn since_start(proxy: &Admin) -> Result<Self, LiveError> {
-        let so_far = Ledger::ask(proxy).await?;
+        let samples = proxy.samples(&FAMILIES).await?;
+        Self::new(&samples, proxy).await
+    }
+
+    /// The same where the proxy has told its figures already.
+    pub(crate) async fn new(samples: &[Sample], proxy: &Admin) -> Result<Self, LiveError> {
+        let so_far = Ledger::of(samples);
         Ok(Self {
             lately: so_far.clone(),
             so_far,

@@ -148,8 +148,10 @@ impl<'a> Rig<'a> {
         );
         let mut started = Vec::new();
         for plugin in plugins {
-            let compiled = engine.load(&plugin.vm.code)?;
-            started.push(Plugin::start(plugin.clone(), compiled, vms.clone())?);
+            let code = plugin.vm.code.clone();
+            let compiled = engine.load(&code)?;
+            let plugin = Plugin::start(plugin.clone(), compiled, vms.clone());
+            started.push(plugin.map_err(|error| error.of(&code))?);
         }
         let roots = started.iter().map(|plugin| plugin.root());
         let path = exchange.request.uri().path_and_query();

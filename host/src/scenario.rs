@@ -103,12 +103,30 @@ pub enum LoadError {
         /// What the system said.
         error: std::io::Error,
     },
+    /// A file of another kind, a filter perhaps.
+    #[error(
+        "{} is not text in UTF-8: give scenarios, .yaml or .yml, which name the filter they are for; `switchover inspect` looks at a filter",
+        .0.display()
+    )]
+    NoText(PathBuf),
     /// A folder without scenarios.
     #[error("{} has no scenarios: no file in it ends in .yaml or .yml", .0.display())]
     Empty(PathBuf),
     /// Files that say what cannot be.
     #[error("{} in scenario files", problems(.0.len()))]
     Problems(Vec<Problem>),
+}
+
+// === impl LoadError ===
+
+impl LoadError {
+    fn of(path: &Path, error: std::io::Error) -> Self {
+        let path = path.to_owned();
+        match error.kind() {
+            std::io::ErrorKind::InvalidData => Self::NoText(path),
+            _ => Self::Read { path, error },
+        }
+    }
 }
 
 fn problems(count: usize) -> String {
@@ -139,10 +157,8 @@ impl Suite {
         };
         let mut problems = Vec::new();
         for file in files {
-            let text = std::fs::read_to_string(&file).map_err(|error| LoadError::Read {
-                path: file.clone(),
-                error,
-            })?;
+            let text =
+                std::fs::read_to_string(&file).map_err(|error| LoadError::of(&file, error))?;
             match prepare::load(&file, &text) {
                 Ok(scenarios) => suite.scenarios.extend(scenarios),
                 Err(found) => problems.extend(found),

@@ -185,6 +185,13 @@ impl Registry {
         }
     }
 
+    /// Shows a counter that is older than this registry.
+    pub fn adopt(&self, name: &str, counter: &Counter) {
+        let entry = self.entry(name, Metric::Counter(counter.clone()));
+        let mut metrics = self.metrics.write().unwrap_or_else(PoisonError::into_inner);
+        metrics.insert(name.to_owned(), entry);
+    }
+
     /// The gauge of that name, made if need be.
     #[must_use]
     pub fn gauge(&self, name: &str) -> Counter {
@@ -209,16 +216,17 @@ impl Registry {
             Kind::Gauge => Metric::Gauge(Counter::default()),
             Kind::Histogram => Metric::Histogram(Arc::default()),
         };
-        let (family, labels) = text::split(name, &self.tags);
-        metrics.insert(
-            name.to_owned(),
-            Entry {
-                family,
-                labels,
-                metric: metric.clone(),
-            },
-        );
+        metrics.insert(name.to_owned(), self.entry(name, metric.clone()));
         Some(metric)
+    }
+
+    fn entry(&self, name: &str, metric: Metric) -> Entry {
+        let (family, labels) = text::split(name, &self.tags);
+        Entry {
+            family,
+            labels,
+            metric,
+        }
     }
 
     /// Shows each metric with its family and its labels, in the order of the full names.

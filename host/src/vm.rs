@@ -18,13 +18,13 @@ pub mod state;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use wasmtime::{Instance, Store, UpdateDeadline, Val, WasmParams, WasmResults};
+use wasmtime::{Instance, Module, Store, UpdateDeadline, Val, WasmParams, WasmResults};
 
 use crate::abi::memory::GuestMemory;
 use crate::abi::observe::{self, Words};
 use crate::abi::queues::Mailbox;
 use crate::abi::{Reach, Restriction, lint};
-use crate::config::plugin::VmConfig;
+use crate::config::plugin::{Code, VmConfig};
 use crate::process::Process;
 use engine::Compiled;
 pub use exports::Interests;
@@ -82,6 +82,14 @@ pub enum VmError {
         /// What the system said.
         error: String,
     },
+    /// What is wrong with a file.
+    #[error("{}: {error}", path.display())]
+    Of {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        error: Box<Self>,
+    },
     /// Not a module.
     #[error("not a WebAssembly module that can be compiled: {0}")]
     Compile(String),
@@ -96,6 +104,14 @@ pub enum VmError {
     /// Exports that are missing or of another shape.
     #[error("the module exports {0}")]
     Exports(String),
+    /// It begins with more memory than it may have.
+    #[error("it begins with {} MiB of memory, and the limit is {} MiB (`serve --filter-memory` raises it)", initial >> 20, limit >> 20)]
+    Memory {
+        /// What it begins with, in bytes.
+        initial: u64,
+        /// What it may have.
+        limit: u64,
+    },
     /// It trapped while it started.
     #[error("the filter trapped while it started: {0}")]
     Trap(String),
@@ -120,6 +136,19 @@ impl VmError {
     fn engine(error: wasmtime::Error) -> Self {
         Self::Engine(format!("{error:#}"))
     }
+
+    /// The same, said of a file, where it is not said yet.
+    #[must_use]
+    pub fn of(self, code: &Code) -> Self {
+        match (code, self) {
+            (_, error @ (Self::Of { .. } | Self::Read { .. })) => error,
+            (Code::Inline(_), error) => error,
+            (Code::File(path), error) => Self::Of {
+                path: path.clone(),
+                error: Box::new(error),
+            },
+        }
+    }
 }
 
 // === impl Vm ===
@@ -134,6 +163,7 @@ impl Vm {
         vm: Arc<VmConfig>,
         process: Arc<Process>,
     ) -> Result<Self, VmError> {
+        memory_fits(compiled.pre.module(), process.limits.memory)?;
         let deadline = process.limits.deadline;
         let trapped = |error: wasmtime::Error| {
             let is_late = matches!(error.downcast_ref(), Some(wasmtime::Trap::Interrupt));
@@ -266,6 +296,7 @@ impl Vm {
             Ok(result) => Ok(result),
             Err(trap) => {
                 self.failed = true;
+                let callback = entry::callback(&mut self.store, export.name);
                 let state = self.store.data();
                 state.fail_streams();
                 state
@@ -274,15 +305,27 @@ impl Vm {
                     .counter("wasm.switchover.vm_failed")
                     .increment();
                 let plugin = state.plugin_name();
-                tracing::error!(plugin, "a filter trapped: {trap:?}");
+                tracing::error!(plugin, "a filter trapped in {callback}: {trap:?}");
                 state.process.guest_log.trap(
                     state.process.clock.wall(),
                     plugin,
-                    &format!("trapped in {}: {}", export.name, trap.root_cause()),
+                    &format!("trapped in {callback}: {}", trap.root_cause()),
                 );
                 Err(Failed)
             }
         }
+    }
+}
+
+/// The engine would say the same of a module in its own words.
+fn memory_fits(module: &Module, limit: usize) -> Result<(), VmError> {
+    let limit = limit as u64;
+    let types: Vec<_> = module.exports().map(|export| export.ty()).collect();
+    let memories = types.iter().filter_map(|ty| ty.memory());
+    let initial = memories.map(|memory| memory.minimum().saturating_mul(memory.page_size()));
+    match initial.max() {
+        Some(initial) if initial > limit => Err(VmError::Memory { initial, limit }),
+        _ => Ok(()),
     }
 }
 

@@ -493,6 +493,9 @@ fn a_module_that_does_not_compile_is_called_that_once() {
     let what = apart.strip_prefix("error: ").unwrap();
     assert_eq!(
         here,
-        format!("error: not a WebAssembly module that can be compiled: {what}")
+        format!(
+            "error: {}: not a WebAssembly module that can be compiled: {what}",
+            broken.display()
+        )
     );
 }

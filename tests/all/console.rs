@@ -4,6 +4,7 @@ mod access;
 mod buttons;
 mod costs;
 mod limits;
+mod looks;
 mod picture;
 mod proxies;
 mod shown;

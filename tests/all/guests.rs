@@ -87,6 +87,12 @@ cases! {
         assert_eq!(client.get("/").header("x-guest", "trap").send().await.status, 503);
         assert_eq!(client.get("/").send().await.status, 503);
         assert_eq!(blue.count(), 1);
+        if engine == Engine::Host {
+            // The log names the callback that the guest knows, and what comes of it.
+            for told in ["a filter trapped in proxy_on_request_headers: ", "FAIL_CLOSED: requests get 503 until"] {
+                assert_eventually!(gateway.output().contains(told), "{told:?} is not told: {}", gateway.output());
+            }
+        }
     }
 
     /// FAIL_OPEN: a VM that has failed is passed over.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use switchover_tests::probe::{Message, Probe};
-use switchover_tests::setup::Bootstrap;
+use switchover_tests::setup::{Bootstrap, endpoint};
 use switchover_tests::{
     Client, Engine, GLANCE, Gateway, Setup, Upstream, assert_eventually, cases, guest,
 };
@@ -227,6 +227,30 @@ cases! {
             }
             assert!(probe.gateway.runs(), "{program}");
         }
+    }
+
+    /// Messages of many streams, one for each stream and each callback. Envoy keeps all of them.
+    host async fn messages_that_nobody_takes_have_a_limit(engine: Engine) {
+        // The kernel takes the connection; nobody reads from it.
+        let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = mute.local_addr().unwrap();
+        let mut probe = Probe::start(engine, Probe::setup(engine, "", |setup| {
+            setup.edit(move |bootstrap| {
+                bootstrap.cluster("grpc")["load_assignment"]["endpoints"][0]["lb_endpoints"] = json!([endpoint(address, "blue")]);
+            })
+        })).await;
+        let send = "proxy_grpc_send $call ~10000000:m 0";
+        let open = format!("request_headers: proxy_grpc_stream 'grpc 'a.Service 'Method {{}} >4 =call; {send}");
+        let mut answers = Vec::new();
+        for _ in 0..8 {
+            let outcome = probe.exchange(&open, Message::default()).await;
+            assert_eq!(outcome.status(), 200);
+            answers.extend(outcome.answers("request_headers").last().map(|&answer| answer.to_owned()));
+        }
+        // As much as a guest may have memory.
+        let (taken, refused) = answers.split_at(6);
+        assert!(taken.iter().all(|answer| answer.starts_with("OK")), "{answers:?}");
+        assert!(refused.iter().all(|answer| answer.starts_with("INTERNAL_FAILURE")), "{answers:?}");
     }
 
     async fn neighbours_serve_on(engine: Engine) {

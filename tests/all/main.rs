@@ -31,6 +31,7 @@ mod http2;
 mod inspect;
 mod languages;
 mod limits;
+mod logs;
 mod models;
 mod operate;
 mod overrides;

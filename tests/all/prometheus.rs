@@ -171,9 +171,8 @@ fn page() -> BTreeMap<String, (String, BTreeSet<String>)> {
     let rows = rows.filter(|line| line.starts_with("| `switchover_"));
     let row = |line: &str| {
         let cells: Vec<&str> = line.split('|').map(str::trim).collect();
-        let labels = cells[3]
-            .split(", ")
-            .map(|label| label.trim_matches('`').to_owned());
+        let labels = cells[3].split(", ").filter(|label| !label.is_empty());
+        let labels = labels.map(|label| label.trim_matches('`').to_owned());
         (
             cells[1].trim_matches('`').to_owned(),
             (cells[2].to_owned(), labels.collect()),
@@ -198,7 +197,8 @@ async fn told(gateway: &Gateway) -> BTreeMap<String, (String, BTreeSet<String>)>
         })
         .collect();
     for line in text.lines().filter(|line| line.starts_with("switchover_")) {
-        let (name, labels) = line.split_once('{').unwrap();
+        // One without labels has no braces.
+        let (name, labels) = line.split_once(['{', ' ']).unwrap();
         let parts = ["_bucket", "_sum", "_count"]
             .iter()
             .filter_map(|part| name.strip_suffix(part));

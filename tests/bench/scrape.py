@@ -6,17 +6,16 @@ Prometheus does it, while nothing else goes on. What a scrape has to write grows
 """
 
 import argparse
+import contextlib
 import http.client
 import pathlib
 import statistics
-import subprocess
 import tempfile
 import time
 
-import console
+import operated
 import processes
 import run
-import workload
 
 
 def arguments():
@@ -38,22 +37,16 @@ def scrape(connection):
 def main():
     """Measures and prints."""
     options = arguments()
-    workload.CONSUMERS = options.consumers
-    workload.document.__defaults__ = (options.consumers, *workload.document.__defaults__[1:])
     programs = run.find_programs({"host"}, False)
     modules = run.find_modules([run.Row("host", "operated", True)], False)
-    with tempfile.TemporaryDirectory(prefix="switchover-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="switchover-bench-") as folder, contextlib.ExitStack() as stack:
         folder = pathlib.Path(folder)
-        port, admin = processes.free_port(), processes.free_port()
-        file, _ = console.bootstrap(folder, port, admin, modules)
-        with processes.Process([programs["host"], "serve", str(file), "--workers", "1"], folder, port):
-            (folder / "wrk.lua").write_text(workload.wrk_script())
-            wrk = [programs["wrk"], "-t1", f"-c{processes.CONNECTIONS}", "-d2s", "-s", str(folder / "wrk.lua")]
-            subprocess.run([*wrk, f"http://127.0.0.1:{port}/"], stdout=subprocess.DEVNULL, check=True)
-            # Counts reach the admin within a quarter of a second.
-            time.sleep(1)
-            connection = http.client.HTTPConnection("127.0.0.1", admin)
-            samples = [scrape(connection) for _ in range(options.scrapes)]
+        proxy, admin, _ = operated.serve(stack, programs, modules, folder, options.consumers)
+        operated.load(programs, folder, proxy.port, 2).wait()
+        # Counts reach the admin within a quarter of a second.
+        time.sleep(1)
+        connection = http.client.HTTPConnection("127.0.0.1", admin)
+        samples = [scrape(connection) for _ in range(options.scrapes)]
     times, text = sorted(took * 1e3 for took, _ in samples), samples[-1][1]
     counted = len({line for line in text.splitlines() if line.startswith("switchover_auth{") and 'outcome="ok"' in line})
     if counted < options.consumers:

@@ -54,13 +54,24 @@ impl Gateway {
         plugin: Value,
     ) -> Result<Self, NotStarted> {
         let log = File::create(directory.path().join("output.log")).unwrap();
-        command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log);
+        command.stdout(log.try_clone().unwrap()).stderr(log);
+        Self::printing(engine, directory, command, admin_file, plugin).await
+    }
+
+    /// The same, where the command says what its output goes to.
+    pub(crate) async fn printing(
+        engine: Engine,
+        directory: TempDir,
+        mut command: Command,
+        admin_file: &Path,
+        plugin: Value,
+    ) -> Result<Self, NotStarted> {
+        command.stdin(Stdio::null());
         let process = command
             .spawn()
             .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        // It has ends of pipes that are the engine's now.
+        drop(command);
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut gateway = Self {
             engine,

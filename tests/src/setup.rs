@@ -2,6 +2,7 @@
 
 mod bootstrap;
 
+use std::io::PipeWriter;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -40,6 +41,7 @@ pub struct Setup {
     inline: bool,
     log_level: &'static str,
     arguments: Vec<&'static str>,
+    output: Option<[PipeWriter; 2]>,
     edits: Vec<Edit<Bootstrap>>,
     plugin_edits: Vec<Edit<Value>>,
 }
@@ -79,6 +81,7 @@ impl Setup {
             inline: false,
             log_level: "info",
             arguments: Vec::new(),
+            output: None,
             edits: Vec::new(),
             plugin_edits: Vec::new(),
         }
@@ -160,6 +163,13 @@ impl Setup {
         self.plugin(move |plugin| plugin["failure_policy"] = policy.into())
     }
 
+    /// Gives the engine these for its standard output and error.
+    #[must_use]
+    pub fn printing_into(mut self, output: PipeWriter, error: PipeWriter) -> Self {
+        self.output = Some([output, error]);
+        self
+    }
+
     /// Leaves the attempt role out.
     #[must_use]
     pub fn without_attempt_role(mut self) -> Self {
@@ -235,7 +245,13 @@ impl Setup {
         let admin_file = directory.path().join("admin.txt");
         let mut command = engine.command(&file, &admin_file, workers, log_level);
         command.args(arguments).envs(variables);
-        Gateway::start(engine, directory, command, &admin_file, plugin).await
+        match self.output {
+            None => Gateway::start(engine, directory, command, &admin_file, plugin).await,
+            Some([output, error]) => {
+                command.stdout(output).stderr(error);
+                Gateway::printing(engine, directory, command, &admin_file, plugin).await
+            }
+        }
     }
 }
 

@@ -64,6 +64,18 @@ pub struct GrpcStart {
     pub timeout: Duration,
 }
 
+// === impl GrpcStart ===
+
+impl GrpcStart {
+    /// What it comes to.
+    fn bytes(&self) -> usize {
+        let fields = self.metadata.iter();
+        let metadata: usize = fields.map(|(n, v)| n.as_str().len() + v.len()).sum();
+        let message = self.message.as_ref().map_or(0, Bytes::len);
+        message + metadata + self.path.len() + self.authority.len()
+    }
+}
+
 family! {
     pub(super) static FAMILY: Status in ENV {
         proxy_grpc_call(
@@ -176,7 +188,7 @@ fn append(headers: &mut HeaderMap, name: &[u8], value: &[u8]) {
 fn begin(caller: &mut Caller<'_, State>, kind: CallKind, start: GrpcStart, out: u32) -> Outcome {
     let (mut view, state) = split(caller)?;
     view.write_u32(out, 0)?;
-    let bytes = start.message.as_ref().map_or(0, Bytes::len);
+    let bytes = start.bytes();
     state.has_room_for_call(bytes)?;
     let root = state.effective_root();
     let token = state.grpc.open(kind, root, bytes);
@@ -203,8 +215,7 @@ fn send(caller: &mut Caller<'_, State>, token: u32, message: Span, end: u32) -> 
     if bytes.len() > MAX_MESSAGE {
         return Err(Status::InternalFailure.into());
     }
-    state.take(message.1)?;
-    let message = Bytes::copy_from_slice(bytes);
+    let message = state.grpc_message(bytes)?;
     let end = end != 0;
     push(state, token, GrpcAction::Send { message, end })
 }

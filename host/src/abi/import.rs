@@ -122,9 +122,35 @@ pub(super) trait Answer {
     fn number(wasm: &Self::Wasm) -> Option<u32>;
 }
 
+// === impl ImportInfo ===
+
+impl ImportInfo {
+    /// What guests import it as, such as `(i32, i64) -> i32`.
+    #[must_use]
+    pub fn signature(&self) -> String {
+        let kinds = self.parameters.iter().map(|parameter| parameter.kind);
+        let types: Vec<&str> = kinds
+            .flat_map(|kind| std::iter::repeat_n(kind.type_name(), kind.width()))
+            .collect();
+        let result = match self.returns {
+            Returns::Nothing => "",
+            Returns::Status | Returns::Errno | Returns::Number => " -> i32",
+        };
+        format!("({}){result}", types.join(", "))
+    }
+}
+
 // === impl Kind ===
 
 impl Kind {
+    /// What WebAssembly calls each of its numbers.
+    fn type_name(self) -> &'static str {
+        match self {
+            Self::Wide | Self::Delta => "i64",
+            _ => "i32",
+        }
+    }
+
     /// How many numbers of the call it takes: one, or two for an address with a length.
     #[must_use]
     pub fn width(self) -> usize {

@@ -70,7 +70,7 @@ pub(super) struct BenchArgs {
 /// # Errors
 /// Where a filter does not start or traps, or an argument makes no sense.
 pub(super) fn run(args: &BenchArgs) -> Result<ExitCode> {
-    super::serve::log_to_stderr(&"warn".parse()?)?;
+    super::log::start(&"warn".parse()?)?;
     let plugins = args.plugin.plugins(&args.filters)?;
     let workload = Workload {
         subjects: subjects(&args.filters, plugins, args.chain),

@@ -57,7 +57,7 @@ pub(super) struct DemoArgs {
         default_value = "warn",
         env = "SWITCHOVER_LOG"
     )]
-    log_level: serve::LogLevel,
+    log_level: super::log::LogLevel,
 }
 
 /// Runs the demo until Ctrl-C.
@@ -65,7 +65,7 @@ pub(super) struct DemoArgs {
 /// # Errors
 /// Where an address is in use or the file cannot be served.
 pub(super) fn run(args: &DemoArgs) -> Result<ExitCode> {
-    serve::log_to_stderr(&args.log_level)?;
+    super::log::start(&args.log_level)?;
     let mut options = serve::options();
     options.env = Arc::new(|name| {
         let own = ENVIRONMENTS.iter().find(|own| own.variable == name);

@@ -1,26 +1,20 @@
 //! `switchover serve`.
 
-use std::fmt;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::field::Field;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::field::MakeExt as _;
-use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::fmt::format::{self, Writer};
+use tokio::sync::oneshot;
 
+use super::log::{self, LogLevel};
 use crate::config::{self, Bootstrap};
 use crate::gateway::{Options, Running};
 use crate::process::GuestLimits;
-use crate::terminal::escaped;
 use crate::vm::cache::ModuleCache;
 
 /// Arguments of `switchover serve`.
@@ -31,7 +25,8 @@ use crate::vm::cache::ModuleCache;
   switchover serve envoy.yaml --lint
 
 The file's paths are relative to the working directory, as in Envoy.
-SIGTERM and Ctrl-C drain: no new connections, requests in progress are finished. SIGHUP is ignored, as in Envoy.")]
+SIGTERM and Ctrl-C drain: no new connections, requests in progress are finished. Another Ctrl-C
+while it drains cuts them off. SIGHUP is ignored, as in Envoy.")]
 pub(super) struct ServeArgs {
     /// The Envoy bootstrap, YAML or JSON.
     file: PathBuf,
@@ -83,7 +78,7 @@ fn perhaps_empty() -> impl TypedValueParser<Value = PathBuf> {
 /// # Errors
 /// Where the gateway cannot start.
 pub(super) fn run(args: &ServeArgs) -> Result<ExitCode> {
-    log_to_stderr(&args.log_level)?;
+    log::start(&args.log_level)?;
     // Huge pages save no time here and nearly double the memory, since few pages of many kinds are touched. Some kernels
     // give them unasked; one that has none has nothing to turn off.
     _ = rustix::thread::disable_transparent_huge_pages(true);
@@ -140,6 +135,7 @@ pub(super) fn options() -> Options {
         module_cache: ModuleCache::default_folder(&|name| std::env::var(name).ok()),
         env: Arc::new(|name| std::env::var(name).ok()),
         console_token: None,
+        log_lines_lost: log::lost(),
     }
 }
 
@@ -158,11 +154,14 @@ pub(super) fn serve<T>(
             for problem in &problems {
                 writeln!(err, "{problem}")?;
             }
+            let count = match problems.len() {
+                1 => "1 problem".to_owned(),
+                count => format!("{count} problems"),
+            };
             writeln!(
                 err,
-                "error: {} has {} problem(s) and is not served",
-                file.display(),
-                problems.len()
+                "error: {} has {count} and is not served",
+                file.display()
             )?;
             return Ok(ExitCode::FAILURE);
         }
@@ -187,78 +186,35 @@ pub(super) fn serve<T>(
             tracing::info!("admin on http://{address}");
         }
         ready(&running, prepared)?;
+        let (began, draining) = oneshot::channel();
         let end = async {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
+            let _ = began.send(());
         };
-        running.serve_until(end).await?;
-        Ok(ExitCode::SUCCESS)
+        tokio::select! {
+            served = running.serve_until(end) => {
+                served?;
+                Ok(ExitCode::SUCCESS)
+            }
+            cut = interrupted(draining) => {
+                cut?;
+                tracing::warn!("requests in progress were cut off by another Ctrl-C");
+                Ok(ExitCode::FAILURE)
+            }
+        }
     })
 }
 
-/// Log lines go to standard error, coloured on a terminal only; guests' lines carry the plugin's name.
-pub(super) fn log_to_stderr(level: &LogLevel) -> Result<()> {
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_new(&level.0)?)
-        .fmt_fields(format::debug_fn(write_field).delimited(" "))
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+/// Waits for a Ctrl-C after the drain has begun.
+async fn interrupted(draining: oneshot::Receiver<()>) -> Result<()> {
+    if draining.await.is_err() {
+        return std::future::pending().await;
+    }
+    // What came before is not seen by this one.
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot take SIGINT")?;
+    interrupt.recv().await;
     Ok(())
-}
-
-/// What happens is one line, whatever guests and requests have part in it: none of them can make up another.
-fn write_field(out: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
-    let value = format!("{value:?}");
-    let value = escaped(&value);
-    match field.name() {
-        "message" => out.write_str(&value),
-        name => write!(out, "{name}={value}"),
-    }
-}
-
-/// A level, or directives of `tracing`.
-#[derive(Debug, Clone)]
-pub(super) struct LogLevel(String);
-
-impl FromStr for LogLevel {
-    type Err = anyhow::Error;
-
-    /// A word alone must be a level: the library would take it for a target, and all else would be silent.
-    fn from_str(text: &str) -> Result<Self> {
-        const ALLOWED: &str = "allowed are error, warn, info, debug, trace, off, and directives as in info,switchover_host::proxy=debug";
-        let directives = text.split(',').map(str::trim);
-        for word in directives.filter(|word| !word.contains(['=', '['])) {
-            ensure!(
-                !word.is_empty() && word.parse::<LevelFilter>().is_ok(),
-                "{word:?} is no level; {ALLOWED}"
-            );
-        }
-        EnvFilter::try_new(text).map_err(|e| anyhow!("{e}; {ALLOWED}"))?;
-        Ok(Self(text.to_owned()))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_word_alone_is_a_level() {
-        for good in [
-            "error",
-            "WARN",
-            "off",
-            "info,switchover_host::proxy=debug",
-            "guest[{plugin=a}]=trace",
-        ] {
-            assert!(good.parse::<LogLevel>().is_ok(), "{good}");
-        }
-        for bad in ["loud", "", "info,switchover_host", "info,a=loud"] {
-            let error = bad.parse::<LogLevel>().expect_err(bad).to_string();
-            assert!(error.contains("allowed are error, warn"), "{error}");
-        }
-    }
 }

@@ -58,7 +58,7 @@ const BAD_USAGE: u8 = 2;
 /// # Errors
 /// Where output cannot be written.
 pub(super) fn run(args: &TestArgs) -> Result<ExitCode> {
-    super::serve::log_to_stderr(&"off".parse()?)?;
+    super::log::start(&"off".parse()?)?;
     let mut suite = match Suite::load(&args.paths) {
         Ok(suite) => suite,
         Err(error) => return refused(&error),

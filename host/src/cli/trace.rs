@@ -71,7 +71,7 @@ pub(super) struct TraceArgs {
 /// Where a module cannot be loaded, or an argument makes no sense.
 pub(super) fn run(args: &TraceArgs) -> Result<ExitCode> {
     // Traps are in the trace; the log would show them without masks.
-    super::serve::log_to_stderr(&"off".parse()?)?;
+    super::log::start(&"off".parse()?)?;
     let options = args.abi.options();
     let trace = trace::run(&Tracing {
         chain: args.plugin.plugins(&args.filters)?,

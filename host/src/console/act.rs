@@ -77,8 +77,13 @@ pub(super) enum ActError {
     Refused(#[from] RolloutError),
 }
 
-/// Which verbs make sense for a rollout.
-pub(super) fn possible(loaded: &Loaded, named: &Named<'_>, now: Timestamp) -> Vec<Possible> {
+/// Which verbs make sense for a rollout; `armed` is whether the tripwire of every proxy is known not to have tripped.
+pub(super) fn possible(
+    loaded: &Loaded,
+    named: &Named<'_>,
+    armed: bool,
+    now: Timestamp,
+) -> Vec<Possible> {
     let verbs = [
         Verb::Promote,
         Verb::Pause,
@@ -87,18 +92,49 @@ pub(super) fn possible(loaded: &Loaded, named: &Named<'_>, now: Timestamp) -> Ve
             reason: Value::Null,
         },
         Verb::Finish { environment: None },
+        Verb::Set {
+            environment: named.stable().to_owned(),
+            share: Share::NONE,
+        },
     ];
+    let has_others = named.rollout().environments().len() > 1;
     let possible = |verb: Verb| Possible {
         verb: verb.name(),
-        refused: refusal(loaded, named, &verb, now).filter(|_| {
-            // Where nobody knows where the schedule stood, the dialog asks.
-            let from = Verb::Resume {
-                from: Some(Share::NONE),
-            };
-            verb.name() != from.name() || refusal(loaded, named, &from, now).is_some()
-        }),
+        refused: match &verb {
+            // Which one is asked for by the dialog.
+            Verb::Set { .. } if has_others => None,
+            Verb::Resume { .. } => nothing_to_resume(named, armed)
+                .or_else(|| refused_resume(loaded, named, &verb, now)),
+            verb => refusal(loaded, named, verb, now),
+        },
     };
     verbs.into_iter().map(possible).collect()
+}
+
+/// Why there is nothing that a `resume` would end. The verb itself cannot know: proxies trip, not documents.
+fn nothing_to_resume(named: &Named<'_>, armed: bool) -> Option<String> {
+    let rollout = named.rollout();
+    let is_held = rollout
+        .schedule()
+        .is_some_and(|schedule| schedule.hold().is_some());
+    let may_have_tripped = rollout.guard().is_some() && !armed;
+    (!rollout.rollback() && !is_held && !may_have_tripped).then(|| {
+        "there is nothing to resume: no schedule is paused, nothing is rolled back, and no tripwire has tripped"
+            .to_owned()
+    })
+}
+
+fn refused_resume(
+    loaded: &Loaded,
+    named: &Named<'_>,
+    verb: &Verb,
+    now: Timestamp,
+) -> Option<String> {
+    // Where nobody knows where the schedule stood, the dialog asks.
+    let from = Verb::Resume {
+        from: Some(Share::NONE),
+    };
+    refusal(loaded, named, verb, now).filter(|_| refusal(loaded, named, &from, now).is_some())
 }
 
 /// A line of the audit log without values that might be a secret.

@@ -15,7 +15,7 @@ use tokio::time::sleep;
 
 use super::proxy::{Answer, EVENTS, FAMILIES, Seen};
 use super::state::{Read, State};
-use crate::report::{Counted, has_models};
+use crate::report::{self, Counted, has_models};
 use crate::rollout::audit;
 use crate::rollout::live::text::Sample;
 use crate::rollout::live::{self, Admin, LiveError};
@@ -116,46 +116,41 @@ impl Observer {
     /// Asks one proxy again and again: for everything now and then, and at once when something has happened.
     async fn ask(&self, proxy: &Mutex<Seen>) {
         let admin = locked(proxy).admin.clone();
-        let families = [&live::FAMILIES[..], &FAMILIES].concat();
         let mut known: Option<(Instant, Vec<Sample>)> = None;
         loop {
-            let events = admin.samples(&EVENTS).await;
-            let is_news = match (&events, &known) {
-                (Ok(events), Some((at, before))) => events != before || at.elapsed() >= COUNT,
-                _ => true,
+            let before = known.take().filter(|(at, _)| at.elapsed() < COUNT);
+            let happened = match &before {
+                Some((_, before)) => admin.samples(&EVENTS).await.map(|now| now != *before),
+                None => Ok(true),
             };
-            if is_news {
-                let samples = match events {
-                    Ok(events) => {
-                        known = Some((Instant::now(), events));
-                        admin.samples(&families).await
-                    }
-                    Err(error) => Err(error),
-                };
-                self.note(proxy, &admin, samples).await;
-                self.changed.notify_one();
-            }
+            known = match happened {
+                Ok(false) => before,
+                happened => {
+                    let samples = match happened {
+                        Ok(_) => self.everything(&admin).await,
+                        Err(error) => Err(error),
+                    };
+                    let events = samples.as_ref().map(|(samples, _)| events(samples)).ok();
+                    locked(proxy).note(samples);
+                    self.changed.notify_one();
+                    events.map(|events| (Instant::now(), events))
+                }
+            };
             sleep(ASK).await;
         }
     }
 
-    /// Takes in what a proxy has answered, and asks what its models took.
-    async fn note(
-        &self,
-        proxy: &Mutex<Seen>,
-        admin: &Admin,
-        samples: Result<Vec<Sample>, LiveError>,
-    ) {
-        let wants_costs = samples.is_ok() && self.wants_costs();
-        locked(proxy).note(match samples {
-            Ok(samples) => Answer::Stats(samples),
-            Err(error) => Answer::Lost(error.to_string()),
-        });
+    /// Asks for all figures, with what models took where the document has some.
+    async fn everything(&self, admin: &Admin) -> Result<(Vec<Sample>, Option<Counted>), LiveError> {
+        let wants_costs = self.wants_costs();
+        let costs: &[&str] = if wants_costs { &report::FAMILIES } else { &[] };
+        let families = [&live::FAMILIES[..], &FAMILIES, costs].concat();
+        let samples = admin.samples(&families).await?;
         let costs = match wants_costs {
-            true => Counted::since_start(admin).await.ok(),
+            true => Counted::new(&samples, admin).await.ok(),
             false => None,
         };
-        locked(proxy).costs = costs;
+        Ok((samples, costs))
     }
 
     fn wants_costs(&self) -> bool {
@@ -220,6 +215,12 @@ impl Observer {
         let path = self.document.display().to_string();
         State::new(path, &read, &seen, timestamp(SystemTime::now()))
     }
+}
+
+/// What of all figures tells that something has happened.
+fn events(samples: &[Sample]) -> Vec<Sample> {
+    let is_one = |sample: &&Sample| EVENTS.iter().any(|family| sample.is_of(family));
+    samples.iter().filter(is_one).cloned().collect()
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -9,7 +9,7 @@ use switchover_core::guard::Cause;
 use super::window::{Counts, Window};
 use crate::report::Counted;
 use crate::rollout::live::text::Sample;
-use crate::rollout::live::{Admin, Figures, Percent};
+use crate::rollout::live::{Admin, Figures, LiveError, Percent};
 use crate::rollout::status::Status;
 
 /// What is asked for, beside the figures of each rollout.
@@ -185,11 +185,14 @@ impl Seen {
         }
     }
 
-    /// Takes in an answer.
-    pub(super) fn note(&mut self, answer: Answer) {
-        if let Answer::Stats(samples) = &answer {
-            self.window.note(Instant::now(), Counts::read(samples));
-        }
-        self.answer = answer;
+    /// Takes in an answer: all figures, and what its models took.
+    pub(super) fn note(&mut self, answer: Result<(Vec<Sample>, Option<Counted>), LiveError>) {
+        (self.answer, self.costs) = match answer {
+            Ok((samples, costs)) => {
+                self.window.note(Instant::now(), Counts::read(&samples));
+                (Answer::Stats(samples), costs)
+            }
+            Err(error) => (Answer::Lost(error.to_string()), None),
+        };
     }
 }

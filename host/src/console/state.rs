@@ -212,11 +212,14 @@ impl RolloutState {
                 healthy: (!probed.is_empty()).then_some([healthy, probed.len()]),
             }
         });
+        let is_armed =
+            |known: &Known<'_>| known.figures.get(at).and_then(|own| own.tripped) == Some(false);
+        let armed = !known.is_empty() && known.iter().all(is_armed);
         Self {
             live: live.collect(),
             course: named.rollout().schedule().map(|s| Course::new(s, now)),
             tripwire: Tripwire::new(named, at, known),
-            verbs: act::possible(loaded, named, now),
+            verbs: act::possible(loaded, named, armed, now),
             status,
         }
     }

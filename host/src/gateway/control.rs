@@ -59,7 +59,11 @@ impl Running {
             (0..options.workers).map(|_| Vec::new()).collect();
         let mut listeners = Vec::new();
         for listener in &gateway.listeners {
-            let sockets = sockets::listen(listener.config.address, options.workers)?;
+            let sockets = sockets::listen(
+                &listener.config.name,
+                listener.config.address,
+                options.workers,
+            )?;
             listeners.extend(sockets.first().and_then(|socket| socket.local_addr().ok()));
             for (sockets, socket) in by_worker.iter_mut().zip(sockets) {
                 sockets.push(socket);
@@ -86,7 +90,7 @@ impl Running {
         if let (Some(path), Some(address)) = (&options.admin_address_path, admin_address) {
             std::fs::write(path, address.to_string()).map_err(|error| StartError::System {
                 what: "cannot write the admin's address",
-                error,
+                error: std::io::Error::new(error.kind(), format!("{}: {error}", path.display())),
             })?;
         }
         let running = Self {

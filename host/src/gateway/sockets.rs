@@ -15,8 +15,16 @@ const BACKLOG: i32 = 4096;
 /// # Errors
 /// Where the address is in use, by another gateway too: sockets that share a port would let a second run take
 /// connections from the first without a word.
-pub(super) fn listen(address: SocketAddr, n: usize) -> Result<Vec<TcpListener>, StartError> {
-    let listen = |error| StartError::Listen { address, error };
+pub(super) fn listen(
+    name: &str,
+    address: SocketAddr,
+    n: usize,
+) -> Result<Vec<TcpListener>, StartError> {
+    let listen = |error| StartError::Listen {
+        of: format!("listener {name:?}"),
+        address,
+        error,
+    };
     if address.port() != 0 {
         drop(open(address, false).map_err(listen)?);
     }
@@ -54,17 +62,17 @@ mod tests {
     #[test]
     fn workers_share_a_port_and_nobody_else_does() {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let first = listen(any, 2).unwrap();
+        let first = listen("a", any, 2).unwrap();
         let address = first[0].local_addr().unwrap();
         assert_eq!(first[1].local_addr().unwrap(), address);
-        let error = listen(address, 2).unwrap_err().to_string();
+        let error = listen("b", address, 2).unwrap_err().to_string();
         assert!(
             error.starts_with(&format!(
-                "cannot listen on {address}: Address already in use"
+                "listener \"b\" cannot listen on {address}: Address already in use"
             )),
             "{error}"
         );
         drop(first);
-        assert_eq!(listen(address, 1).unwrap().len(), 1, "free again");
+        assert_eq!(listen("b", address, 1).unwrap().len(), 1, "free again");
     }
 }

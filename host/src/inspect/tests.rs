@@ -134,6 +134,34 @@ fn all_missing_imports_are_named() {
 }
 
 #[test]
+fn a_hostcall_with_another_signature_is_told() {
+    let log = r#"(import "env" "proxy_log" (func (param i32) (result i32)))"#;
+    let report = of(&module(log));
+    for verdict in [&report.loads_here, &report.loads_in_envoy] {
+        assert_eq!(
+            verdict.reasons,
+            ["it imports env.proxy_log as (i32) -> i32, and it is (i32, i32, i32) -> i32"]
+        );
+    }
+    // As they are: with numbers of 64 bits, without a result.
+    let right = r#"
+        (import "env" "proxy_record_metric" (func (param i32 i64) (result i32)))
+        (import "wasi_snapshot_preview1" "proc_exit" (func (param i32)))"#;
+    let report = of(&module(right));
+    assert!(
+        report.loads_here.loads && report.loads_in_envoy.loads,
+        "{report:?}"
+    );
+}
+
+#[test]
+fn a_table_that_is_too_long_is_told() {
+    let report = of(&module("(table 4294967295 funcref)"));
+    assert!(report.loads_here.reasons[0].contains("table"));
+    assert!(report.loads_in_envoy.reasons[0].contains("10000000"));
+}
+
+#[test]
 fn what_a_version_has_not_is_told() {
     let text = module("").replace("0_2_1", "0_2_0");
     let text = text.replace(

@@ -151,6 +151,9 @@ const REFUSED_BY_ENVOY: [&str; 3] = ["custom-page-sizes", "stack-switching", "wi
 /// No guest of Envoy begins with more memory. Source: the C++ host's limit for V8.
 const ENVOYS_MEMORY: u64 = 1 << 30;
 
+/// Nor with a longer table. Source: V8's `kV8MaxWasmTableSize`.
+const ENVOYS_TABLE: u64 = 10_000_000;
+
 /// Whether this host has an import of that name.
 pub(super) fn offered_here(module: &str, name: &str) -> bool {
     abi::imports().any(|import| import.name == name && import.modules.contains(&module))
@@ -178,7 +181,13 @@ pub(super) fn here(bytes: &[u8], report: &Report) -> Verdict {
         (None, Some(module)) => {
             missing(module, |import| import.here, &mut reasons);
             let limit = GuestLimits::default().memory as u64;
-            too_much_memory(module, limit, "--filter-memory raises it", &mut reasons);
+            mistaken(module, |_| true, &mut reasons);
+            too_much_memory(
+                module,
+                limit,
+                "`serve --filter-memory` raises it",
+                &mut reasons,
+            );
             // The linker names the first missing import only.
             if reasons.is_empty()
                 && let Err(error) = Engine::new().and_then(|engine| engine.compile(bytes))
@@ -203,6 +212,8 @@ pub(super) fn in_envoy(report: &Report) -> Verdict {
         marker(module, &mut reasons);
         missing(module, |import| import.in_envoy, &mut reasons);
         misdeclared(module, &mut reasons);
+        let is_wasis = |name: &str| MISDECLARED.iter().all(|(own, _)| *own != name);
+        mistaken(module, is_wasis, &mut reasons);
         if !module.exports("malloc") && !module.exports("proxy_on_memory_allocate") {
             reasons.push("it exports neither malloc nor proxy_on_memory_allocate".to_owned());
         }
@@ -214,6 +225,16 @@ pub(super) fn in_envoy(report: &Report) -> Verdict {
             reasons.push(format!("it needs {feature}, which V8 does not take"));
         }
         too_much_memory(module, ENVOYS_MEMORY, "it cannot be raised", &mut reasons);
+        for table in module
+            .tables
+            .iter()
+            .filter(|table| table.limits.initial > ENVOYS_TABLE)
+        {
+            reasons.push(format!(
+                "it begins with a table of {} entries, and the limit is {ENVOYS_TABLE}",
+                table.limits.initial
+            ));
+        }
     }
     Verdict {
         loads: reasons.is_empty(),
@@ -276,6 +297,25 @@ fn misdeclared(module: &Module, reasons: &mut Vec<String>) {
             let own = &import.signature;
             reasons.push(format!(
                 "it imports {name} as {own}, as WASI has it, and Envoy has it as {signature}"
+            ));
+        }
+    }
+}
+
+/// Hostcalls that it imports with another signature than they have, here and in Envoy.
+fn mistaken(module: &Module, concerns: impl Fn(&str) -> bool, reasons: &mut Vec<String>) {
+    let functions = module.imports.iter().filter(|i| i.is_function);
+    for import in functions.filter(|import| concerns(&import.name)) {
+        let (own, name) = (&import.signature, &import.name);
+        let known = abi::imports()
+            .find(|known| known.name == name && known.modules.contains(&&*import.module));
+        if let Some(known) = known
+            && known.signature() != *own
+        {
+            let signature = known.signature();
+            let module = &import.module;
+            reasons.push(format!(
+                "it imports {module}.{name} as {own}, and it is {signature}"
             ));
         }
     }

@@ -1,5 +1,6 @@
 //! What a proxy does: the figures that its admin server gives, Envoy's and the host's alike.
 
+mod link;
 mod own;
 pub(crate) mod text;
 
@@ -11,15 +12,13 @@ use http::header::{HOST, TRANSFER_ENCODING};
 use http::{Request, Uri};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Body as _;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use switchover_core::Share;
-use tokio::net::TcpStream;
 
 use super::status::{Status, as_percent};
 use crate::process::Process;
+use link::{Link, LinkError};
 use own::Own;
 use text::Sample;
 
@@ -50,6 +49,7 @@ pub struct Admin {
     /// As it was named.
     name: String,
     authority: String,
+    link: Link,
     /// Where it is this process's own, which is not asked over the network.
     own: Option<Own>,
 }
@@ -135,6 +135,7 @@ impl Admin {
                 Ok(Self {
                     name: text.to_owned(),
                     authority: format!("{}:{port}", authority.host()),
+                    link: Link::default(),
                     own: None,
                 })
             }
@@ -209,48 +210,33 @@ impl Admin {
     }
 
     async fn get(&self, path: &str) -> Result<String, LiveError> {
-        let unreachable = |e| LiveError::Unreachable(self.name.clone(), e);
         let foreign =
             |e: &dyn std::fmt::Display| LiveError::Foreign(self.name.clone(), e.to_string());
-        let stream = TcpStream::connect(&self.authority)
-            .await
-            .map_err(unreachable)?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|e| foreign(&e))?;
         let request = Request::get(path).header(HOST, &self.authority);
         let request = request
             .body(Empty::<Bytes>::new())
             .map_err(|e| foreign(&e))?;
-        let exchange = async {
-            let response = sender
-                .send_request(request)
-                .await
-                .map_err(|e| foreign(&e))?;
-            let status = response.status();
-            if status != 200 {
-                return Err(foreign(&format!("it answers {path} with {status}")));
-            }
-            // Where the connection's end is the answer's, one that was cut off looks whole.
-            let has_end = response.headers().contains_key(TRANSFER_ENCODING)
-                || response.body().size_hint().exact().is_some();
-            let body = Limited::new(response.into_body(), SIZE_LIMIT)
-                .collect()
-                .await;
-            let bytes = body.map_err(|e| foreign(&e))?.to_bytes();
-            if !has_end
-                || path.starts_with(STATS) && bytes.last().is_some_and(|byte| *byte != b'\n')
-            {
-                return Err(foreign(&"its answer may be cut off"));
-            }
-            String::from_utf8(bytes.to_vec()).map_err(|e| foreign(&e))
-        };
-        // Either the answer is complete, or the connection has ended and left an error there.
-        tokio::pin!(exchange);
-        tokio::select! {
-            answer = &mut exchange => answer,
-            _ = connection => exchange.await,
+        let answer = self.link.ask(&self.authority, request).await;
+        let (response, sender) = answer.map_err(|error| match error {
+            LinkError::Connect(error) => LiveError::Unreachable(self.name.clone(), error),
+            LinkError::Exchange(error) => foreign(&error),
+        })?;
+        let status = response.status();
+        if status != 200 {
+            return Err(foreign(&format!("it answers {path} with {status}")));
         }
+        // Where the connection's end is the answer's, one that was cut off looks whole.
+        let has_end = response.headers().contains_key(TRANSFER_ENCODING)
+            || response.body().size_hint().exact().is_some();
+        let body = Limited::new(response.into_body(), SIZE_LIMIT)
+            .collect()
+            .await;
+        let bytes = body.map_err(|e| foreign(&e))?.to_bytes();
+        if !has_end || path.starts_with(STATS) && bytes.last().is_some_and(|byte| *byte != b'\n') {
+            return Err(foreign(&"its answer may be cut off"));
+        }
+        self.link.keep(sender);
+        String::from_utf8(bytes.to_vec()).map_err(|e| foreign(&e))
     }
 }
 

@@ -44,6 +44,8 @@ pub(super) fn read<T: DeserializeOwned>(
         }
     }
     problems.sort_by_key(|problem| problem.line);
+    // What is no mapping at all is met again by what looks behind it.
+    problems.dedup_by_key(|problem| problem.to_string());
     Err(problems)
 }
 

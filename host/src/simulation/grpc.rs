@@ -162,6 +162,8 @@ impl Agenda {
                 if call.sending() != Sending::Open {
                     return;
                 }
+                // A copy: one that has been sent counts for its guest no longer.
+                let message = Bytes::copy_from_slice(&message);
                 call.sent.borrow_mut().push(message.clone());
                 if end {
                     call.sending.set(Sending::Closed);

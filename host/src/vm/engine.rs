@@ -207,7 +207,7 @@ impl Engine {
                     path: path.clone(),
                     error: error.to_string(),
                 })?;
-                self.compile(&bytes)
+                self.compile(&bytes).map_err(|error| error.of(code))
             }
         }
     }

@@ -15,7 +15,7 @@ use wasm_encoder::{
     ValType,
 };
 use wasmparser::{CompositeInnerType, ExternalKind, Parser, Payload, TypeRef};
-use wasmtime::Caller;
+use wasmtime::{Caller, Store};
 
 use super::state::State;
 use crate::abi::{Failure, Reach};
@@ -74,6 +74,20 @@ pub(crate) fn resolve(caller: &mut Caller<'_, State>) {
         (Joined::End, Some(0)) => state.see(Reach::LOG, None),
         (Joined::End, Some(1 | 2)) => state.lose(Reach::LOG),
         _ => {}
+    }
+}
+
+/// The callback that an entry by that export is in, or was in when it trapped.
+pub(super) fn callback(store: &mut Store<State>, export: &'static str) -> &'static str {
+    let stage = store.data().stage;
+    let stage = stage.and_then(|stage| stage.get(store).i32());
+    match (export, stage) {
+        (BEGIN, Some(1)) => "proxy_on_request_headers",
+        (BEGIN, _) => "proxy_on_context_create",
+        (END, Some(1)) => "proxy_on_done",
+        (END, Some(2)) => "proxy_on_delete",
+        (END, _) => "proxy_on_log",
+        (own, _) => own,
     }
 }
 

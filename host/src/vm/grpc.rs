@@ -3,6 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -24,10 +26,21 @@ pub struct Calls {
     open: HashMap<u32, (u32, usize), FxBuildHasher>,
     /// Of all of them.
     held: usize,
+    /// What messages of streams come to that have not been sent.
+    waiting: Arc<AtomicUsize>,
     opened: u32,
     received: Option<Received>,
     status: CallStatus,
 }
+
+/// A message of a stream; counts as long as anybody has it, the library that sends it too.
+struct Waiting {
+    message: Box<[u8]>,
+    all: Arc<AtomicUsize>,
+}
+
+/// What a message costs besides its bytes, so that empty ones come to something.
+const MESSAGE: usize = 128;
 
 /// What a callback is about.
 #[derive(Debug)]
@@ -112,6 +125,28 @@ impl Outbox {
     }
 }
 
+// === impl Waiting ===
+
+impl Waiting {
+    fn new(message: Box<[u8]>, all: Arc<AtomicUsize>) -> Self {
+        all.fetch_add(message.len() + MESSAGE, Ordering::Relaxed);
+        Self { message, all }
+    }
+}
+
+impl AsRef<[u8]> for Waiting {
+    fn as_ref(&self) -> &[u8] {
+        &self.message
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.all
+            .fetch_sub(self.message.len() + MESSAGE, Ordering::Relaxed);
+    }
+}
+
 // === impl CallKind ===
 
 impl CallKind {
@@ -154,10 +189,23 @@ impl Calls {
         self.open.len()
     }
 
-    /// What they hold, in bytes: what they began with.
+    /// What they hold, in bytes: what they began with, and messages that wait to be sent.
     #[must_use]
     pub fn held(&self) -> usize {
         self.held
+            .saturating_add(self.waiting.load(Ordering::Relaxed))
+    }
+
+    /// Whether so long a message more would make them hold more than `most`.
+    #[must_use]
+    pub fn have_room(&self, bytes: usize, most: usize) -> bool {
+        self.held().saturating_add(bytes).saturating_add(MESSAGE) <= most
+    }
+
+    /// A message of a stream, which counts from now until it has been sent or dropped.
+    #[must_use]
+    pub fn message(&self, message: &[u8]) -> Bytes {
+        Bytes::from_owner(Waiting::new(message.into(), self.waiting.clone()))
     }
 
     /// It is over.
@@ -287,5 +335,20 @@ mod tests {
         assert_eq!((calls.count(), calls.held()), (1, 10));
         calls.forget(call);
         assert_eq!((calls.count(), calls.held()), (0, 0));
+    }
+
+    #[test]
+    fn messages_count_until_nobody_has_them() {
+        let calls = Calls::default();
+        let first = calls.message(&[1; 1000]);
+        let part = first.slice(10..20);
+        let second = calls.message(b"");
+        assert_eq!(calls.held(), 1000 + 2 * MESSAGE);
+        assert!(calls.have_room(500, 1500 + 3 * MESSAGE));
+        assert!(!calls.have_room(501, 1500 + 3 * MESSAGE));
+        drop((first, second));
+        assert_eq!(calls.held(), 1000 + MESSAGE, "a part of it is left");
+        drop(part);
+        assert_eq!(calls.held(), 0);
     }
 }

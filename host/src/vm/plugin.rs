@@ -13,7 +13,7 @@ use super::state::Effect;
 use super::{Interests, Vm, VmError};
 use crate::abi::queues::{Mailbox, Ready};
 use crate::config::WasmPlugin;
-use crate::config::plugin::VmConfig;
+use crate::config::plugin::{FailurePolicy, VmConfig};
 use crate::process::Process;
 
 /// The VMs of one worker. Plugins whose `vm_id`, code and VM configuration are equal share one.
@@ -68,6 +68,8 @@ pub struct Plugin {
     root: RefCell<Option<Rc<Root>>>,
     /// When its VM was started or tried to be, by the process's monotonic clock.
     loaded: Cell<Duration>,
+    /// Whether the log says that it has failed for good.
+    told: Cell<bool>,
 }
 
 /// A configured root context. Streams hold it; when the last lets go, it is ended.
@@ -231,6 +233,7 @@ impl Plugin {
             vms,
             root: RefCell::new(None),
             loaded: Cell::default(),
+            told: Cell::default(),
         });
         plugin.load()?;
         Ok(plugin)
@@ -252,7 +255,16 @@ impl Plugin {
     /// Starts another VM, no sooner than the policy says. Source: Envoy's `PluginConfig::maybeReloadHandleIfNeeded`.
     #[cold]
     fn reload(&self) -> Result<Rc<Root>, VmError> {
-        if !self.config.failure_policy.reloads() {
+        let policy = self.config.failure_policy;
+        if !policy.reloads() {
+            if !self.told.replace(true) {
+                let what = match policy {
+                    FailurePolicy::FailOpen => "FAIL_OPEN: requests pass without the filter",
+                    _ => "FAIL_CLOSED: requests get 503",
+                };
+                let plugin = &self.config.name;
+                tracing::error!(plugin, "{what} until its configuration changes");
+            }
             return Err(VmError::Failed);
         }
         let age = self.clock().saturating_sub(self.loaded.get());

@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use wasmtime::{ResourceLimiter, Trap};
 
 use super::contexts::{Context, Contexts};
 use super::engine::Ticks;
 use super::entry::Joined;
 use super::grpc::Calls;
+use super::narrow;
 use crate::abi::memory::GuestMemory;
 use crate::abi::observe::Observer;
 use crate::abi::queues::Mailbox;
@@ -351,6 +353,19 @@ impl State {
             true => Ok(()),
             false => Err(Status::InternalFailure),
         }
+    }
+
+    /// Takes a message of a gRPC stream over, to be sent when the callback has returned.
+    ///
+    /// # Errors
+    /// `InternalFailure` where the messages of all streams that have not been sent, and what calls hold, come to too much;
+    /// and as [`Self::take`].
+    pub fn grpc_message(&mut self, message: &[u8]) -> Result<Bytes, Status> {
+        if !self.grpc.have_room(message.len(), self.limit.memory) {
+            return Err(Status::InternalFailure);
+        }
+        self.take(narrow(message.len()))?;
+        Ok(self.grpc.message(message))
     }
 
     /// Has an HTTP callout sent when the callback has returned; until its answer has come it holds so many bytes.

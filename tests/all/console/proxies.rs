@@ -1,9 +1,13 @@
 //! Proxies that are down, slow or cut off, and a fleet.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use http::StatusCode;
 use serde_json::{Value, json};
+use switchover_tests::upstream::text;
 use switchover_tests::{Console, Engine, Gateway, Load, Setup, Upstream, assert_eventually};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -11,7 +15,7 @@ use tokio::net::TcpListener;
 use super::{both, document, file, greens, opened, start};
 
 /// An admin server that answers with these bytes and closes, or never where there are none.
-async fn admin(answer: &'static str) -> SocketAddr {
+pub(super) async fn admin(answer: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -102,6 +106,40 @@ fn whoever_is_slow_or_cut_off_holds_up_nobody() {
                 "nothing is made of half an answer"
             );
         }
+    });
+}
+
+/// All that is shown comes with one question, over one connection; between two of them little is asked for.
+#[test]
+fn a_proxy_is_asked_for_little() {
+    switchover_tests::run(async {
+        let [all, little] = [Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0))];
+        let (asked_for_all, asked_for_little) = (Arc::clone(&all), Arc::clone(&little));
+        let proxy = Upstream::start(move |request| {
+            let is_all = request
+                .uri()
+                .query()
+                .unwrap_or_default()
+                .contains("requests");
+            let count = if is_all {
+                &asked_for_all
+            } else {
+                &asked_for_little
+            };
+            count.fetch_add(1, Ordering::SeqCst);
+            async { text(StatusCode::OK, "switchover_tripped{rollout=\"api-1\"} 0\n") }
+        })
+        .await;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("document.json");
+        std::fs::write(&file, document(20).to_string()).unwrap();
+        let console = Console::start(&file, &[proxy.address()]).await;
+        let mut viewer = console.client();
+        let _events = viewer.get("/console/events").host("localhost").open().await;
+        assert_eventually!(all.load(Ordering::SeqCst) >= 4, "it is not asked");
+        let (all, little) = (all.load(Ordering::SeqCst), little.load(Ordering::SeqCst));
+        assert!(little <= 2 * all, "{little} beside {all}");
+        assert_eq!(proxy.connections(), 1);
     });
 }
 

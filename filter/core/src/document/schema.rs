@@ -4,8 +4,9 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
+use crate::document::raw::models::Prices;
 use crate::document::raw::{
-    Aliases, ByName, Document, Items, KeyField, KeySource, Price, Prices, Rollout, Rollouts,
+    Aliases, ByName, Document, Items, KeyField, KeySource, Price, Rollout, Rollouts,
 };
 use crate::document::text::{ModelName, ModelPattern, Name, Usd};
 

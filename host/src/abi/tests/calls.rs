@@ -241,3 +241,33 @@ fn callouts_and_what_is_handed_over_have_limits() {
     let most = crate::process::GuestLimits::default().memory / 100_061;
     assert_eq!(guest.vm.effects().map(|effects| effects.len()), Some(most));
 }
+
+/// The messages of all streams of a VM count together until they have been sent.
+#[test]
+fn messages_of_streams_have_a_limit_together() {
+    let source = Source::new(
+        r#"
+          (import "env" "proxy_grpc_stream" (func $stream (param i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+          (import "env" "proxy_grpc_send" (func $send (param i32 i32 i32 i32) (result i32)))"#,
+        r#"
+          (data (i32.const 100) "there")
+          (func (export "proxy_on_configure") (param i32 i32) (result i32)
+            (drop (memory.grow (i32.const 200)))
+            (i32.const 1))
+          (func (export "proxy_on_tick") (param i32)
+            (drop (call $stream (i32.const 100) (i32.const 5) (i32.const 100) (i32.const 5)
+              (i32.const 100) (i32.const 5) (i32.const 0) (i32.const 0) (i32.const 16)))
+            (call $say (call $send (i32.load (i32.const 16)) (i32.const 65536) (i32.const 10000000) (i32.const 0))))"#,
+    );
+    let mut guest = source.start(Options::default()).unwrap();
+    let mut effects = Vec::new();
+    for _ in 0..7 {
+        guest.vm.tick(guest.root).unwrap();
+        effects.push(guest.vm.effects());
+    }
+    // 10 is INTERNAL_FAILURE; the digit behind 9 is a colon.
+    assert_eq!(guest.lines(), ["0", "0", "0", "0", "0", "0", ":"]);
+    drop(effects);
+    guest.vm.tick(guest.root).unwrap();
+    assert_eq!(guest.lines().last().map(String::as_str), Some("0"));
+}

@@ -28,6 +28,8 @@ const LIMITS = {
   window: (value) => ["counted over", value],
   min_requests: (value) => ["only from", `${value} requests on`],
 };
+/** How many there are beside stable's. */
+const COLOURS = 7;
 /** A proxy takes a moment to follow; only a longer one is worth an alert. */
 const PATIENCE_MS = 3000;
 /** Without a state for so long, the connection is lost. */
@@ -84,7 +86,8 @@ function stable(own) {
 }
 
 function phase(own) {
-  const [words, kind] = PHASES[own.phase];
+  const trips = own.rollback ? 0 : own.tripwire?.tripped.length;
+  const [words, kind] = trips ? [`tripped on ${trips} of ${state.proxies.length} proxies`, "bad"] : PHASES[own.phase];
   setText($("phase-pill"), words);
   $("phase-pill").className = `pill ${kind}`;
   const { schedule } = own;
@@ -105,17 +108,18 @@ function buttons(own) {
   const next = tripped ? null : own.phase === "paused" || own.phase === "rolled_back" ? "resume" : ["finish", "promote"].find((verb) => possible.has(verb));
   for (const button of document.querySelectorAll("[data-verb]")) {
     const verb = own.verbs.find((each) => each.verb === button.dataset.verb);
-    const off = Boolean(verb?.refused);
+    const off = Boolean(verb.refused);
     if (button.getAttribute("aria-disabled") !== String(off)) button.setAttribute("aria-disabled", String(off));
-    button.title = verb?.refused ?? "";
+    button.title = verb.refused ?? "";
     button.classList.toggle("next", button.dataset.verb === next && !off);
   }
 }
 
-/** The class of an environment's colour: stable has the first. */
+/** The class of an environment's colour: stable has the first to itself. */
 function colour(own, name) {
   const others = own.environments.filter((environment) => !environment.stable).map((environment) => environment.name);
-  return `e${(others.indexOf(name) + 1) % 6}`;
+  const place = others.indexOf(name);
+  return `e${place < 0 ? 0 : (place % COLOURS) + 1}`;
 }
 
 function bars(own) {
@@ -131,10 +135,9 @@ function bar(id, own, shares) {
   reconcile($(id), items, ([name]) => name, () => make("span"), (part, [name, share]) => {
     part.className = name ? `part ${colour(own, name)}` : "none";
     part.style.flexGrow = share;
-    part.classList.toggle("narrow", share < 34);
-    const words = name ? [make("span", { class: "part-name" }, `${name}\u00a0`), `${Math.round(share * 10) / 10} %`] : ["no requests"];
-    if (part.textContent !== words.map((word) => word.textContent ?? word).join("")) part.replaceChildren(...words);
-    part.classList.toggle("mute", Boolean(name) && share < 8);
+    // From right to left: what has no room goes, the name first.
+    const words = name ? [`${Math.round(share * 10) / 10} %`, `${name}\u00a0`] : ["no requests"];
+    if (part.textContent !== words.join("")) part.replaceChildren(...words.map((word) => make("span", {}, word)));
   });
   const words = shares.map(([name, share]) => `${name} ${percent(share)}`);
   setText($(`${id}-text`), words.join(", ") || "no requests");
@@ -177,10 +180,11 @@ function course(own) {
   }
   const dots = remember(own, curve, schedule.environment);
   // Drawn anew only where a pixel may differ.
-  const drawn = JSON.stringify([own.rollout, curve.steps, curve.held, Math.round((1000 * curve.clock_ms) / curve.steps.at(-1).after_ms), dots.length]);
+  const width = $("course").clientWidth;
+  const drawn = JSON.stringify([own.rollout, width, curve.steps, curve.held, Math.round((1000 * curve.clock_ms) / curve.steps.at(-1).after_ms), dots.length]);
   if (card.dataset.drawn !== drawn) {
     card.dataset.drawn = drawn;
-    $("course").replaceChildren(draw(curve, colour(own, schedule.environment), dots));
+    $("course").replaceChildren(draw(curve, colour(own, schedule.environment), dots, width));
   }
   const steps = curve.steps.map((step) => `${step.share} % after ${duration(step.after_ms)}`);
   setText($("course-text"), `${schedule.environment} gets ${steps.join(", ")}${curve.linear ? ", rising evenly" : ""}; started ${time(schedule.start)}.`);
@@ -328,6 +332,7 @@ document.addEventListener("visibilitychange", () => {
     }, HIDDEN_MS);
   } else if (!events) listen();
 });
+addEventListener("resize", () => state && show(state));
 $("rollout").addEventListener("change", (event) => {
   chosen = event.target.value;
   show(state);

@@ -42,12 +42,13 @@ function deed() {
 
 /** Opens the dialog for a verb. */
 export async function ask(verb, rollout) {
-  current = { verb, rollout };
+  const { refused } = rollout.verbs.find((each) => each.verb === verb);
+  current = { verb, rollout, refused };
   const [title, word] = TITLES[verb];
   setText($("ask-title"), title);
   setText($("ask-yes"), word);
   $("ask-yes").className = verb === "rollback" ? "primary danger" : "primary";
-  $("ask-fields").replaceChildren(...fields(verb, rollout));
+  $("ask-fields").replaceChildren(...(refused ? [] : fields(verb, rollout)));
   $("ask-changes").open = false;
   await look();
   $("ask").showModal();
@@ -79,7 +80,7 @@ async function look(problem) {
   const turn = ++latest;
   shown = null;
   $("ask-yes").disabled = true;
-  const answer = await post("preview", deed());
+  const answer = current.refused ? { error: current.refused } : await post("preview", deed());
   if (turn !== latest) return;
   const error = answer.error ?? problem;
   $("ask-error").hidden = !error;

@@ -1,7 +1,7 @@
 // The schedule as a drawing: the share over the schedule's own clock, and where the clock is.
 
 const SVG = "http://www.w3.org/2000/svg";
-const WIDTH = 640;
+const LEAST_WIDTH = 240;
 const HEIGHT = 220;
 const BOX = { left: 44, right: 16, top: 22, bottom: 30 };
 
@@ -37,15 +37,16 @@ export function shareAt(course, ms) {
   return share;
 }
 
-/** Draws a course; `dots` are measured shares as [clock in ms, percent]. */
-export function draw(course, environment, dots) {
+/** Draws a course, so wide; `dots` are measured shares as [clock in ms, percent]. */
+export function draw(course, environment, dots, room) {
+  const width = Math.max(room, LEAST_WIDTH);
   const last = course.steps.at(-1).after_ms;
   const end = Math.max(last * 1.08, 1);
-  const x = (ms) => BOX.left + (Math.min(Math.max(ms, 0), end) / end) * (WIDTH - BOX.left - BOX.right);
+  const x = (ms) => BOX.left + (Math.min(Math.max(ms, 0), end) / end) * (width - BOX.left - BOX.right);
   const y = (share) => HEIGHT - BOX.bottom - (share / 100) * (HEIGHT - BOX.top - BOX.bottom);
-  const svg = node("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-labelledby": "course-title course-text" });
+  const svg = node("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-labelledby": "course-title course-text" });
   for (const share of [0, 25, 50, 75, 100]) {
-    svg.append(node("line", { class: "grid", x1: BOX.left, x2: WIDTH - BOX.right, y1: y(share), y2: y(share) }));
+    svg.append(node("line", { class: "grid", x1: BOX.left, x2: width - BOX.right, y1: y(share), y2: y(share) }));
     svg.append(node("text", { class: "axis", x: BOX.left - 8, y: y(share) + 4, "text-anchor": "end" }, `${share} %`));
   }
   const points = [[0, 0]];
@@ -70,7 +71,7 @@ export function draw(course, environment, dots) {
   for (const [ms, share] of dots) svg.append(node("circle", { class: "dot", cx: x(ms), cy: y(share), r: 1.6 }));
   const now = x(course.clock_ms);
   svg.append(node("line", { class: "now", x1: now, x2: now, y1: BOX.top - 6, y2: floor }));
-  const anchor = now > WIDTH - 90 ? "end" : now < 90 ? "start" : "middle";
+  const anchor = now > width - 90 ? "end" : now < 90 ? "start" : "middle";
   const word = course.held ? "stands still" : "now";
   svg.append(node("text", { class: "now-text", x: now, y: BOX.top - 10, "text-anchor": anchor }, `${word} · ${Math.round(shareAt(course, course.clock_ms) * 100) / 100} %`));
   return svg;

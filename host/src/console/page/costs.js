@@ -29,8 +29,9 @@ export function costs(report, proxies) {
   setText($("costs-text"), notes.join(" "));
 }
 
+/** From ten millions on in short, as in 12.35M; `switchover report` has all digits. */
 function tokens(count) {
-  return count.toLocaleString("en");
+  return count.toLocaleString("en", count < 1e7 ? {} : { notation: "compact", maximumFractionDigits: 2 });
 }
 
 /** Prices that are all the same are one. */

@@ -1,39 +1,24 @@
-//! From workers' buffers to files, by a thread of its own: a slow disk holds no worker up.
+//! From workers' buffers to files: a slow disk, or a pipe that nobody reads, holds no worker up.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use crate::background::{Background, Destination};
 use crate::config::access_log::Sink;
 use crate::stats::{Counter, Registry};
 
 /// A worker's buffer is handed over when it has grown to so many bytes; else with the worker's next look around.
 const FULL: usize = 64 * 1024;
 
-/// So many buffers wait for the disk at most; beyond them lines are dropped and counted.
-const WAITING: usize = 256;
-
-/// What the writing thread is told.
-enum Message {
-    /// Write this to that sink.
-    Lines(usize, Vec<u8>),
-    /// Open every file anew: somebody has moved them.
-    Reopen,
-}
-
-/// The thread that writes, and what it writes to. Dropped, it writes what waits first.
+/// What writes, by a thread for each sink. Dropped, it writes what waits first.
 pub struct LogWriter {
-    sinks: Vec<Sink>,
-    sender: Option<SyncSender<Message>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    sinks: Vec<(Sink, Background)>,
     /// `access_log_file.write_total_buffered`.
     buffered: Counter,
-    /// `access_log_file.write_failed`: buffers that were dropped.
-    failed: Counter,
 }
 
 /// One worker's buffers, one for each sink.
@@ -43,7 +28,7 @@ pub struct WorkerLogs {
 }
 
 enum Open {
-    File(File),
+    File(File, PathBuf),
     Stdout,
     Stderr,
 }
@@ -56,104 +41,93 @@ impl LogWriter {
     /// # Errors
     /// Where a file cannot be opened.
     pub fn start(sinks: Vec<Sink>, stats: &Registry) -> io::Result<Self> {
-        let open: Vec<Open> = sinks.iter().map(open).collect::<io::Result<_>>()?;
-        let (sender, receiver) = sync_channel(WAITING);
         let failed = stats.counter("access_log_file.write_failed");
-        let mut writer = Self {
-            sender: None,
-            thread: Mutex::new(None),
+        let started = sinks.into_iter().map(|sink| {
+            let open = Open::new(&sink)?;
+            let background = Background::start("access log", open, failed.clone())?;
+            Ok((sink, background))
+        });
+        Ok(Self {
+            sinks: started.collect::<io::Result<_>>()?,
             buffered: stats.counter("access_log_file.write_total_buffered"),
-            failed: failed.clone(),
-            sinks,
-        };
-        if !writer.sinks.is_empty() {
-            let sinks = writer.sinks.clone();
-            let thread = std::thread::Builder::new()
-                .name("access log".to_owned())
-                .spawn(move || write(&receiver, &sinks, open, &failed))?;
-            writer.thread = Mutex::new(Some(thread));
-            writer.sender = Some(sender);
-        }
-        Ok(writer)
+        })
     }
 
     /// The place of a sink.
     pub fn place(&self, sink: &Sink) -> Option<usize> {
-        self.sinks.iter().position(|own| own == sink)
+        self.sinks.iter().position(|(own, _)| own == sink)
     }
 
     /// Opens every file anew.
     pub fn reopen(&self) {
-        if let Some(sender) = &self.sender {
-            // It waits its turn; the control thread may.
-            let _ = sender.send(Message::Reopen);
+        for (_, background) in &self.sinks {
+            background.reopen();
         }
     }
 
     fn lines(&self, sink: usize, lines: Vec<u8>) {
         self.buffered.increment();
-        let sent = match &self.sender {
-            Some(sender) => sender.try_send(Message::Lines(sink, lines)).is_ok(),
-            None => false,
-        };
-        if !sent {
-            self.failed.increment();
+        if let Some((_, background)) = self.sinks.get(sink) {
+            background.write(lines);
         }
     }
 }
 
 impl Drop for LogWriter {
     fn drop(&mut self) {
-        drop(self.sender.take());
-        let thread = self
-            .thread
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(thread) = thread {
-            let _ = thread.join();
+        for (_, background) in &self.sinks {
+            background.flush();
         }
     }
 }
 
-fn open(sink: &Sink) -> io::Result<Open> {
-    Ok(match sink {
-        Sink::Stdout => Open::Stdout,
-        Sink::Stderr => Open::Stderr,
-        Sink::File(path) => Open::File(append(path)?),
-    })
+// === impl Open ===
+
+impl Open {
+    fn new(sink: &Sink) -> io::Result<Self> {
+        Ok(match sink {
+            Sink::Stdout => Self::Stdout,
+            Sink::Stderr => Self::Stderr,
+            Sink::File(path) => Self::File(append(path)?, path.clone()),
+        })
+    }
+}
+
+impl Destination for Open {
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        match self {
+            Self::File(file, _) => file.write_all(lines),
+            Self::Stdout => io::stdout().lock().write_all(lines),
+            Self::Stderr => io::stderr().lock().write_all(lines),
+        }
+    }
+
+    fn reopen(&mut self) {
+        let Self::File(file, path) = self else { return };
+        match append(path) {
+            Ok(new) => *file = new,
+            Err(error) => tracing::error!("the access log stays where it is: {error}"),
+        }
+    }
+
+    fn lost(&mut self, count: u64) {
+        tracing::warn!("{count} buffers of access logs were lost: {self} takes them too slowly");
+    }
+}
+
+impl fmt::Display for Open {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(_, path) => path.display().fmt(f),
+            Self::Stdout => f.write_str("standard output"),
+            Self::Stderr => f.write_str("standard error"),
+        }
+    }
 }
 
 fn append(path: &Path) -> io::Result<File> {
     let file = File::options().append(true).create(true).open(path);
     file.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
-}
-
-fn write(messages: &Receiver<Message>, sinks: &[Sink], mut open: Vec<Open>, failed: &Counter) {
-    for message in messages {
-        match message {
-            Message::Lines(sink, lines) => {
-                let written = match open.get_mut(sink) {
-                    Some(Open::File(file)) => file.write_all(&lines),
-                    Some(Open::Stdout) => io::stdout().lock().write_all(&lines),
-                    Some(Open::Stderr) => io::stderr().lock().write_all(&lines),
-                    None => Ok(()),
-                };
-                if written.is_err() {
-                    failed.increment();
-                }
-            }
-            Message::Reopen => {
-                for (open, sink) in open.iter_mut().zip(sinks) {
-                    let Sink::File(path) = sink else { continue };
-                    match append(path) {
-                        Ok(file) => *open = Open::File(file),
-                        Err(error) => tracing::error!("the access log stays where it is: {error}"),
-                    }
-                }
-            }
-        }
-    }
 }
 
 // === impl WorkerLogs ===

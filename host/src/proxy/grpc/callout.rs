@@ -5,7 +5,7 @@ use std::rc::{Rc, Weak};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
 
-use super::frame::{Decoder, Invalid, encode};
+use super::frame::{self, Decoder, Invalid};
 use super::{CONTENT_TYPE, TIMEOUT, code};
 use crate::abi::{GrpcAction, GrpcEffect, GrpcStart, MAX_MESSAGE};
 use crate::proxy::attempt::{self, AttemptBody, Outgoing};
@@ -43,7 +43,7 @@ pub(in crate::proxy) fn act(worker: &Rc<Worker>, vm: &Rc<VmCell>, effect: GrpcEf
     let GrpcEffect { root, token, what } = effect;
     match what {
         GrpcAction::Start(start) => begin(worker, vm, (root, token), *start),
-        GrpcAction::Send { message, end } => send(vm, token, &message, end),
+        GrpcAction::Send { message, end } => send(vm, token, message, end),
         GrpcAction::Close => {
             if let Some(call) = vm.calls.borrow().get(&token) {
                 call.outbox.end();
@@ -65,7 +65,7 @@ fn begin(worker: &Rc<Worker>, vm: &Rc<VmCell>, (root, token): (u32, u32), start:
         unary: start.message.is_some(),
     };
     if let Some(message) = &start.message {
-        outbox.put(encode(message));
+        put(&outbox, message.clone());
         outbox.end();
     }
     let task = tokio::task::spawn_local(caller.run(worker.clone(), start, outbox.clone()));
@@ -78,7 +78,7 @@ fn begin(worker: &Rc<Worker>, vm: &Rc<VmCell>, (root, token): (u32, u32), start:
 }
 
 /// A guest that sends faster than the upstream takes loses its stream, not the worker's memory.
-fn send(vm: &Rc<VmCell>, token: u32, message: &[u8], end: bool) {
+fn send(vm: &Rc<VmCell>, token: u32, message: Bytes, end: bool) {
     let Some((outbox, root)) = vm
         .calls
         .borrow()
@@ -93,9 +93,17 @@ fn send(vm: &Rc<VmCell>, token: u32, message: &[u8], end: bool) {
         let _ = vm.run(|guest| guest.grpc_closed(root, token, code::RESOURCE_EXHAUSTED, message));
         return;
     }
-    outbox.put(encode(message));
+    put(&outbox, message);
     if end {
         outbox.end();
+    }
+}
+
+/// The message itself and no copy: it counts for its guest until it has been sent.
+fn put(outbox: &Outbox, message: Bytes) {
+    outbox.put(frame::head(&message));
+    if !message.is_empty() {
+        outbox.put(message);
     }
 }
 

@@ -22,14 +22,13 @@ pub(super) enum Invalid {
     TooLong,
 }
 
-/// A message in its frame.
-pub(super) fn encode(message: &[u8]) -> Bytes {
-    let mut frame = BytesMut::with_capacity(HEAD + message.len());
-    frame.put_u8(0);
+/// What goes ahead of a message.
+pub(super) fn head(message: &[u8]) -> Bytes {
+    let mut head = BytesMut::with_capacity(HEAD);
+    head.put_u8(0);
     // No longer than MAX_MESSAGE: the guest's call was refused otherwise.
-    frame.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
-    frame.put_slice(message);
-    frame.freeze()
+    head.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
+    head.freeze()
 }
 
 // === impl Decoder ===
@@ -67,7 +66,9 @@ mod tests {
 
     #[test]
     fn messages_come_in_any_parts() {
-        let bytes = [encode(b"one"), encode(b""), encode(b"three")].concat();
+        let messages = [&b"one"[..], b"", b"three"];
+        let framed = |message: &&[u8]| [&head(message), *message].concat();
+        let bytes: Vec<u8> = messages.iter().flat_map(framed).collect();
         for size in 1..=bytes.len() {
             let mut decoder = Decoder::default();
             let mut messages = Vec::new();

@@ -4,7 +4,7 @@
 const NAMESPACE: &str = "switchover_";
 
 /// One line.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Sample {
     pub(super) family: String,
     pub(super) labels: Vec<(String, String)>,

@@ -54,13 +54,13 @@ fn schema_and_reader_know_the_same_fields() {
     check::<raw::Credential>(&schema);
     check::<raw::Sticky>(&schema);
     check::<raw::KeyField>(&schema);
-    check::<raw::SetCookie>(&schema);
+    check::<raw::sticky::SetCookie>(&schema);
     check::<raw::Override>(&schema);
     check::<raw::Auth>(&schema);
     check::<raw::Source>(&schema);
     check::<raw::Consumer>(&schema);
     check::<raw::Key>(&schema);
-    check::<raw::Exempt>(&schema);
+    check::<raw::auth::Exempt>(&schema);
     check::<raw::Match>(&schema);
     // Every definition is one of those, or a choice of words.
     let objects = schema["$defs"]
