@@ -26,6 +26,7 @@ mod meters;
 mod models;
 mod probes;
 mod route;
+mod routed;
 mod shadow;
 mod spending;
 

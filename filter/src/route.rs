@@ -2,20 +2,17 @@
 
 use std::rc::Rc;
 
-use switchover_core::attempt::{ANSWERED_PROPERTY, MARK_PROPERTY, Mark, Origin};
+use switchover_core::attempt::{MARK_PROPERTY, Mark, Origin};
 use switchover_core::document::Rollout;
-use switchover_core::guard::Outcome;
 use switchover_core::route::{Edit, Route, Surroundings};
 use switchover_core::{Headers, Random, Recent, Reply, RoundRobin, Timestamp};
 
-use crate::attempt::{Ended, HOST_ENVIRONMENT};
-use crate::callouts::status;
 use crate::ffi::{self, Level, Map};
-use crate::library::{Library, Live};
-use crate::meters::Meters;
-use crate::models::{Held, Read, Start, Talk};
+use crate::library::Live;
+use crate::models::{Held, Start, Talk};
 use crate::probes::Tick;
-use crate::vm::{Action, Business, Routed, Shared};
+use crate::routed::Routed;
+use crate::vm::{Action, Business, Shared};
 
 /// Enough for any usual sum of weights, and done within a millisecond.
 const MOST_TURNS_SKIPPED: u32 = 10_000;
@@ -383,119 +380,6 @@ fn fresh(weights: Vec<u32>, random: &mut Random) -> RoundRobin {
     let mut balancer = RoundRobin::new(weights);
     balancer.skip(random.below(total.min(MOST_TURNS_SKIPPED)));
     balancer
-}
-
-// === impl Routed ===
-
-impl Routed {
-    /// Takes in what has come of the body, where it is looked through.
-    pub(crate) fn read(&mut self, size: usize, end_of_stream: bool, meters: &mut Meters) -> Read {
-        match self.talk.as_mut().filter(|talk| talk.is_reading()) {
-            Some(talk) => talk.read(&self.live, self.rollout, size, end_of_stream, meters),
-            None => Read::Goes {
-                size,
-                is_whole: end_of_stream,
-                model: String::new(),
-            },
-        }
-    }
-
-    /// The whole request is there.
-    pub(crate) fn complete(&mut self) {
-        let rollout = self.live.document.rollouts().get(self.rollout);
-        if rollout.is_some_and(|rollout| rollout.guard().is_some()) {
-            self.sent = Some(ffi::now());
-        }
-    }
-
-    /// An attempt begins in the environment of this name.
-    pub(crate) fn begin_attempt(&mut self, name: &str, library: &Library, meters: &mut Meters) {
-        self.count_unanswered(library, meters);
-        let rollout = self.live.document.rollouts().get(self.rollout);
-        let environment = rollout.and_then(|rollout| rollout.environment(name.as_bytes()));
-        let own = self.live.meters.get(self.rollout);
-        if let (Some(own), Some(to)) = (own, environment) {
-            let from = self.attempted.unwrap_or(Some(self.environment));
-            own.count_move(from, to, self.attempted.is_none(), meters);
-        }
-        self.attempted = Some(environment);
-    }
-
-    /// An attempt has ended without an answer. Whether that is a failure shows by what follows: hosts break attempts off
-    /// for a request's sake too, where its body turns out to be invalid, too long or too slow.
-    pub(crate) fn go_unanswered(&mut self, ended: Ended) {
-        self.unanswered = Some(Box::new(ended));
-    }
-
-    fn count_unanswered(&mut self, library: &Library, meters: &mut Meters) {
-        if let Some(ended) = self.unanswered.take() {
-            ended.count(library, meters);
-        }
-    }
-
-    /// Tells the client who answered.
-    pub(crate) fn respond(&mut self, library: &Library, meters: &mut Meters) {
-        if self.unanswered.is_some() {
-            match status(Map::Response) {
-                Some(400..=499) => self.unanswered = None,
-                _ => self.count_unanswered(library, meters),
-            }
-        }
-        let Some(rollout) = self.live.document.rollouts().get(self.rollout) else {
-            return;
-        };
-        let answered = if rollout.attempts() {
-            self.attempted.unwrap_or_else(|| {
-                // Where no attempt was made, nobody answered.
-                ffi::property(ANSWERED_PROPERTY).and_then(|name| rollout.environment(&name))
-            })
-        } else if !rollout.may_answer_elsewhere() {
-            Some(self.environment)
-        } else {
-            let host = ffi::property(HOST_ENVIRONMENT);
-            host.map_or(Some(self.environment), |name| rollout.environment(&name))
-        };
-        rollout.edit_response(answered, self.cookie.as_deref(), &mut |edit| {
-            apply(Map::Response, edit)
-        });
-        self.environment = answered.unwrap_or(self.environment);
-        if let Some(talk) = &mut self.talk {
-            talk.begin_answer();
-        }
-        // Where there are attempts, each of them has been counted.
-        if rollout.guard().is_some() && !rollout.attempts() && self.trusted {
-            let now = ffi::now();
-            let outcome = Outcome {
-                environment: self.environment,
-                status: status(Map::Response),
-                millis: self.sent.map_or(0, |sent| now.saturating_sub(sent)) / 1_000_000,
-            };
-            let now = Timestamp::from_nanos(now);
-            library.record(&self.live, self.rollout, outcome, now, meters);
-        }
-    }
-
-    /// The answer is over, or the client has left.
-    pub(crate) fn settle(&mut self, meters: &mut Meters) {
-        if let Some(talk) = &mut self.talk {
-            talk.settle(
-                &self.live,
-                self.rollout,
-                self.environment,
-                self.started,
-                meters,
-            );
-        }
-    }
-
-    /// Records how long the request took.
-    pub(crate) fn end(&mut self, meters: &mut Meters) {
-        self.settle(meters);
-        let millis = ffi::now().saturating_sub(self.started) / 1_000_000;
-        if let Some(own) = self.live.meters.get(self.rollout) {
-            own.record_duration(self.environment, millis, meters);
-        }
-    }
 }
 
 /// Carries one change out.

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use crate::callouts::{Callout, Callouts, Message, Purpose};
 use crate::ffi::{self, Map};
 use crate::meters::Meters;
-use crate::vm::Routed;
+use crate::routed::Routed;
 
 /// A copy that is being made.
 pub(crate) struct Copy {

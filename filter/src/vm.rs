@@ -5,16 +5,17 @@ use std::rc::Rc;
 
 use switchover_core::attempt::Origin;
 use switchover_core::id_map::IdMap;
-use switchover_core::{CookieId, Random, Spans};
+use switchover_core::{Random, Spans};
 
-use crate::attempt::{AttemptRoot, Begun, Ended, Tried};
+use crate::attempt::{AttemptRoot, Begun, Tried};
 use crate::callouts::{Callouts, Purpose, status};
 use crate::ffi::{self, Level, Map};
 use crate::library::{Library, Live};
 use crate::meters::Meters;
-use crate::models::{Held, Read, Talk};
+use crate::models::{Held, Read};
 use crate::route::RouteRoot;
-use crate::shadow::{Copy, ShadowOutcome};
+use crate::routed::Routed;
+use crate::shadow::ShadowOutcome;
 
 /// The root id of the attempt role; every other is the route role's.
 const ATTEMPT_ROOT_ID: &[u8] = b"switchover.attempt";
@@ -85,32 +86,6 @@ pub(crate) enum Business {
     Routed(Routed),
     /// An attempt without an answer so far
     Tried(Tried),
-}
-
-/// A request on its way.
-pub(crate) struct Routed {
-    pub(crate) live: Rc<Live>,
-    /// Index of the rollout.
-    pub(crate) rollout: usize,
-    /// Index of the environment: the chosen one, and once it is known the one that answered.
-    pub(crate) environment: usize,
-    /// Index of the environment of the last attempt that ran in this VM; the inner `None` is an unknown one.
-    pub(crate) attempted: Option<Option<usize>>,
-    /// The last attempt, where it has ended without an answer and nothing has followed yet.
-    pub(crate) unanswered: Option<Box<Ended>>,
-    /// When the request came, in nanoseconds since 1970.
-    pub(crate) started: u64,
-    /// When all of it was there, where a guard is to know; `None` before that.
-    pub(crate) sent: Option<u64>,
-    /// Whether it counts for the guard: a request that needs no key does not.
-    pub(crate) trusted: bool,
-    /// Whether a copy is to be made.
-    pub(crate) is_copied: bool,
-    /// The copy, until it is sent.
-    pub(crate) copied: Option<Box<Copy>>,
-    pub(crate) cookie: Option<Box<CookieId>>,
-    /// Of a request that names a model.
-    pub(crate) talk: Option<Box<Talk>>,
 }
 
 /// Runs a callback. Should a host call back within a hostcall, the inner callback does nothing and gives `otherwise`.
