@@ -68,7 +68,8 @@ cases! {
             told.rsplit(' ').next()?.parse::<u64>().ok()
         });
         assert_eq!(told.sum::<u64>(), lost);
-        assert!(log.ends_with("drained\n"), "{:?}", log.lines().last());
+        // How many were lost may be told behind it.
+        assert!(log.contains("drained\n"), "{:?}", log.lines().last());
         assert!(log.lines().all(|line| line.starts_with("20")), "a line is broken");
         for line in output.join().unwrap().lines() {
             serde_json::from_str::<Value>(line).unwrap_or_else(|e| panic!("{line}: {e}"));

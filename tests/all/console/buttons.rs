@@ -1,8 +1,10 @@
 //! Each button, against its effect on traffic.
 
+use std::process::Command;
+
 use serde_json::{Value, json};
 use switchover_tests::browser::key;
-use switchover_tests::{Browser, Console, Engine, assert_eventually, cases};
+use switchover_tests::{Browser, Console, Engine, assert_eventually, cases, programs};
 
 use super::{both, closed, document, file, greens, looking, may_confirm, opened, scheduled, start};
 
@@ -116,6 +118,37 @@ fn what_makes_no_sense_is_refused_with_its_reason() {
         browser.press(key::ESCAPE).await;
         closed(&mut browser).await;
         assert_eq!(std::fs::read(file(&gateway)).unwrap(), before);
+    });
+}
+
+/// Whoever asked a moment too early, or before somebody else did what was missing, need not ask again.
+#[test]
+fn an_open_dialog_follows_what_becomes_possible() {
+    switchover_tests::run(async {
+        let upstreams = both().await;
+        let (gateway, _console, mut browser) = opened(Engine::Host, document(25), &upstreams).await;
+        browser.click("#finish").await;
+        assert_eventually!(
+            browser
+                .text("#ask-error")
+                .await
+                .starts_with("green gets 25 %"),
+            "{}",
+            browser.text("#ask").await
+        );
+        let mut command = Command::new(programs::switchover());
+        command
+            .args(["rollout", "set", "green=100"])
+            .arg(file(&gateway));
+        assert!(command.output().unwrap().status.success());
+        may_confirm(&mut browser).await;
+        browser.click("#ask-yes").await;
+        closed(&mut browser).await;
+        assert_eventually!(
+            browser.rows("#environments").await[1][0] == "green (stable)",
+            "{:?}",
+            browser.rows("#environments").await
+        );
     });
 }
 

@@ -1,6 +1,6 @@
 // The console's page: shows each state as it comes, and asks before it changes something.
 
-import { ask } from "./ask.js";
+import { ask, follow } from "./ask.js";
 import { draw, duration } from "./chart.js";
 import { costs } from "./costs.js";
 import { $, cells, count, list, make, percent, reconcile, setText, time } from "./dom.js";
@@ -71,6 +71,7 @@ function show(next) {
   environments(own);
   course(own);
   tripwire(own);
+  follow(own);
 }
 
 function choices() {

@@ -57,6 +57,16 @@ export async function ask(verb, rollout) {
   if (first.select) first.select();
 }
 
+/** Follows what may be done, where the dialog is open. */
+export function follow(rollout) {
+  if (!$("ask").open || rollout.rollout !== current.rollout.rollout) return;
+  const { refused } = rollout.verbs.find((each) => each.verb === current.verb);
+  if (refused === current.refused) return;
+  current = { ...current, rollout, refused };
+  $("ask-fields").replaceChildren(...(refused ? [] : fields(current.verb, rollout)));
+  look();
+}
+
 function fields(verb, rollout) {
   if (verb === "set") {
     const others = rollout.environments.filter((environment) => !environment.stable);
