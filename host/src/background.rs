@@ -52,7 +52,7 @@ struct Backlog {
 enum Message {
     Write(Vec<u8>),
     Reopen,
-    /// Drop this when all before it is done.
+    /// Drop this when nothing waits any more.
     Flush(Sender<()>),
 }
 
@@ -95,7 +95,7 @@ impl Background {
         let _ = self.sender.send(Message::Reopen);
     }
 
-    /// Waits until all that was handed over is written, for as long as the destination takes anything.
+    /// Waits until nothing waits to be written any more, for as long as the destination takes anything.
     pub fn flush(&self) {
         let (done, reached) = channel();
         let _ = self.sender.send(Message::Flush(done));
@@ -122,30 +122,35 @@ impl Backlog {
 
 fn work(messages: &Receiver<Message>, destination: &mut impl Destination, backlog: &Backlog) {
     let mut told = 0;
+    let mut flushes = Vec::new();
     for message in messages {
         match message {
             Message::Write(bytes) => {
                 let written = destination.write(&bytes);
                 let size = bytes.len() + OVERHEAD;
                 let left = backlog.waiting.fetch_sub(size, Ordering::Relaxed) - size;
+                let lost = backlog.lost.load(Ordering::Relaxed);
                 if written.is_err() {
                     backlog.lose();
-                    continue;
-                }
-                let lost = backlog.lost.load(Ordering::Relaxed);
-                if lost > told && left <= MOST_WAITING / 2 {
+                } else if lost > told && left <= MOST_WAITING / 2 {
                     destination.lost(lost - told);
                     told = lost;
                 }
             }
             Message::Reopen => destination.reopen(),
-            Message::Flush(done) => drop(done),
+            Message::Flush(done) => flushes.push(done),
+        }
+        // What the destination itself has to say, as how much was lost, comes behind a flush.
+        if backlog.waiting.load(Ordering::Relaxed) == 0 {
+            flushes.clear();
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::OnceLock;
+
     use super::*;
 
     /// Waits for leave before each write, and tells what it does.
@@ -192,6 +197,51 @@ mod tests {
         go.send(()).unwrap();
         background.flush();
         assert_eq!(tells.try_iter().collect::<Vec<_>>(), ["write 7"]);
+    }
+
+    /// Says through the same way how much was lost, as the log does.
+    struct Chatty {
+        leave: Receiver<()>,
+        told: Sender<Vec<u8>>,
+        own: Arc<OnceLock<Background>>,
+    }
+
+    impl Destination for Chatty {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+            let _ = self.leave.recv();
+            let _ = self.told.send(bytes.to_vec());
+            Ok(())
+        }
+
+        fn lost(&mut self, count: u64) {
+            let own = self.own.get().unwrap();
+            own.write(format!("lost {count}").into_bytes());
+        }
+    }
+
+    #[test]
+    fn a_flush_waits_for_what_is_said_of_losses() {
+        let ((go, leave), (told, tells)) = (channel(), channel());
+        let own = Arc::new(OnceLock::new());
+        let chatty = Chatty {
+            leave,
+            told,
+            own: own.clone(),
+        };
+        let background = Background::start("chatty", chatty, Counter::default()).unwrap();
+        let background = own.get_or_init(|| background);
+        for _ in 0..2 {
+            background.write(vec![0; MOST_WAITING - OVERHEAD]);
+        }
+        std::thread::scope(|scope| {
+            let flush = scope.spawn(|| background.flush());
+            // One for what waits, one for what is said of the other.
+            go.send(()).unwrap();
+            go.send(()).unwrap();
+            flush.join().unwrap();
+        });
+        let last = tells.try_iter().last().unwrap();
+        assert_eq!(last, b"lost 1");
     }
 
     #[test]
