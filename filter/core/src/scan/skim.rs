@@ -15,9 +15,10 @@ struct Skim {
     objects: u128,
     /// How deep what was begun before is.
     base: u32,
-    /// Whether members of that matter, and whether its value that is due does.
+    /// Whether members of that matter.
     matters: bool,
-    matters_now: bool,
+    /// Whether its value that is due does.
+    is_awaited: bool,
 }
 
 // === impl Scan ===
@@ -32,7 +33,7 @@ impl Scan {
             objects: self.objects,
             base: self.depth,
             matters: self.matters,
-            matters_now: self.field != Field::Other,
+            is_awaited: self.field != Field::Other,
         };
         let mut at = 0;
         while let Some(rest @ [first, ..]) = piece.get(at..)
@@ -96,7 +97,7 @@ impl Skim {
 
     #[inline(always)]
     fn value(&mut self, first: u8, rest: &[u8]) -> Option<usize> {
-        if self.matters_now && self.depth == self.base {
+        if self.is_awaited && self.depth == self.base {
             return None;
         }
         match first {
