@@ -2,8 +2,8 @@
 """Measures the same filters in the library crate `proxy-wasm-host` and in the bundled host, in turns, on this machine.
 
 The library is a program of its own, with dependencies of its own (tests/bench/library), which cargo builds first. Both run a
-request's and its response's callbacks with five request headers, deadlines and limits on, and clone the headers for each
-request. Ratios are of the two turns of a round, so that they hold whatever pace the machine has in it.
+request's and its response's callbacks with five request headers, deadlines and limits on; making the headers is not part of
+the figures. Ratios are of the two turns of a round, so that they hold whatever pace the machine has in it.
 """
 
 import argparse
