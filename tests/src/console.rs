@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
 use crate::client::Call;
@@ -63,6 +64,21 @@ impl Console {
             address: SocketAddr::from(([127, 0, 0, 1], address.port())),
             link,
         }
+    }
+
+    /// Stops its process, as one that gets no time: connections stay, and nobody answers.
+    pub fn stop(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn go_on(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let process = Pid::from_child(&self.process);
+        rustix::process::kill_process(process, signal).unwrap();
     }
 
     /// What it printed: where it is, perhaps with a token.

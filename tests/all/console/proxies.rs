@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use http::StatusCode;
 use serde_json::{Value, json};
 use switchover_tests::upstream::text;
-use switchover_tests::{Console, Engine, Gateway, Load, Setup, Upstream, assert_eventually};
+use switchover_tests::{
+    Browser, Console, Engine, Gateway, Load, Setup, Upstream, assert_eventually,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -149,18 +151,8 @@ fn a_hidden_page_leaves_proxies_alone() {
     switchover_tests::run(async {
         let upstreams = both().await;
         let (gateway, console, mut browser) = opened(Engine::Host, document(20), &upstreams).await;
-        let see = |hidden: bool| {
-            format!(
-                "Object.defineProperty(document, 'hidden', {{value: {hidden}, configurable: true}});
-                 document.dispatchEvent(new Event('visibilitychange'));"
-            )
-        };
-        browser.run(&see(true)).await;
-        assert_eventually!(
-            browser.text("#link").await == "stands still while nobody looks",
-            "{}",
-            browser.text("#link").await
-        );
+        browser.run(&see(false)).await;
+        stands_still(&mut browser).await;
         gateway.replace_document(&document(30));
         // Who asks is told of it, and so would be a page that looks.
         assert_eventually!(
@@ -169,7 +161,7 @@ fn a_hidden_page_leaves_proxies_alone() {
             console.state().await
         );
         assert_eq!(browser.rows("#environments").await[1][2], "20 %");
-        browser.run(&see(false)).await;
+        browser.run(&see(true)).await;
         assert_eventually!(
             browser.rows("#environments").await[1][2] == "30 %",
             "{:?}",
@@ -177,6 +169,55 @@ fn a_hidden_page_leaves_proxies_alone() {
         );
         assert_eq!(browser.text("#link").await, "live");
     });
+}
+
+/// A page that had lost its connection when nobody looked any more did not stand still once that was back.
+#[test]
+fn a_hidden_page_does_not_connect_again() {
+    switchover_tests::run(async {
+        let upstreams = both().await;
+        let (_gateway, console, mut browser) = opened(Engine::Host, document(20), &upstreams).await;
+        console.stop();
+        assert_eventually!(
+            browser.text("#link").await == "connection lost, trying again",
+            "{}",
+            browser.text("#link").await
+        );
+        browser.run(&see(false)).await;
+        stands_still(&mut browser).await;
+        console.go_on();
+        console.state().await;
+        // It would have tried again a second after that answer.
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        assert_eq!(
+            browser.text("#link").await,
+            "stands still while nobody looks"
+        );
+        browser.run(&see(true)).await;
+        assert_eventually!(
+            browser.text("#link").await == "live",
+            "{}",
+            browser.text("#link").await
+        );
+    });
+}
+
+/// What makes a page seen or hidden.
+fn see(seen: bool) -> String {
+    format!(
+        "Object.defineProperty(document, 'hidden', {{value: {hidden}, configurable: true}});
+         document.dispatchEvent(new Event('visibilitychange'));",
+        hidden = !seen
+    )
+}
+
+/// Waits until a page leaves proxies alone.
+async fn stands_still(browser: &mut Browser) {
+    assert_eventually!(
+        browser.text("#link").await == "stands still while nobody looks",
+        "{}",
+        browser.text("#link").await
+    );
 }
 
 /// A gateway that follows this document's file, with its admin at this address.

@@ -42,6 +42,8 @@ let chosen = null;
 let events = null;
 let silence = 0;
 let hidden = 0;
+/** Nobody looks, and so nobody is asked. */
+let still = false;
 const behindSince = new Map();
 const measured = new Map();
 
@@ -315,7 +317,8 @@ async function lost() {
   link("lost", "connection lost, trying again");
   const answer = await fetch("console").catch(() => null);
   if (answer?.status === 401) return location.reload();
-  silence = setTimeout(listen, 1000);
+  // Nobody may look any more since the answer was asked for.
+  if (!still) silence = setTimeout(listen, 1000);
 }
 
 function close() {
@@ -328,10 +331,14 @@ document.addEventListener("visibilitychange", () => {
   clearTimeout(hidden);
   if (document.hidden) {
     hidden = setTimeout(() => {
+      still = true;
       close();
       link("", "stands still while nobody looks");
     }, HIDDEN_MS);
-  } else if (!events) listen();
+    return;
+  }
+  still = false;
+  if (!events) listen();
 });
 addEventListener("resize", () => state && show(state));
 $("rollout").addEventListener("change", (event) => {
