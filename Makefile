@@ -46,9 +46,9 @@ raw    := target/wasm32-unknown-unknown/wasm/switchover_filter.wasm
 small  := target/wasm32-unknown-unknown/switchover.wasm
 # Which compiler has built it.
 compiler := target/wasm32-unknown-unknown/compiler
-# What the Wasm engines of Envoy and of the host both take, and rustc uses by default.
+# What the Wasm engines of Envoy and of the host both take, and .ci/build-wasm asks rustc for.
 wasm_features := --enable-bulk-memory --enable-multivalue --enable-mutable-globals \
-	--enable-nontrapping-float-to-int --enable-reference-types --enable-sign-ext
+	--enable-nontrapping-float-to-int --enable-reference-types --enable-sign-ext --enable-simd
 wasm_limit := 256000
 
 pack = dist/switchover pack dist/switchover.wasm --variant $(1) -o $(2) \

@@ -54,6 +54,8 @@ pub(crate) struct Held {
 pub(crate) struct Talk {
     /// Index of the consumer.
     consumer: Option<usize>,
+    /// Whether what the answer takes is counted.
+    counts_usage: bool,
     /// The body, until it is there.
     reading: Option<Reading>,
     /// Index of the model in the catalogue.
@@ -128,6 +130,7 @@ impl Start {
         };
         let mut talk = Box::new(Talk {
             consumer,
+            counts_usage: models.counts_usage(),
             reading: None,
             model: None,
             streams: true,
@@ -136,7 +139,9 @@ impl Start {
             answer: Answer::None,
             first: 0,
         });
-        ffi::set_header(Map::Request, "accept-encoding", b"identity");
+        if models.counts_usage() {
+            ffi::set_header(Map::Request, "accept-encoding", b"identity");
+        }
         let path = live.document.path(headers);
         let announced = models.announced(headers);
         let passed = if announced.is_encoded {
@@ -291,6 +296,9 @@ impl Talk {
     pub(crate) fn begin_answer(&mut self) {
         for (name, value) in self.left.drain(..) {
             ffi::set_header(Map::Response, name, value.as_bytes());
+        }
+        if !self.counts_usage {
+            return;
         }
         if !self.streams {
             // One call less: it is JSON, or tells nothing.

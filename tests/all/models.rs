@@ -88,6 +88,26 @@ fn error(reply: &Reply, status: u16, code: &str) {
 }
 
 cases! {
+    /// Whoever wants names alone pays for no more: answers pass unread, and what clients accept is theirs.
+    async fn answers_are_counted_only_where_that_is_wanted(engine: Engine) {
+        let (blue, green) = (api("blue").await, api("green").await);
+        let gateway = start(engine, document(json!({"count_usage": false, "hold_headers": true})), [&blue, &green]).await;
+        let mut client = gateway.client();
+        for streams in [false, true] {
+            let body = |model: &str| json!({"model": model, "stream": streams, "messages": []}).to_string();
+            let call = client.post(CHAT, body("gpt-4")).bearer("key-a").header("accept-encoding", "br");
+            assert_eq!(call.send().await.status, 200);
+            let seen = blue.request();
+            assert_eq!(str::from_utf8(seen.body()).unwrap(), body("gpt-4.1"), "no usage is asked for");
+            assert_eq!(seen.headers()["accept-encoding"], "br");
+            blue.forget();
+        }
+        gateway.metric("switchover_model_requests").label("model", "gpt-4.1").becomes(2.0).await;
+        let metrics = gateway.admin("/stats/prometheus").await;
+        assert!(!metrics.contains("switchover_answers"), "{metrics}");
+        assert!(!metrics.contains("switchover_input_tokens"), "{metrics}");
+    }
+
     async fn an_alias_goes_on_as_the_model(engine: Engine) {
         for holds in [false, true] {
             let (blue, green) = (api("blue").await, api("green").await);

@@ -33,6 +33,7 @@ pub struct Models {
     pub(crate) slots: [Slot; 2],
     pub(crate) max_body: BodySize,
     pub(crate) hold_headers: bool,
+    pub(crate) count_usage: bool,
     pub(crate) include_usage: bool,
     pub(crate) limits: Option<Limits>,
 }
@@ -94,6 +95,12 @@ impl Models {
     #[must_use]
     pub fn hold_headers(&self) -> bool {
         self.hold_headers
+    }
+
+    /// Whether what answers take is counted.
+    #[must_use]
+    pub fn counts_usage(&self) -> bool {
+        self.count_usage
     }
 
     /// The longest body that is held, in bytes.

@@ -127,6 +127,14 @@ fn error_body(kind: &str, message: &str, parameter: Option<&str>, code: &str) ->
 /// A JSON string. Control characters become spaces: none of our texts needs them.
 pub(crate) fn quote(text: &str, into: &mut String) {
     into.push('"');
+    // Most need no closer look.
+    if text
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"-._:/".contains(&byte))
+    {
+        into.push_str(text);
+        return into.push('"');
+    }
     for character in text.chars() {
         match character {
             '"' => into.push_str("\\\""),

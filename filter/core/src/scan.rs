@@ -4,6 +4,7 @@
 //! more than once the last counts, as in JSON parsers. A UTF-8 byte order mark at the start is passed over. Whether the
 //! strings in between are UTF-8 is left to whoever parses them.
 
+mod block;
 mod field;
 mod machine;
 mod runs;

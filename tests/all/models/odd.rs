@@ -14,7 +14,7 @@ use switchover_tests::upstream::Body;
 use switchover_tests::{Engine, Gateway, Upstream, cases};
 use tokio::sync::Notify;
 
-use super::{CHAT, api, chat, document, start};
+use super::{CHAT, api, chat, document, error, start};
 
 /// What a piece of a long line has.
 const PIECE: usize = 64 * 1024;
@@ -48,6 +48,27 @@ async fn streaming(pieces: impl Fn() -> Vec<Bytes> + Clone + Send + Sync + 'stat
 }
 
 cases! {
+    /// The filter looks at sixteen bytes at once: what ends a text is found at each of their places, and nothing else is.
+    async fn texts_end_anywhere(engine: Engine) {
+        let (blue, green) = (api("blue").await, api("green").await);
+        let gateway = start(engine, document(json!({"hold_headers": true})), [&blue, &green]).await;
+        let mut client = gateway.client();
+        for before in 0..18 {
+            let pad = "\u{7f}é!#[]".chars().cycle().take(before).collect::<String>();
+            let body = |text: &str, model: &str| format!("{{\"input\": \"{pad}{text}{pad}\", \"model\": \"{model}\"}}");
+            for text in ["", r#"\""#, r"\\", r#"\",\"model\":\"a"#, r"\u00e9\n", r#"\\\""#] {
+                blue.forget();
+                let reply = client.post(CHAT, body(text, "gpt-4")).bearer("key-a").send().await;
+                assert_eq!(reply.status, 200, "{before} {text}: {reply:?}");
+                assert_eq!(str::from_utf8(blue.request().body()).unwrap(), body(text, "gpt-4.1"));
+            }
+            for text in ["\n", "\u{1f}", "\0", "\"", r"\x", r"\u12g4"] {
+                let reply = client.post(CHAT, body(text, "gpt-4")).bearer("key-a").send().await;
+                error(&reply, 400, "invalid_json");
+            }
+        }
+    }
+
     /// A body shorter than its length never ends: nobody gets it, and the client may leave. What is longer is another
     /// request, and no good one.
     async fn lengths_that_lie_over_http1(engine: Engine) {

@@ -137,8 +137,13 @@ impl Compiler<'_> {
             &at.member("models"),
             problems,
         );
-        if let Some(auth) = auth.as_ref().filter(|_| models.is_none()) {
-            auth.note_models(&at.member("models"), problems);
+        match (&models, &auth) {
+            (None, Some(auth)) => auth.note_models(&at.member("models"), problems),
+            (Some(models), Some(auth)) if !models.counts_usage() && auth.needs_usage() => {
+                let at = at.member("models");
+                problems.push(&at.member("count_usage"), models::NEEDED_BY_LIMITS);
+            }
+            _ => {}
         }
         Some(Rollout {
             id,

@@ -26,6 +26,15 @@ pub struct Limits {
     pub(crate) month: Option<u32>,
 }
 
+impl Limits {
+    /// Whether they are of what is known only once an answer has told it.
+    pub(crate) fn need_usage(&self) -> bool {
+        [self.tokens, self.day, self.month]
+            .iter()
+            .any(Option::is_some)
+    }
+}
+
 /// What a consumer has used up.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Ledger {

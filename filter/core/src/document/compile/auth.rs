@@ -8,6 +8,7 @@ use crate::document::raw::{self, AuthMode, Items};
 use crate::document::read::{At, FirstSeen, Problems};
 use crate::document::text::{HeaderName, KeyDigest, Scheme};
 use crate::document::{MODE_HEADER, VERSION_HEADER};
+use crate::models::limits::Limits;
 
 /// Where clients of the common APIs put their keys.
 const DEFAULT_ACCEPT: [(&str, &str); 3] = [
@@ -158,6 +159,15 @@ impl Auth {
             ];
             problems.push(at, message.concat());
         }
+    }
+
+    /// Whether a consumer's limits are of what only answers tell.
+    pub(super) fn needs_usage(&self) -> bool {
+        let mut limits = self
+            .consumers
+            .iter()
+            .filter_map(|own| own.limits.as_deref());
+        limits.any(Limits::need_usage)
     }
 }
 

@@ -16,6 +16,7 @@ const ENDPOINTS: [&str; 4] = [
     "/v1/responses",
     "/v1/embeddings",
 ];
+pub(super) const NEEDED_BY_LIMITS: &str = "must be true where tokens or dollars are limited: they are known only where answers are counted";
 const DEFAULT_BODY: BodySize = BodySize(4 << 20);
 
 #[cold]
@@ -41,6 +42,16 @@ pub(super) fn models(
     if !hold_headers && environments.iter().any(|own| own.models.is_some()) {
         let message = "must be true where an environment has `models`: the body is needed before the route is chosen";
         problems.push(&at.member("hold_headers"), message);
+    }
+    let count_usage = raw.count_usage.unwrap_or(true);
+    if !count_usage && raw.include_usage == Some(true) {
+        let message =
+            "must be false where `count_usage` is: nobody would count what streams are asked for";
+        problems.push(&at.member("include_usage"), message);
+    }
+    let limits = limits(raw.limits, &at.member("limits"), problems);
+    if !count_usage && limits.as_ref().is_some_and(Limits::need_usage) {
+        problems.push(&at.member("count_usage"), NEEDED_BY_LIMITS);
     }
     let catalogue = catalogue(raw.catalogue?, &at.member("catalogue"), problems);
     let aliases = raw
@@ -82,8 +93,9 @@ pub(super) fn models(
         endpoints,
         max_body: raw.max_body.unwrap_or(DEFAULT_BODY),
         hold_headers,
-        include_usage: raw.include_usage.unwrap_or(true),
-        limits: limits(raw.limits, &at.member("limits"), problems),
+        count_usage,
+        include_usage: raw.include_usage.unwrap_or(count_usage),
+        limits,
     })
 }
 

@@ -30,8 +30,12 @@ object! {
         /// Without it an attempt has begun by the time the model is known, and is broken off if there is no such model.
         /// Default: false.
         hold_headers: bool,
+        /// Whether what answers take is counted. Otherwise they pass unread and `accept-encoding` stays the client's: there
+        /// are no metrics of tokens and costs, and no limits of them. Default: true.
+        count_usage: bool,
         /// Whether streams of `/completions` endpoints are asked to say at their end what they took
-        /// (`stream_options.include_usage`); clients that did not ask do not see it. Default: true.
+        /// (`stream_options.include_usage`); clients that did not ask do not see it. Default: as
+        /// `count_usage`.
         include_usage: bool,
         /// What each consumer may use up that has no limits of its own. Default: no limits.
         limits: Limits,

@@ -123,6 +123,14 @@ fn models_that_make_no_sense() {
             "models.limits: limits nothing: expected at least one field",
         ),
         (
+            r#"{"catalogue": [{"id": "a"}], "count_usage": false, "include_usage": true}"#,
+            "models.include_usage: must be false where `count_usage` is: nobody would count what streams are asked for",
+        ),
+        (
+            r#"{"catalogue": [{"id": "a"}], "count_usage": false, "limits": {"usd_per_day": 1}}"#,
+            "models.count_usage: must be true where tokens or dollars are limited: they are known only where answers are counted",
+        ),
+        (
             r#"{"catalogue": [{"id": "a"}], "max_body": "1GiB"}"#,
             "models.max_body: expected a size such as `512KiB`, at most `64MiB`",
         ),
@@ -160,6 +168,18 @@ fn models_that_make_no_sense() {
             .to_string()
             .starts_with("models: is missing, and the consumer `team-a`")
     );
+    let uncounted = consumer.replacen(
+        '{',
+        r#"{"models": {"catalogue": [{"id": "a"}], "count_usage": false}, "#,
+        1,
+    );
+    assert!(
+        parse(uncounted.as_bytes(), &|_| Some("x".into())).unwrap_err()[0]
+            .to_string()
+            .starts_with("models.count_usage: must be true where tokens or dollars are limited")
+    );
+    let requests_alone = uncounted.replacen("usd_per_day", "requests_per_minute", 1);
+    parse(requests_alone.as_bytes(), &|_| Some("x".into())).unwrap();
 }
 
 #[test]
