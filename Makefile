@@ -40,6 +40,8 @@ export SWITCHOVER_MODULE_CACHE ?= $(CURDIR)/target/module-cache
 # Where `make install` puts things.
 PREFIX  ?= /usr/local
 DESTDIR ?=
+# What is installed; dist/switchover is what `make dist` makes of it.
+HOST    ?= target/release/switchover
 
 guests := $(wildcard tests/guests/*/Cargo.toml)
 raw    := target/wasm32-unknown-unknown/wasm/switchover_filter.wasm
@@ -104,7 +106,7 @@ reproducible-host: dist/switchover ## the same for the gateway's binary, before 
 
 .PHONY: install
 install: ## what was built, with man pages, completions and a systemd unit, under PREFIX (/usr/local) below DESTDIR
-	@.ci/install "$(DESTDIR)" "$(PREFIX)"
+	@.ci/install "$(DESTDIR)" "$(PREFIX)" "$(HOST)"
 
 .PHONY: size
 size: dist/switchover.wasm | $(python) ## the filter's size by section; fails above 256 KB
