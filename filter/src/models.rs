@@ -219,6 +219,11 @@ impl Talk {
         }
     }
 
+    /// Index of its consumer.
+    pub(crate) fn consumer(&self) -> Option<usize> {
+        self.consumer
+    }
+
     /// Whether the body is still being looked through.
     pub(crate) fn is_reading(&self) -> bool {
         self.reading.is_some()

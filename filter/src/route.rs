@@ -32,6 +32,8 @@ struct Begun {
     /// When it came, in nanoseconds since 1970.
     started: u64,
     talk: Option<Box<Talk>>,
+    /// Whose it is, where that was found out before by the same document.
+    verified: Option<usize>,
     /// It has no body.
     end_of_stream: bool,
 }
@@ -145,6 +147,7 @@ impl RouteRoot {
                 let begun = Begun {
                     stream,
                     started,
+                    verified: talk.as_ref().and_then(|talk| talk.consumer()),
                     talk,
                     end_of_stream,
                 };
@@ -168,9 +171,11 @@ impl RouteRoot {
     ) -> (Action, Business) {
         let live = Rc::clone(&self.live);
         let model = Some(model).filter(|model| !model.is_empty());
+        let is_same = Rc::ptr_eq(&live, &held.live);
         let begun = Begun {
             stream,
             started: held.started,
+            verified: held.talk.consumer().filter(|_| is_same),
             talk: Some(held.talk),
             end_of_stream: false,
         };
@@ -180,7 +185,7 @@ impl RouteRoot {
             role.decide(&live, index, headers, begun, model, shared)
         };
         match pairs.as_deref() {
-            Some(pairs) if Rc::ptr_eq(&live, &held.live) => {
+            Some(pairs) if is_same => {
                 let headers = live.document.indexed(pairs, &held.spans);
                 let answer = go_on(self, held.rollout, &headers, shared);
                 shared.spans = held.spans;
@@ -284,6 +289,7 @@ impl RouteRoot {
         let surroundings = Surroundings {
             now: Timestamp::from_nanos(begun.started),
             model,
+            verified: begun.verified,
             control: &control,
             recent,
             balancer,

@@ -131,6 +131,20 @@ impl Exempt {
     }
 }
 
+// === impl Identity ===
+
+impl Identity<'_> {
+    /// A consumer whose key is good.
+    #[inline]
+    pub(crate) fn verified(consumer: usize) -> Self {
+        Self {
+            outcome: Some(AuthOutcome::Ok),
+            consumer: Some(consumer),
+            credential: None,
+        }
+    }
+}
+
 // === impl Auth ===
 
 impl Auth {

@@ -33,6 +33,8 @@ pub struct Surroundings<'a> {
     pub recent: &'a mut Recent,
     /// The model that the request names, where its body has been looked through; where it may go was decided before.
     pub model: Option<&'a str>,
+    /// Index of the consumer whose key was found good when the headers came, by this document.
+    pub verified: Option<usize>,
     /// The turns of this rollout in this worker.
     pub balancer: &'a mut RoundRobin,
     /// This worker's random numbers.
@@ -161,10 +163,13 @@ impl Document {
         let slots = self.slots();
         let method = headers.get(slots.method).unwrap_or_default();
         let path = headers.get(slots.path).unwrap_or_default();
-        let identity =
-            rollout
-                .auth
-                .identify(headers, method, path, surroundings.now, surroundings.recent);
+        let identity = match surroundings.verified {
+            Some(consumer) => Identity::verified(consumer),
+            None => {
+                let auth = &rollout.auth;
+                auth.identify(headers, method, path, surroundings.now, surroundings.recent)
+            }
+        };
         let decision = |verdict, override_refused| Decision {
             auth: identity.outcome,
             consumer: identity.consumer,

@@ -68,6 +68,7 @@ impl Worker {
         };
         let surroundings = Surroundings {
             model: None,
+            verified: None,
             now: Timestamp::from_millis(self.now),
             control: &self.control,
             recent: &mut self.recent,
