@@ -76,7 +76,11 @@ impl Chain {
     /// Puts the chain to work on an exchange.
     #[must_use]
     pub fn activate(&self, cell: &StreamCell) -> Active {
-        let filters = self.filters.iter().map(Filter::activate).collect();
+        // Collecting costs some eighty instructions more.
+        let mut filters = SmallVec::new();
+        for filter in &self.filters {
+            filters.push(filter.activate());
+        }
         Active {
             cell: cell.clone(),
             filters,

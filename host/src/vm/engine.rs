@@ -87,6 +87,8 @@ fn configuration() -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
+        // Each call through a table would look whether its entry is there.
+        .table_lazy_init(false)
         .max_wasm_stack(MAX_STACK)
         .wasm_backtrace_max_frames(MAX_FRAMES);
     config

@@ -160,13 +160,21 @@ impl VmCell {
         let result = self.meters.measure(|| callback(&mut vm));
         let effects = vm.effects();
         drop(vm);
-        for effect in effects.into_iter().flatten() {
+        if let Some(effects) = effects {
+            self.carry_out(effects);
+        }
+        result
+    }
+
+    /// Out of the way of callbacks that ask for nothing, which are most.
+    #[inline(never)]
+    fn carry_out(self: &Rc<Self>, effects: Vec<Effect>) {
+        for effect in effects {
             match effect {
                 Effect::Delete { context } => self.delete(context),
                 effect => (self.effects)(self, effect),
             }
         }
-        result
     }
 
     /// Deletes a context that was put off, with its tick.
