@@ -1,27 +1,28 @@
 //! Requests that name a model: their bodies are held and looked through, and what answers take is counted as they pass.
 
+mod ledger;
+
 use std::rc::Rc;
 
 use switchover_core::document::Rollout;
 use switchover_core::models::Announced;
 use switchover_core::models::body::{BodyOutcome, Passed, Refused};
 use switchover_core::models::events::Events;
-use switchover_core::models::limits::{Ledger, LimitHeaders};
-use switchover_core::scan::{Scan, Usage};
-use switchover_core::{Headers, Reply, Spans};
+use switchover_core::models::limits::LimitHeaders;
+use switchover_core::scan::Scan;
+use switchover_core::{Headers, Spans};
 
 use crate::callouts::status;
 use crate::ffi::{self, Body, Map};
-use crate::library::{Live, key};
+use crate::library::Live;
 use crate::memory::Buffer;
 use crate::meters::Meters;
+use crate::models::ledger::{admit, charge};
 use crate::spending::Spent;
 use crate::vm::Shared;
 
 /// As much of a body is taken into the guest at a time.
 const PIECE: usize = 64 * 1024;
-/// Another worker may write the ledger at the same moment.
-const SWAPS_TRIED: usize = 16;
 
 /// A body that is being looked through while the host holds it.
 pub(crate) struct Reading {
@@ -448,59 +449,4 @@ fn rewrite(passed: &Passed, whole: Option<Buffer>, size: usize) -> usize {
     let rewritten = passed.rewrite(start);
     ffi::set_body(Body::Request, reach, &rewritten);
     size.saturating_sub(reach).saturating_add(rewritten.len())
-}
-
-/// Takes one request from what the consumer may use up; gives the headers that say what is left.
-fn admit(
-    live: &Live,
-    rollout: &Rollout,
-    consumer: Option<usize>,
-    now: u64,
-) -> Result<LimitHeaders, Box<Reply>> {
-    let limits = consumer.and_then(|consumer| Some((consumer, rollout.limits(consumer)?)));
-    let Some((consumer, limits)) = limits else {
-        return Ok(LimitHeaders::new());
-    };
-    let admitted = change(live, rollout, consumer, |ledger| {
-        let admitted = ledger.admit(limits, now);
-        (admitted, ledger.headers(limits, now))
-    });
-    match admitted {
-        (Ok(()), headers) => Ok(headers),
-        (Err(exceeded), headers) => Err(Box::new(exceeded.reply(headers))),
-    }
-}
-
-/// Counts what an answer took.
-fn charge(live: &Live, rollout: &Rollout, consumer: usize, usage: &Usage, spent: &Spent, now: u64) {
-    if let Some(limits) = rollout.limits(consumer) {
-        change(live, rollout, consumer, |ledger| {
-            ledger.charge(limits, usage, spent.cost, now)
-        });
-    }
-}
-
-/// Changes a consumer's ledger in shared data.
-fn change<T>(
-    live: &Live,
-    rollout: &Rollout,
-    consumer: usize,
-    mut change: impl FnMut(&mut Ledger) -> T,
-) -> T {
-    let name = rollout.consumer(consumer).map_or("", |name| name.as_str());
-    let id = [rollout.id().as_str(), name].join("\0");
-    let key = key("limits", &live.plugin, &id);
-    let mut tries = 0;
-    loop {
-        let found = ffi::shared_data(&key);
-        let mut ledger = Ledger::read(found.as_ref().map_or(&[][..], |(bytes, _)| bytes));
-        let before = ledger;
-        let result = change(&mut ledger);
-        let version = found.map(|(_, version)| version);
-        tries += 1;
-        let is_done = before == ledger || ffi::swap_shared_data(&key, &ledger.write(), version);
-        if is_done || tries == SWAPS_TRIED {
-            return result;
-        }
-    }
 }
