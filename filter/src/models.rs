@@ -4,11 +4,10 @@ mod ledger;
 
 use std::rc::Rc;
 
-use switchover_core::document::Rollout;
-use switchover_core::models::Announced;
 use switchover_core::models::body::{BodyOutcome, Passed, Refused};
 use switchover_core::models::events::Events;
 use switchover_core::models::limits::LimitHeaders;
+use switchover_core::models::{Announced, Models};
 use switchover_core::scan::Scan;
 use switchover_core::{Headers, Spans};
 
@@ -25,14 +24,13 @@ use crate::vm::Shared;
 const PIECE: usize = 64 * 1024;
 
 /// A body that is being looked through while the host holds it.
-pub(crate) struct Reading {
-    scan: Scan,
+struct Reading {
+    /// A scan on its way, where the body comes in parts.
+    scan: Option<Box<Scan>>,
     /// So many bytes have been looked at.
     seen: usize,
-    /// The body, where all of it came in one piece.
-    whole: Option<Buffer>,
-    /// The path, without its query.
-    path: Vec<u8>,
+    /// It is for a completion.
+    completes: bool,
     /// So many bytes come, if the headers say so.
     announced: Option<usize>,
 }
@@ -61,6 +59,8 @@ pub(crate) struct Talk {
     reading: Option<Reading>,
     /// Index of the model in the catalogue.
     model: Option<usize>,
+    /// The model's name, where it is not there.
+    unknown: Option<String>,
     streams: bool,
     hides_usage: bool,
     left: LimitHeaders,
@@ -73,8 +73,20 @@ pub(crate) struct Talk {
 enum Answer {
     /// None that is counted.
     None,
-    Whole(Scan),
-    Stream(Events),
+    Whole(Box<Scan>),
+    Stream(Box<Events>),
+}
+
+/// What is known of a request that names a model, when its headers are there.
+pub(crate) struct Arrival {
+    /// When it came, in nanoseconds since 1970.
+    pub(crate) started: u64,
+    /// It has no body.
+    pub(crate) end_of_stream: bool,
+    /// It is for a completion: see [`Rollout::judge_body`].
+    ///
+    /// [`Rollout::judge_body`]: switchover_core::document::Rollout::judge_body
+    pub(crate) completes: bool,
 }
 
 /// What becomes of a request before its body.
@@ -93,12 +105,11 @@ pub(crate) enum Start {
 pub(crate) enum Read {
     /// There is more to come.
     More,
-    /// The request goes on, for this model.
+    /// The request goes on.
     Goes {
         /// So many bytes of the body are there; all, where it is whole.
         size: usize,
         is_whole: bool,
-        model: String,
     },
     /// It is answered.
     Answered,
@@ -113,10 +124,14 @@ impl Start {
         index: usize,
         headers: &Headers<'_>,
         consumer: Option<usize>,
-        started: u64,
-        end_of_stream: bool,
+        arrival: Arrival,
         shared: &mut Shared,
     ) -> Self {
+        let Arrival {
+            started,
+            end_of_stream,
+            completes,
+        } = arrival;
         let rollout = live.document.rollouts().get(index);
         let Some((rollout, models)) = rollout.and_then(|own| Some((own, own.models()?))) else {
             return Self::Answered;
@@ -134,6 +149,7 @@ impl Start {
             counts_usage: models.counts_usage(),
             reading: None,
             model: None,
+            unknown: None,
             streams: true,
             hides_usage: false,
             left,
@@ -143,7 +159,6 @@ impl Start {
         if models.counts_usage() {
             ffi::set_header(Map::Request, "accept-encoding", b"identity");
         }
-        let path = live.document.path(headers);
         let announced = models.announced(headers);
         let passed = if announced.is_encoded {
             rollout.judge_encoded_body()
@@ -153,13 +168,12 @@ impl Start {
         {
             rollout.judge_long_body()
         } else if end_of_stream {
-            rollout.judge_body(Scan::new().finish(), path, consumer)
+            rollout.judge_body(Scan::new().finish(), completes, consumer)
         } else {
             talk.reading = Some(Reading {
-                scan: Scan::new(),
+                scan: None,
                 seen: 0,
-                whole: None,
-                path: path.to_vec(),
+                completes,
                 announced: announced.length,
             });
             if models.hold_headers() {
@@ -189,11 +203,11 @@ impl Start {
 
 impl Held {
     /// Takes in what has come of the body; once it is whole, makes the headers fit it.
-    pub(crate) fn read(&mut self, size: usize, end_of_stream: bool, meters: &mut Meters) -> Read {
+    pub(crate) fn read(&mut self, size: usize, end_of_stream: bool, shared: &mut Shared) -> Read {
         let read = self
             .talk
-            .read(&self.live, self.rollout, size, end_of_stream, meters);
-        if let Read::Goes { size, is_whole, .. } = &read
+            .read(&self.live, self.rollout, size, end_of_stream, shared);
+        if let Read::Goes { size, is_whole } = &read
             && self.announced.has_length
             && self.announced.length != Some(*size)
             && *is_whole
@@ -207,17 +221,14 @@ impl Held {
 // === impl Talk ===
 
 impl Talk {
-    /// Whose it is, and which model it is for, by the document that decided.
-    pub(crate) fn belongs_to(
-        &mut self,
-        rollout: &Rollout,
-        consumer: Option<usize>,
-        model: Option<&str>,
-    ) {
+    /// Whose it is, by the document that decided.
+    pub(crate) fn belongs_to(&mut self, consumer: Option<usize>) {
         self.consumer = consumer;
-        if let Some(name) = model {
-            self.model = rollout.models().and_then(|models| models.find(name));
-        }
+    }
+
+    /// Which model of the catalogue it is for, by the document that decided.
+    pub(crate) fn is_for(&mut self, model: Option<usize>) {
+        self.model = model;
     }
 
     /// Index of its consumer.
@@ -230,6 +241,12 @@ impl Talk {
         self.reading.is_some()
     }
 
+    /// The name of the model that it is for, by the document that looked at its body.
+    pub(crate) fn model<'a>(&'a self, live: &'a Live, index: usize) -> Option<&'a str> {
+        let models = live.document.rollouts().get(index)?.models()?;
+        models.name(self.model, self.unknown.as_deref())
+    }
+
     /// Takes in what has come of the body, of which the host holds `size` bytes.
     pub(crate) fn read(
         &mut self,
@@ -237,41 +254,49 @@ impl Talk {
         index: usize,
         size: usize,
         end_of_stream: bool,
-        meters: &mut Meters,
+        shared: &mut Shared,
     ) -> Read {
         let rollout = live.document.rollouts().get(index);
         let (Some(rollout), Some(reading)) = (rollout, self.reading.as_mut()) else {
             return Read::Goes {
                 size,
                 is_whole: end_of_stream,
-                model: String::new(),
             };
         };
-        let most = rollout.models().map_or(0, |models| models.max_body());
+        let Some(models) = rollout.models() else {
+            return Read::Answered;
+        };
         // Trailers come without the body's size.
         let size = size.max(reading.seen);
         // Nothing is to be waited for where all that was announced is there: so the host need not hold it.
         let is_whole = end_of_stream || reading.announced == Some(size);
-        let passed = if size > most {
+        let mut body = None;
+        let passed = if size > models.max_body() {
             rollout.judge_long_body()
+        } else if is_whole && reading.seen == 0 && size <= PIECE {
+            // The usual case.
+            body = ffi::body_part(Body::Request, 0, size);
+            let mut scan = Scan::new();
+            scan.feed(body.as_deref().unwrap_or_default());
+            rollout.judge_body(scan.finish(), reading.completes, self.consumer)
         } else {
-            reading.look(size);
+            let completes = reading.completes;
+            let scan = reading.look(size);
             if !is_whole {
                 return Read::More;
             }
-            let found = reading.scan.finish();
-            rollout.judge_body(found, &reading.path, self.consumer)
+            rollout.judge_body(scan.finish(), completes, self.consumer)
         };
-        let whole = self.reading.take().and_then(|reading| reading.whole);
-        let Some(passed) = self.judged(live, index, passed, meters) else {
+        self.reading = None;
+        let Some(passed) = self.judged(live, index, passed, &mut shared.meters) else {
             return Read::Answered;
         };
-        let size = rewrite(&passed, whole, size);
-        Read::Goes {
-            size,
-            is_whole,
-            model: passed.name,
-        }
+        let size = match passed.is_changed() {
+            true => rewrite(models, &passed, body, size, &mut shared.scratch),
+            false => size,
+        };
+        self.unknown = passed.unknown;
+        Read::Goes { size, is_whole }
     }
 
     /// Notes what was decided, or answers the request.
@@ -308,7 +333,7 @@ impl Talk {
         }
         if !self.streams {
             // One call less: it is JSON, or tells nothing.
-            self.answer = Answer::Whole(Scan::new());
+            self.answer = Answer::Whole(Box::default());
             return;
         }
         let Some(kind) = ffi::header(Map::Response, "content-type") else {
@@ -319,12 +344,12 @@ impl Talk {
             start.is_some_and(|start| start.eq_ignore_ascii_case(prefix))
         };
         if is(b"application/json") {
-            self.answer = Answer::Whole(Scan::new());
+            self.answer = Answer::Whole(Box::default());
         } else if is(b"text/event-stream")
             && matches!(status(Map::Response), Some(200..=299))
             && ffi::header(Map::Response, "content-encoding").is_none()
         {
-            self.answer = Answer::Stream(Events::new(self.hides_usage));
+            self.answer = Answer::Stream(Box::new(Events::new(self.hides_usage)));
             if self.hides_usage {
                 ffi::remove_header(Map::Response, "content-length");
             }
@@ -375,8 +400,7 @@ impl Talk {
         started: u64,
         meters: &mut Meters,
     ) {
-        let answer = std::mem::replace(&mut self.answer, Answer::None);
-        let usage = match answer {
+        let usage = match std::mem::replace(&mut self.answer, Answer::None) {
             Answer::None => return,
             Answer::Whole(mut scan) => match scan.finish().ok().and_then(|found| found.usage) {
                 None if !is_good() => return,
@@ -417,15 +441,15 @@ impl Talk {
 
 impl Reading {
     /// Looks through what has come since last time.
-    fn look(&mut self, size: usize) {
+    fn look(&mut self, size: usize) -> &mut Scan {
+        let scan = self.scan.get_or_insert_default();
         while self.seen < size {
             let part = ffi::body_part(Body::Request, self.seen, PIECE.min(size - self.seen));
             let Some(part) = part else { break };
-            self.scan.feed(&part);
-            let is_whole = self.seen == 0 && part.len() == size;
+            scan.feed(&part);
             self.seen += part.len();
-            self.whole = Some(part).filter(|_| is_whole);
         }
+        scan
     }
 }
 
@@ -437,16 +461,25 @@ fn is_good() -> bool {
 }
 
 /// Changes the body that the host holds, of so many bytes, all of which may be at hand; gives how many it has then.
-fn rewrite(passed: &Passed, whole: Option<Buffer>, size: usize) -> usize {
+fn rewrite(
+    models: &Models,
+    passed: &Passed,
+    body: Option<Buffer>,
+    size: usize,
+    scratch: &mut Vec<u8>,
+) -> usize {
     let reach = passed.reach();
-    if passed.edits.is_empty() {
-        return size;
-    }
-    let start = whole.or_else(|| ffi::body_part(Body::Request, 0, reach));
-    let Some(start) = start.as_deref().and_then(|start| start.get(..reach)) else {
+    let body = body.or_else(|| ffi::body_part(Body::Request, 0, reach));
+    let Some(start) = body.as_deref().and_then(|body| body.get(..reach)) else {
         return size;
     };
-    let rewritten = passed.rewrite(start);
-    ffi::set_body(Body::Request, reach, &rewritten);
-    size.saturating_sub(reach).saturating_add(rewritten.len())
+    scratch.clear();
+    models.rewrite(passed, start, scratch);
+    ffi::set_body(Body::Request, reach, scratch);
+    let size = size.saturating_sub(reach).saturating_add(scratch.len());
+    if scratch.capacity() > PIECE {
+        // One long body does not stay for good.
+        *scratch = Vec::new();
+    }
+    size
 }

@@ -9,7 +9,7 @@ use switchover_core::{Headers, Random, Recent, Reply, RoundRobin, Timestamp};
 
 use crate::ffi::{self, Level, Map};
 use crate::library::Live;
-use crate::models::{Held, Start, Talk};
+use crate::models::{Arrival, Held, Start, Talk};
 use crate::probes::Tick;
 use crate::routed::Routed;
 use crate::vm::{Action, Business, Shared};
@@ -27,11 +27,13 @@ pub(crate) struct RouteRoot {
 }
 
 /// A request about which nothing has been decided.
-struct Begun {
+struct Begun<'a> {
     stream: u32,
     /// When it came, in nanoseconds since 1970.
     started: u64,
     talk: Option<Box<Talk>>,
+    /// The document that has looked at its body, and the index of its rollout there.
+    judged: Option<(&'a Live, usize)>,
     /// Whose it is, where that was found out before by the same document.
     verified: Option<usize>,
     /// It has no body.
@@ -133,12 +135,17 @@ impl RouteRoot {
             shared,
             |role, index, headers, shared| {
                 let rollout = live.document.rollouts().get(index);
-                let names_model =
-                    rollout.is_some_and(|rollout| live.document.names_model(rollout, headers));
+                let endpoint = rollout.and_then(|rollout| live.document.endpoint(rollout, headers));
                 let started = ffi::now();
-                let talk = match names_model
-                    .then(|| role.start(&live, index, headers, started, end_of_stream, shared))
-                {
+                let talk = endpoint.map(|endpoint| {
+                    let arrival = Arrival {
+                        started,
+                        end_of_stream,
+                        completes: endpoint.as_str().ends_with("/completions"),
+                    };
+                    role.start(&live, index, headers, arrival, shared)
+                });
+                let talk = match talk {
                     None => None,
                     Some(Start::Reads(talk) | Start::Passes(talk)) => Some(talk),
                     Some(Start::Waits(held)) => return (Action::Pause, Business::Held(held)),
@@ -149,9 +156,10 @@ impl RouteRoot {
                     started,
                     verified: talk.as_ref().and_then(|talk| talk.consumer()),
                     talk,
+                    judged: None,
                     end_of_stream,
                 };
-                role.decide(&live, index, headers, begun, None, shared)
+                role.decide(&live, index, headers, begun, shared)
             },
         );
         if let Business::Held(held) = &mut answer.1 {
@@ -166,23 +174,22 @@ impl RouteRoot {
         &mut self,
         stream: u32,
         held: Held,
-        model: &str,
         shared: &mut Shared,
     ) -> (Action, Business) {
         let live = Rc::clone(&self.live);
-        let model = Some(model).filter(|model| !model.is_empty());
         let is_same = Rc::ptr_eq(&live, &held.live);
         let begun = Begun {
             stream,
             started: held.started,
             verified: held.talk.consumer().filter(|_| is_same),
             talk: Some(held.talk),
+            judged: Some((&held.live, held.rollout)),
             end_of_stream: false,
         };
         // As they were: while they are held nobody else has them.
         let pairs = held.pairs;
         let go_on = |role: &mut Self, index, headers: &Headers<'_>, shared: &mut Shared| {
-            role.decide(&live, index, headers, begun, model, shared)
+            role.decide(&live, index, headers, begun, shared)
         };
         match pairs.as_deref() {
             Some(pairs) if is_same => {
@@ -232,8 +239,7 @@ impl RouteRoot {
         live: &Rc<Live>,
         index: usize,
         headers: &Headers<'_>,
-        started: u64,
-        end_of_stream: bool,
+        arrival: Arrival,
         shared: &mut Shared,
     ) -> Start {
         let (Some(rollout), Some(recent)) = (
@@ -242,17 +248,9 @@ impl RouteRoot {
         ) else {
             return Start::Answered;
         };
-        let now = Timestamp::from_nanos(started);
+        let now = Timestamp::from_nanos(arrival.started);
         match live.document.sender(rollout, headers, now, recent) {
-            Ok(consumer) => Start::of(
-                live,
-                index,
-                headers,
-                consumer,
-                started,
-                end_of_stream,
-                shared,
-            ),
+            Ok(consumer) => Start::of(live, index, headers, consumer, arrival, shared),
             Err(unknown) => {
                 if let Some(own) = live.meters.get(index) {
                     own.count_auth(
@@ -273,8 +271,7 @@ impl RouteRoot {
         live: &Rc<Live>,
         index: usize,
         headers: &Headers<'_>,
-        begun: Begun,
-        model: Option<&str>,
+        begun: Begun<'_>,
         shared: &mut Shared,
     ) -> (Action, Business) {
         let (Some(rollout), Some(balancer), Some(recent), Some(meters), Some(control)) = (
@@ -286,6 +283,8 @@ impl RouteRoot {
         ) else {
             return (Action::Continue, Business::None);
         };
+        let talk = begun.talk.as_ref().zip(begun.judged);
+        let model = talk.and_then(|(talk, (judge, index))| talk.model(judge, index));
         let surroundings = Surroundings {
             now: Timestamp::from_nanos(begun.started),
             model,
@@ -325,9 +324,14 @@ impl RouteRoot {
             worker: shared.worker,
             stream: begun.stream,
         };
+        let models = rollout.models();
+        let model = model.and_then(|name| models?.find(name));
         let mut talk = begun.talk;
         if let Some(talk) = &mut talk {
-            talk.belongs_to(rollout, route.consumer, model);
+            talk.belongs_to(route.consumer);
+            if begun.judged.is_some() {
+                talk.is_for(model);
+            }
         }
         self.carry_out(live, index, &route, headers, origin, &mut shared.scratch);
         let routed = Routed {

@@ -14,6 +14,7 @@ use crate::meters::Meters;
 use crate::models::{Read, Talk};
 use crate::route::apply;
 use crate::shadow::Copy;
+use crate::vm::Shared;
 
 /// A request on its way.
 pub(crate) struct Routed {
@@ -45,13 +46,12 @@ pub(crate) struct Routed {
 
 impl Routed {
     /// Takes in what has come of the body, where it is looked through.
-    pub(crate) fn read(&mut self, size: usize, end_of_stream: bool, meters: &mut Meters) -> Read {
+    pub(crate) fn read(&mut self, size: usize, end_of_stream: bool, shared: &mut Shared) -> Read {
         match self.talk.as_mut().filter(|talk| talk.is_reading()) {
-            Some(talk) => talk.read(&self.live, self.rollout, size, end_of_stream, meters),
+            Some(talk) => talk.read(&self.live, self.rollout, size, end_of_stream, shared),
             None => Read::Goes {
                 size,
                 is_whole: end_of_stream,
-                model: String::new(),
             },
         }
     }

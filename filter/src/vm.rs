@@ -281,23 +281,24 @@ impl Vm {
         let Some(stream) = self.streams.get_mut(id) else {
             return Action::Continue;
         };
-        let meters = &mut self.shared.meters;
+        let shared = &mut self.shared;
         let (read, is_held) = match &mut stream.business {
             Business::None | Business::Tried(_) => return Action::Continue,
-            Business::Held(held) => (held.read(size, end_of_stream, meters), true),
-            Business::Routed(routed) => (routed.read(size, end_of_stream, meters), false),
+            Business::Held(held) => (held.read(size, end_of_stream, shared), true),
+            Business::Routed(routed) => (routed.read(size, end_of_stream, shared), false),
         };
         match read {
             Read::More => Action::Pause,
             Read::Answered => {
                 let business = std::mem::replace(&mut stream.business, Business::None);
                 if let Business::Routed(mut routed) = business {
-                    routed.drop_copy(ShadowOutcome::NotSent, &mut self.shared.callouts, meters);
+                    let callouts = &mut shared.callouts;
+                    routed.drop_copy(ShadowOutcome::NotSent, callouts, &mut shared.meters);
                 }
                 Action::Pause
             }
-            Read::Goes { size, model, .. } => {
-                if is_held && !self.resume(id, &model) {
+            Read::Goes { size, .. } => {
+                if is_held && !self.resume(id) {
                     return Action::Pause;
                 }
                 self.pass_body(id, size, end_of_stream);
@@ -307,7 +308,7 @@ impl Vm {
     }
 
     /// Decides about a request whose headers waited for its body; false where it is answered.
-    fn resume(&mut self, id: u32, model: &str) -> bool {
+    fn resume(&mut self, id: u32) -> bool {
         let Some(stream) = self.streams.get_mut(id) else {
             return true;
         };
@@ -319,7 +320,7 @@ impl Vm {
         let Role::Route(route) = &mut root.role else {
             return true;
         };
-        let (action, business) = route.resume(id, *held, model, &mut self.shared);
+        let (action, business) = route.resume(id, *held, &mut self.shared);
         stream.begin(business, root.id, false, &mut self.shared);
         matches!(action, Action::Continue)
     }

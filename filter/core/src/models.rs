@@ -53,6 +53,8 @@ pub struct Announced {
 #[derive(Debug)]
 pub struct Model {
     pub(crate) id: ModelName,
+    /// The same as a JSON string.
+    pub(crate) quoted: Box<str>,
     pub(crate) owned_by: Option<Label>,
     pub(crate) created: u32,
     pub(crate) price: Price,
@@ -126,11 +128,13 @@ impl Models {
         }
     }
 
-    /// Whether a request of this path, without its query, names a model in its body.
-    pub(crate) fn is_endpoint(&self, path: &[u8]) -> bool {
-        self.endpoints
-            .iter()
-            .any(|own| own.as_str().as_bytes() == path)
+    /// The endpoint of this path, which may have a query, where its requests name a model in their body.
+    #[inline]
+    pub(crate) fn endpoint(&self, path: &[u8]) -> Option<&UrlPath> {
+        self.endpoints.iter().find(|own| {
+            let query = path.strip_prefix(own.as_str().as_bytes());
+            matches!(query, Some([] | [b'?', ..]))
+        })
     }
 
     /// The index of the model of this name or alias.

@@ -10,7 +10,7 @@ use crate::auth::recent::Recent;
 use crate::auth::source::{find, without_query};
 use crate::auth::{AuthOutcome, Identity, keys::digest, source::Found};
 use crate::control::Control;
-use crate::document::{Allow, Document, Rollout, Strategy};
+use crate::document::{Allow, Document, Rollout, Strategy, UrlPath};
 use crate::headers::Headers;
 use crate::reply::{Refusal, Reply};
 use crate::sticky::{CookieId, KeySource, cookie, without_port};
@@ -253,19 +253,13 @@ impl Document {
         refused.map_or(Ok(identity.consumer), Err)
     }
 
-    /// The path, without its query.
+    /// The endpoint that a request is for, where it names a model in its body, which is to be looked through then.
     #[must_use]
-    pub fn path<'a>(&self, headers: &Headers<'a>) -> &'a [u8] {
-        without_query(headers.get(self.slots().path).unwrap_or_default())
-    }
-
-    /// Whether a request names a model in its body, which is to be looked through then.
-    #[must_use]
-    pub fn names_model(&self, rollout: &Rollout, headers: &Headers<'_>) -> bool {
-        let Some(models) = &rollout.models else {
-            return false;
-        };
-        headers.get(self.slots().method) == Some(b"POST") && models.is_endpoint(self.path(headers))
+    pub fn endpoint<'a>(&self, rollout: &'a Rollout, headers: &Headers<'_>) -> Option<&'a UrlPath> {
+        let models = rollout.models.as_ref()?;
+        let path = headers.get(self.slots().path)?;
+        let is_post = headers.get(self.slots().method) == Some(b"POST");
+        models.endpoint(path).filter(|_| is_post)
     }
 }
 

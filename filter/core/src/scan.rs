@@ -162,8 +162,10 @@ impl Scan {
     #[inline]
     pub fn feed(&mut self, mut piece: &[u8]) {
         while !piece.is_empty() {
-            let skimmed = self.skim(piece);
-            piece = self.behind(piece, skimmed);
+            if self.may_skim() {
+                let skimmed = self.skim(piece);
+                piece = self.behind(piece, skimmed);
+            }
             if let Some(&first) = piece.first() {
                 let taken = self.take(first, piece);
                 piece = self.behind(piece, taken);
@@ -189,10 +191,10 @@ impl Scan {
     /// # Errors
     /// The text is no JSON, not all of it, or nested too deeply.
     #[inline]
-    pub fn finish(&mut self) -> Result<Found, Fault> {
+    pub fn finish(&mut self) -> Result<&Found, Fault> {
         self.end_number();
         match self.state {
-            State::Done => Ok(std::mem::take(&mut self.found)),
+            State::Done => Ok(&self.found),
             State::TooDeep => Err(Fault::TooDeep),
             _ => Err(Fault::NotJson),
         }

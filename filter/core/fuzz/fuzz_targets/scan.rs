@@ -31,5 +31,5 @@ fuzz_target!(|bytes: &[u8]| {
 fn scan(pieces: &[&[u8]]) -> Result<Found, Fault> {
     let mut scan = Scan::new();
     pieces.iter().for_each(|piece| scan.feed(piece));
-    scan.finish()
+    scan.finish().cloned()
 }

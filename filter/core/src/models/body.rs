@@ -1,8 +1,8 @@
 //! What becomes of a request whose body has been looked through.
 
 use crate::document::Rollout;
-use crate::models::is_allowed;
-use crate::reply::{Refusal, Reply, quote};
+use crate::models::{Model as Listed, Models, is_allowed};
+use crate::reply::{Refusal, Reply};
 use crate::scan::{Fault, Found, Model, Options};
 
 /// How the look at a body ended; a metric label.
@@ -31,10 +31,10 @@ pub struct Passed {
     pub outcome: BodyOutcome,
     /// Index of the model in the catalogue.
     pub model: Option<usize>,
-    /// The model's name, as it goes on; empty where there is none.
-    pub name: String,
-    /// What is changed in the body.
-    pub edits: Vec<Splice>,
+    /// The model's name, where it has one that is not in the catalogue.
+    pub unknown: Option<String>,
+    /// What is changed in the body, in order.
+    edits: [Option<Splice>; 2],
     /// The answer may be a stream: the request asks for one, or has not been read.
     pub streams: bool,
     /// The client gets no event that tells the usage: it did not ask for it.
@@ -51,11 +51,19 @@ pub struct Refused {
 }
 
 /// A part of a body that is replaced.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Splice {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Splice {
     start: u64,
     end: u64,
-    text: String,
+    by: Text,
+}
+
+/// What comes in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Text {
+    /// The name of the model of this index.
+    Model(usize),
+    Own(&'static str),
 }
 
 // === impl BodyOutcome ===
@@ -96,45 +104,67 @@ impl Passed {
         Self {
             outcome,
             model: None,
-            name: String::new(),
-            edits: Vec::new(),
+            unknown: None,
+            edits: [None; 2],
             streams: true,
             hides_usage: false,
         }
     }
 
+    /// Whether something is changed in the body.
+    #[must_use]
+    pub fn is_changed(&self) -> bool {
+        self.edits != [None; 2]
+    }
+
     /// So many bytes at the body's start hold all that is changed.
     #[must_use]
     pub fn reach(&self) -> usize {
-        let end = self.edits.last().map_or(0, |edit| edit.end);
-        usize::try_from(end).unwrap_or(usize::MAX)
-    }
-
-    /// The start of the body, of [`Passed::reach`] bytes, as it goes on.
-    #[must_use]
-    pub fn rewrite(&self, start: &[u8]) -> Vec<u8> {
-        let mut rewritten = Vec::with_capacity(start.len().saturating_add(64));
-        let mut at = 0;
-        let offset = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
-        for edit in &self.edits {
-            rewritten.extend_from_slice(start.get(at..offset(edit.start)).unwrap_or_default());
-            rewritten.extend_from_slice(edit.text.as_bytes());
-            at = offset(edit.end);
-        }
-        rewritten.extend_from_slice(start.get(at..).unwrap_or_default());
-        rewritten
+        let last = self.edits.iter().flatten().last();
+        last.map_or(0, |edit| offset(edit.end))
     }
 }
 
+impl Models {
+    /// Writes the start of the body, of [`Passed::reach`] bytes, as it goes on.
+    #[inline]
+    pub fn rewrite(&self, passed: &Passed, start: &[u8], to: &mut Vec<u8>) {
+        to.reserve(start.len().saturating_add(128));
+        let mut at = 0;
+        for edit in passed.edits.iter().flatten() {
+            to.extend_from_slice(start.get(at..offset(edit.start)).unwrap_or_default());
+            let text = match edit.by {
+                Text::Model(index) => self.catalogue.get(index).map(|model| &*model.quoted),
+                Text::Own(text) => Some(text),
+            };
+            to.extend_from_slice(text.unwrap_or_default().as_bytes());
+            at = offset(edit.end);
+        }
+        to.extend_from_slice(start.get(at..).unwrap_or_default());
+    }
+
+    /// The name of the model that a request is for; `None` where it names none that can be read.
+    #[must_use]
+    pub fn name<'a>(&'a self, model: Option<usize>, unknown: Option<&'a str>) -> Option<&'a str> {
+        let known = model.and_then(|index| self.catalogue.get(index));
+        known.map(Listed::id).or(unknown)
+    }
+}
+
+fn offset(offset: u64) -> usize {
+    usize::try_from(offset).unwrap_or(usize::MAX)
+}
+
 impl Rollout {
-    /// Decides about a request to a path by what its body holds.
+    /// Decides about a request by what its body holds; `completes` tells whether it is for a chat's or a text's
+    /// completion, whose streams tell what they took only where they are asked to.
     ///
     /// # Errors
     /// The answer that it gets at once.
     pub fn judge_body(
         &self,
-        found: Result<Found, Fault>,
-        path: &[u8],
+        found: Result<&Found, Fault>,
+        completes: bool,
         consumer: Option<usize>,
     ) -> Result<Passed, Box<Refused>> {
         let Some(models) = &self.models else {
@@ -168,36 +198,28 @@ impl Rollout {
                 reply,
             }));
         }
-        let mut edits = Vec::new();
-        let mut outcome = if own.is_some() {
-            BodyOutcome::Known
-        } else {
-            BodyOutcome::Unknown
-        };
-        if let Some(own) = own.filter(|own| *own != name) {
-            let mut text = String::new();
-            quote(own, &mut text);
-            edits.push(Splice {
-                start: span.0,
-                end: span.1,
-                text,
-            });
-            outcome = BodyOutcome::Aliased;
-        }
-        let asks = models.include_usage && found.stream && path.ends_with(b"/completions");
-        let asked = if asks { ask_for_usage(&found) } else { None };
-        let hides_usage = asked.is_some();
-        match asked {
-            Some(asked) if edits.iter().any(|model| model.start < asked.start) => edits.push(asked),
-            asked => edits.splice(0..0, asked).for_each(drop),
-        }
+        let renamed = index.filter(|_| own != Some(name)).map(|index| Splice {
+            start: span.0,
+            end: span.1,
+            by: Text::Model(index),
+        });
+        let asks = models.include_usage && completes && found.stream;
+        let asked = if asks { ask_for_usage(found) } else { None };
         Ok(Passed {
-            outcome,
+            outcome: match (renamed, own) {
+                (Some(_), _) => BodyOutcome::Aliased,
+                (None, Some(_)) => BodyOutcome::Known,
+                (None, None) => BodyOutcome::Unknown,
+            },
             model: index,
-            name: own.unwrap_or(name).to_owned(),
-            edits,
+            unknown: own.is_none().then(|| name.to_owned()),
+            edits: match (renamed, asked) {
+                (Some(one), Some(other)) if one.start > other.start => [asked, renamed],
+                (None, _) => [asked, None],
+                _ => [renamed, asked],
+            },
             streams: found.stream,
-            hides_usage,
+            hides_usage: asked.is_some(),
         })
     }
 
@@ -246,12 +268,9 @@ impl Rollout {
 
 /// Makes a stream tell its usage; `None` where it does already.
 fn ask_for_usage(found: &Found) -> Option<Splice> {
-    let splice = |start, end, text: &str| {
-        Some(Splice {
-            start,
-            end,
-            text: text.to_owned(),
-        })
+    let splice = |start, end, text| {
+        let by = Text::Own(text);
+        Some(Splice { start, end, by })
     };
     match found.options {
         None => {

@@ -51,7 +51,7 @@ impl Model {
     /// Writes the model as the API describes one.
     fn write(&self, into: &mut String) {
         into.push_str("{\"id\":");
-        quote(self.id(), into);
+        into.push_str(&self.quoted);
         into.extend([
             ",\"object\":\"model\",\"created\":",
             &self.created.to_string(),

@@ -33,8 +33,28 @@ fn judged(document: &Document, body: &[u8], path: &str, consumer: usize) -> Resu
     let mut scan = Scan::new();
     scan.feed(body);
     let rollout = &document.rollouts()[0];
-    let passed = rollout.judge_body(scan.finish(), path.as_bytes(), Some(consumer));
+    let passed = rollout.judge_body(
+        scan.finish(),
+        path.ends_with("/completions"),
+        Some(consumer),
+    );
     passed.map_err(|refused| refused.reply)
+}
+
+/// A body as it goes on.
+fn rewritten(document: &Document, passed: &Passed, body: &[u8]) -> Vec<u8> {
+    let models = document.rollouts()[0].models().unwrap();
+    let (start, rest) = body.split_at(passed.reach());
+    let mut whole = Vec::new();
+    models.rewrite(passed, start, &mut whole);
+    whole.extend(rest);
+    whole
+}
+
+fn name(document: &Document, passed: &Passed) -> Option<String> {
+    let models = document.rollouts()[0].models().unwrap();
+    let name = models.name(passed.model, passed.unknown.as_deref());
+    name.map(str::to_owned)
 }
 
 fn error(reply: &Reply) -> Value {
@@ -71,13 +91,15 @@ fn an_alias_is_rewritten_and_nothing_else() {
     let body = br#"{"messages": [{"model": "gpt-4"}], "model" : "gpt\u002d4", "n": 1.50}"#;
     let passed = judged(&document, body, CHAT, 0).unwrap();
     assert_eq!(
-        (passed.outcome, passed.model, passed.name.as_str()),
-        (BodyOutcome::Aliased, Some(0), "gpt-4.1")
+        (
+            passed.outcome,
+            passed.model,
+            name(&document, &passed).as_deref()
+        ),
+        (BodyOutcome::Aliased, Some(0), Some("gpt-4.1"))
     );
-    let rewritten = passed.rewrite(&body[..passed.reach()]);
-    let whole = [&rewritten[..], &body[passed.reach()..]].concat();
     assert_eq!(
-        whole,
+        rewritten(&document, &passed, body),
         br#"{"messages": [{"model": "gpt-4"}], "model" : "gpt-4.1", "n": 1.50}"#
     );
     let passed = judged(&document, br#"{"model": "gpt-4.1"}"#, CHAT, 0).unwrap();
@@ -118,8 +140,8 @@ fn what_is_unknown_may_pass() {
     let document = document(json!({"aliases": {}, "unknown": "pass"}));
     let passed = judged(&document, br#"{"model": "other"}"#, CHAT, 0).unwrap();
     assert_eq!(
-        (passed.outcome, passed.model, passed.name.as_str()),
-        (BodyOutcome::Unknown, None, "other")
+        (passed.outcome, name(&document, &passed).as_deref()),
+        (BodyOutcome::Unknown, Some("other"))
     );
     assert!(
         judged(&document, br#"{"model": "other"}"#, CHAT, 1).is_err(),
@@ -140,12 +162,8 @@ fn streams_are_asked_for_their_usage() {
     let document = document(json!({}));
     let asked = |body: &str, path: &str| {
         let passed = judged(&document, body.as_bytes(), path, 0).unwrap();
-        let reach = passed.reach();
-        let rewritten = passed.rewrite(&body.as_bytes()[..reach]);
-        (
-            String::from_utf8(rewritten).unwrap() + &body[reach..],
-            passed.hides_usage,
-        )
+        let whole = rewritten(&document, &passed, body.as_bytes());
+        (String::from_utf8(whole).unwrap(), passed.hides_usage)
     };
     for (body, expected) in [
         (
@@ -270,7 +288,8 @@ fn only_posts_to_endpoints_name_a_model() {
     let names = |method: &str, path: &str| {
         let map = serialise(&[(":method", method.as_bytes()), (":path", path.as_bytes())]);
         let mut spans = Spans::new();
-        document.names_model(rollout, &document.index(&map, &mut spans).unwrap())
+        let headers = document.index(&map, &mut spans).unwrap();
+        document.endpoint(rollout, &headers).is_some()
     };
     assert!(names("POST", "/llm?x=1"));
     assert!(!names("GET", "/llm") && !names("POST", CHAT));
@@ -291,7 +310,7 @@ proptest! {
         let value = Value::from(members);
         let body = if is_pretty { serde_json::to_vec_pretty(&value) } else { serde_json::to_vec(&value) }.unwrap();
         let passed = judged(&document, &body, CHAT, 0).unwrap();
-        let whole = [&passed.rewrite(&body[..passed.reach()])[..], &body[passed.reach()..]].concat();
+        let whole = rewritten(&document, &passed, &body);
         let mut expected = value;
         expected["model"] = "gpt-4.1".into();
         prop_assert_eq!(serde_json::from_slice::<Value>(&whole).unwrap(), expected);

@@ -99,7 +99,10 @@ impl Scan {
             },
             State::Value | State::FirstItem => return self.value(first, rest),
             State::After => match first {
-                b',' => self.state = State::next(self.objects),
+                b',' => {
+                    self.state = State::next(self.objects);
+                    return with_space(rest, 1);
+                }
                 b'}' if self.is_in_object() => self.close(false),
                 b']' if !self.is_in_object() => self.close(false),
                 _ => self.space(first),

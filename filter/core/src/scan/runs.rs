@@ -31,6 +31,13 @@ pub(super) fn harmless(bytes: &[u8]) -> usize {
     }
 }
 
+/// The same, where the end is within a block, and a quote.
+#[inline]
+pub(super) fn short(bytes: &[u8]) -> Option<usize> {
+    let end = Block::at(bytes, 0)?.special().trailing_zeros() as usize;
+    (bytes.get(end) == Some(&b'"') && end < WIDTH).then_some(end)
+}
+
 /// How long the escape at the start is; `None` where none is, or not all of it.
 #[inline]
 fn escaped(bytes: &[u8]) -> Option<usize> {

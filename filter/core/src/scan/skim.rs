@@ -5,7 +5,7 @@
 
 use crate::scan::field::Field;
 use crate::scan::machine::{DEEPEST, State, is_space, with_space};
-use crate::scan::whole::{key, scalar};
+use crate::scan::whole::{key, scalar, string};
 use crate::scan::{LEVELS, Scan};
 
 /// How far it has come.
@@ -24,6 +24,16 @@ struct Skim {
 // === impl Scan ===
 
 impl Scan {
+    /// Whether what is due may be taken in so.
+    #[inline]
+    pub(super) fn may_skim(&self) -> bool {
+        match self.state {
+            State::Key | State::FirstKey | State::After => !self.matters,
+            State::Value | State::FirstItem => self.field == Field::Other,
+            _ => false,
+        }
+    }
+
     /// Takes in as many whole tokens as it can; gives how many bytes that is, which may be none.
     #[inline]
     pub(super) fn skim(&mut self, piece: &[u8]) -> usize {
@@ -75,24 +85,42 @@ impl Skim {
             State::Value | State::FirstItem => self.value(first, rest),
             State::Key | State::FirstKey => match first {
                 b'"' if self.depth > self.base || !self.matters => {
-                    let length = key(rest)?;
-                    self.state = State::Value;
-                    Some(length)
+                    Some(self.member(rest, key(rest)?))
                 }
                 b'}' if self.state == State::FirstKey => self.close(),
                 _ => is_space(first).then_some(1),
             },
             State::After => match first {
-                b',' => {
-                    self.state = State::next(self.objects);
-                    Some(with_space(rest, 1))
-                }
+                b',' => Some(self.comma(rest, 0)),
                 b'}' if self.objects & 1 == 1 => self.close(),
                 b']' if self.objects & 1 == 0 => self.close(),
                 _ => is_space(first).then_some(1),
             },
             _ => None,
         }
+    }
+
+    /// Takes in the value behind a key that ends there, where it is a string, with the comma behind it: most members are so.
+    #[inline(always)]
+    fn member(&mut self, rest: &[u8], at: usize) -> usize {
+        self.state = State::Value;
+        let value = rest.get(at..).filter(|value| value.first() == Some(&b'"'));
+        let Some(length) = value.and_then(string) else {
+            return at;
+        };
+        let behind = at + length;
+        if rest.get(behind) == Some(&b',') {
+            return self.comma(rest, behind);
+        }
+        self.state = State::After;
+        behind
+    }
+
+    /// Takes in the comma that is there.
+    #[inline(always)]
+    fn comma(&mut self, rest: &[u8], at: usize) -> usize {
+        self.state = State::next(self.objects);
+        with_space(rest, at + 1)
     }
 
     #[inline(always)]

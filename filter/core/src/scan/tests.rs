@@ -9,7 +9,7 @@ use super::*;
 fn scan(pieces: &[&[u8]]) -> Result<Found, Fault> {
     let mut scan = Scan::new();
     pieces.iter().for_each(|piece| scan.feed(piece));
-    scan.finish()
+    scan.finish().cloned()
 }
 
 fn model(text: &str) -> Option<String> {

@@ -1,7 +1,7 @@
 //! Tokens that are at hand as a whole, and of a usual kind: how long they are.
 
 use crate::scan::machine::with_space;
-use crate::scan::runs::{digits, harmless};
+use crate::scan::runs::{digits, harmless, short};
 
 /// How long a key is, with what divides it from its value.
 #[inline]
@@ -23,10 +23,12 @@ pub(super) fn scalar(first: u8, rest: &[u8]) -> Option<usize> {
     }
 }
 
+/// How long a string is.
 #[inline]
-fn string(rest: &[u8]) -> Option<usize> {
-    let length = harmless(rest.get(1..)?);
-    (rest.get(length + 1) == Some(&b'"')).then_some(length + 2)
+pub(super) fn string(rest: &[u8]) -> Option<usize> {
+    let text = rest.get(1..)?;
+    let length = short(text).unwrap_or_else(|| harmless(text));
+    (text.get(length) == Some(&b'"')).then_some(length + 2)
 }
 
 /// How long a number is; what is behind it must be there, for it may go on.

@@ -8,6 +8,7 @@ use crate::document::text::{BodySize, ModelPattern, UrlPath};
 use crate::headers::Names;
 use crate::models::limits::Limits;
 use crate::models::{Allowed, Model, Models, Price};
+use crate::reply::quote;
 
 /// Where the common API has models in bodies.
 const ENDPOINTS: [&str; 4] = [
@@ -124,8 +125,12 @@ fn catalogue(
     }
     drop(seen);
     let model = |raw: raw::CatalogueModel| {
+        let id = raw.id?;
+        let mut quoted = String::new();
+        quote(id.as_str(), &mut quoted);
         Some(Model {
-            id: raw.id?,
+            id,
+            quoted: quoted.into(),
             owned_by: raw.owned_by,
             created: raw.created.map_or(0, |created| created.0),
             price: raw
