@@ -85,7 +85,7 @@ impl Skim {
             State::Value | State::FirstItem => self.value(first, rest),
             State::Key | State::FirstKey => match first {
                 b'"' if self.depth > self.base || !self.matters => {
-                    Some(self.member(rest, key(rest)?))
+                    Some(self.members(rest, 0)).filter(|taken| *taken > 0)
                 }
                 b'}' if self.state == State::FirstKey => self.close(),
                 _ => is_space(first).then_some(1),
@@ -100,20 +100,31 @@ impl Skim {
         }
     }
 
-    /// Takes in the value behind a key that ends there, where it is a string, with the comma behind it: most members are so.
+    /// Takes in the members that begin there, as long as their values are strings, most of them are, and the end of their
+    /// object; gives where it stops.
     #[inline(always)]
-    fn member(&mut self, rest: &[u8], at: usize) -> usize {
-        self.state = State::Value;
-        let value = rest.get(at..).filter(|value| value.first() == Some(&b'"'));
-        let Some(length) = value.and_then(string) else {
-            return at;
-        };
-        let behind = at + length;
-        if rest.get(behind) == Some(&b',') {
-            return self.comma(rest, behind);
+    fn members(&mut self, rest: &[u8], mut at: usize) -> usize {
+        let quoted = |at: usize| rest.get(at..).filter(|text| text.first() == Some(&b'"'));
+        while let Some(length) = quoted(at).and_then(key) {
+            at += length;
+            self.state = State::Value;
+            let Some(length) = quoted(at).and_then(string) else {
+                break;
+            };
+            at += length;
+            self.state = State::After;
+            match rest.get(at) {
+                Some(b',') => at = self.comma(rest, at),
+                Some(b'}') if self.close().is_some() => {
+                    return match rest.get(at + 1) {
+                        Some(b',') => self.comma(rest, at + 1),
+                        _ => at + 1,
+                    };
+                }
+                _ => break,
+            }
         }
-        self.state = State::After;
-        behind
+        at
     }
 
     /// Takes in the comma that is there.
@@ -129,7 +140,7 @@ impl Skim {
             return None;
         }
         match first {
-            b'{' => self.open(true),
+            b'{' => self.open(true).map(|length| self.members(rest, length)),
             b'[' => self.open(false),
             b']' if self.state == State::FirstItem => self.close(),
             _ if is_space(first) => Some(1),
