@@ -366,7 +366,11 @@ impl Talk {
         if !is_read {
             return;
         }
-        let mut passed = Vec::new();
+        // All at once: a vector that grows leaves holes in the heap.
+        let mut passed = Vec::with_capacity(match &self.answer {
+            Answer::Stream(events) => events.room(size),
+            _ => 0,
+        });
         let mut at = 0;
         while at < size {
             let part = ffi::body_part(Body::Response, at, PIECE.min(size - at));

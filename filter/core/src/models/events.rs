@@ -99,6 +99,15 @@ impl Events {
         }
     }
 
+    /// So many bytes are written at most when so many more have come.
+    #[must_use]
+    pub fn room(&self, size: usize) -> usize {
+        match self.hides_usage() {
+            true => size.saturating_add(self.held.len()),
+            false => 0,
+        }
+    }
+
     /// Nothing more comes; what was held back is written behind `passed`.
     pub fn finish(&mut self, passed: &mut Vec<u8>) {
         passed.append(&mut self.held);

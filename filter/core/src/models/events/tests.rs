@@ -58,7 +58,9 @@ fn read(pieces: &[&[u8]], hides: bool) -> (Option<Usage>, u64, String) {
     let mut events = Events::new(hides);
     let mut passed = Vec::new();
     for piece in pieces {
+        let (before, room) = (passed.len(), events.room(piece.len()));
         events.feed(piece, &mut passed);
+        assert!(passed.len() + events.held.len() <= before + room);
         assert!(events.held.len() <= LONGEST_HELD);
     }
     events.finish(&mut passed);
