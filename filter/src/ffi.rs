@@ -188,6 +188,14 @@ pub(crate) fn set_body(body: Body, length: usize, bytes: &[u8]) {
     unsafe { proxy_set_buffer_bytes(body as u32, 0, length, bytes.as_ptr(), bytes.len()) };
 }
 
+/// Writes bytes behind what is there of a body.
+pub(crate) fn append_body(body: Body, bytes: &[u8]) {
+    // Whatever is not before the end is behind it.
+    let end = usize::MAX;
+    // SAFETY: see `log`.
+    unsafe { proxy_set_buffer_bytes(body as u32, end, 0, bytes.as_ptr(), bytes.len()) };
+}
+
 /// A header; the first where there are several. `None` where there is none, or it is empty.
 pub(crate) fn header(map: Map, name: &str) -> Option<Buffer> {
     // SAFETY: see `returned` and `log`.

@@ -366,12 +366,13 @@ impl Talk {
         if !is_read {
             return;
         }
+        let hides = matches!(&self.answer, Answer::Stream(events) if events.hides_usage());
         // All at once: a vector that grows leaves holes in the heap.
         let mut passed = Vec::with_capacity(match &self.answer {
-            Answer::Stream(events) => events.room(size),
+            Answer::Stream(events) => events.room(PIECE.min(size)),
             _ => 0,
         });
-        let mut at = 0;
+        let (mut at, mut is_behind) = (0, false);
         while at < size {
             let part = ffi::body_part(Body::Response, at, PIECE.min(size - at));
             let Some(part) = part else { break };
@@ -381,17 +382,27 @@ impl Talk {
                 Answer::Whole(scan) => scan.feed(&part),
                 Answer::Stream(events) => events.feed(&part, &mut passed),
             }
+            if hides && at < size {
+                // However much came at once, no more than a part of it is here.
+                ffi::append_body(Body::Response, &passed);
+                passed.clear();
+                is_behind = true;
+            }
         }
         if let Answer::Stream(events) = &mut self.answer {
             if self.first == 0 && events.count() > 0 {
                 self.first = ffi::now();
             }
-            if events.hides_usage() {
-                if end_of_stream {
-                    events.finish(&mut passed);
-                }
-                ffi::set_body(Body::Response, size, &passed);
+            if hides && end_of_stream {
+                events.finish(&mut passed);
             }
+        }
+        if is_behind {
+            ffi::append_body(Body::Response, &passed);
+            passed.clear();
+        }
+        if hides {
+            ffi::set_body(Body::Response, size, &passed);
         }
     }
 
