@@ -183,6 +183,6 @@ cases! {
             assert_eq!(client.get(parcel).send().await.text(), "blue");
         }
         gateway.metric("examples_parcels").becomes(3.0).await;
-        assert!(gateway.output().contains("got /b"), "{}", gateway.output());
+        assert_eventually!(gateway.output().contains("got /b"), "{}", gateway.output());
     }
 }

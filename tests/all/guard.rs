@@ -54,8 +54,8 @@ cases! {
         gateway.metric("switchover_failures").label("environment", "green").becomes(10.0).await;
         gateway.metric("switchover_weight").label("environment", "green").becomes(0.0).await;
         gateway.metric("switchover_weight_planned").label("environment", "green").becomes(5_000.0).await;
-        let output = gateway.output();
-        assert!(output.contains("rollout `r` tripped on `max_error_rate`: everything goes to `blue`. Within 30 s at `green` 10 of 10 failed (100.00 %)"), "{output}");
+        let told = "rollout `r` tripped on `max_error_rate`: everything goes to `blue`. Within 30 s at `green` 10 of 10 failed (100.00 %)";
+        assert_eventually!(gateway.output().contains(told), "{}", gateway.output());
     }
 
     async fn an_upstream_that_is_gone_trips(engine: Engine) {

@@ -190,8 +190,8 @@ cases! {
         assert_eq!(gateway.metric("envoy_cluster_upstream_rq_retry_overflow").value().await, 0.0);
         assert!(gateway.metric("switchover_trips").label("cause", "max_error_rate").value().await >= 1.0);
         assert_eq!(gateway.metric("switchover_weight").label("environment", "green").value().await, 0.0);
-        let output = gateway.output();
-        assert!(output.lines().any(|line| line.contains("tripped") && line.contains("max_error_rate")), "{output}");
+        let is_told = |line: &str| line.contains("tripped") && line.contains("max_error_rate");
+        assert_eventually!(gateway.output().lines().any(is_told), "{}", gateway.output());
     }
 
     /// One client that sends nonsense, or leaves in the middle of it, does not trip everyone.

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use switchover_tests::{Engine, Setup, Upstream, guest, programs};
+use switchover_tests::{Engine, Setup, Upstream, assert_eventually, guest, programs};
 
 /// Turns text red, moves to another line, rings, turns the direction of writing: as WebAssembly text has it.
 const HOSTILE: &str = r"\1b[31m\0d\0a\07FORGED \e2\80\ae\e2\81\a6";
@@ -140,7 +140,11 @@ async fn what_a_guest_logs_is_one_line_of_the_gateways_log() {
         .without_attempt_role();
     let gateway = setup.start(Engine::Host).await;
     gateway.client().get("/").send().await;
-    let output = gateway.output();
-    assert!(output.contains(SHOWN), "{output}");
-    assert_plain(&output);
+    // The log is written beside the answers, a moment later. The trap is the last that the guest contributes.
+    assert_eventually!(
+        gateway.output().matches(SHOWN).count() == 2,
+        "{}",
+        gateway.output()
+    );
+    assert_plain(&gateway.output());
 }
