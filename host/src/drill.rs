@@ -97,7 +97,7 @@ pub enum DrillError {
         why: String,
     },
     /// Something did not happen in time.
-    #[error("{what} did not happen within {within:?}, in the phase {phase:?}")]
+    #[error("{what} did not happen within {within:?}, in the phase {phase:?}: {seen}")]
     Late {
         /// What.
         what: String,
@@ -105,6 +105,8 @@ pub enum DrillError {
         within: Duration,
         /// When.
         phase: &'static str,
+        /// How it stood then.
+        seen: String,
     },
     /// All of it took too long.
     #[error("the drill was not over within {0:?}")]

@@ -12,6 +12,7 @@ use super::report::{Measured, Report};
 use super::{DrillError, Options, Progress};
 use crate::demo::Seen;
 use crate::rollout::live::{Admin, Figures, Percent};
+use crate::rollout::shares;
 use crate::rollout::status::Status;
 use crate::rollout::{self, Loaded, Request, Verb};
 
@@ -252,13 +253,16 @@ impl<'a> Story<'a> {
         happened: impl Fn(&Figures) -> bool,
     ) -> Result<(), DrillError> {
         let start = Instant::now();
-        while !happened(&self.figures().await?) {
+        loop {
+            let figures = self.figures().await?;
+            if happened(&figures) {
+                return Ok(());
+            }
             if start.elapsed() > within {
-                return Err(self.late(what, within));
+                return Err(self.late(what, within, &told(&figures)));
             }
             self.pause().await?;
         }
-        Ok(())
     }
 
     async fn follows(&mut self) -> Result<(), DrillError> {
@@ -283,7 +287,9 @@ impl<'a> Story<'a> {
         let mut changed = Instant::now();
         while changed.elapsed() < QUIET {
             if start.elapsed() > PATIENCE {
-                return Err(self.late(&format!("that {} gets nothing more", side.name()), PATIENCE));
+                let what = format!("that {} gets nothing more", side.name());
+                let seen = format!("it has got {} requests", last.requests);
+                return Err(self.late(&what, PATIENCE, &seen));
             }
             self.pause().await?;
             let now = self.seen(side).await?;
@@ -341,11 +347,12 @@ impl<'a> Story<'a> {
         Ok(())
     }
 
-    fn late(&self, what: &str, within: Duration) -> DrillError {
+    fn late(&self, what: &str, within: Duration, seen: &str) -> DrillError {
         DrillError::Late {
             what: what.to_owned(),
             within,
             phase: PHASES[self.phase],
+            seen: seen.to_owned(),
         }
     }
 }
@@ -375,6 +382,31 @@ fn in_force(figures: &Figures) -> Option<Share> {
         .iter()
         .find(|e| e.name == Side::Green.name());
     green?.in_force.map(|Percent(share)| share)
+}
+
+/// What a gateway's figures say of where it stands.
+fn told(figures: &Figures) -> String {
+    let tripped = match figures.tripped {
+        None => "it knows no tripwire",
+        Some(true) => "it has tripped",
+        Some(false) => "it has not tripped",
+    };
+    let follows = match figures.follows {
+        true => "the gateway follows the document",
+        false => "the gateway does not follow the document",
+    };
+    let mut text = format!("{follows}, {tripped}");
+    for own in &figures.environments {
+        let share = own.in_force.map_or_else(
+            || "unknown".to_owned(),
+            |Percent(share)| shares::percent(share),
+        );
+        text += &format!(
+            "; {}: share {share}, {} requests, {} attempts, {} of them failed",
+            own.name, own.requests, own.attempts, own.failures
+        );
+    }
+    text
 }
 
 /// How long after `start` an upstream got its last request.
