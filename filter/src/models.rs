@@ -1,21 +1,21 @@
 //! Requests that name a model: their bodies are held and looked through, and what answers take is counted as they pass.
 
+mod answer;
 mod ledger;
 
 use std::rc::Rc;
 
 use switchover_core::models::body::{BodyOutcome, Passed, Refused};
-use switchover_core::models::events::Events;
 use switchover_core::models::limits::LimitHeaders;
 use switchover_core::models::{Announced, Models};
 use switchover_core::scan::Scan;
 use switchover_core::{Headers, Spans};
 
-use crate::callouts::status;
 use crate::ffi::{self, Body, Map};
 use crate::library::Live;
 use crate::memory::Buffer;
 use crate::meters::Meters;
+use crate::models::answer::{Answer, Told};
 use crate::models::ledger::{admit, charge};
 use crate::spending::Spent;
 use crate::vm::Shared;
@@ -65,16 +65,6 @@ pub(crate) struct Talk {
     hides_usage: bool,
     left: LimitHeaders,
     answer: Answer,
-    /// When the first event came, in nanoseconds since 1970; zero before.
-    first: u64,
-}
-
-/// An answer on its way.
-enum Answer {
-    /// None that is counted.
-    None,
-    Whole(Box<Scan>),
-    Stream(Box<Events>),
 }
 
 /// What is known of a request that names a model, when its headers are there.
@@ -153,8 +143,7 @@ impl Start {
             streams: true,
             hides_usage: false,
             left,
-            answer: Answer::None,
-            first: 0,
+            answer: Answer::default(),
         });
         if models.counts_usage() {
             ffi::set_header(Map::Request, "accept-encoding", b"identity");
@@ -328,82 +317,14 @@ impl Talk {
         for (name, value) in self.left.drain(..) {
             ffi::set_header(Map::Response, name, value.as_bytes());
         }
-        if !self.counts_usage {
-            return;
-        }
-        if !self.streams {
-            // One call less: it is JSON, or tells nothing.
-            self.answer = Answer::Whole(Box::default());
-            return;
-        }
-        let Some(kind) = ffi::header(Map::Response, "content-type") else {
-            return;
-        };
-        let is = |prefix: &[u8]| {
-            let start = kind.get(..prefix.len());
-            start.is_some_and(|start| start.eq_ignore_ascii_case(prefix))
-        };
-        if is(b"application/json") {
-            self.answer = Answer::Whole(Box::default());
-        } else if is(b"text/event-stream")
-            && matches!(status(Map::Response), Some(200..=299))
-            && ffi::header(Map::Response, "content-encoding").is_none()
-        {
-            self.answer = Answer::Stream(Box::new(Events::new(self.hides_usage)));
-            if self.hides_usage {
-                ffi::remove_header(Map::Response, "content-length");
-            }
+        if self.counts_usage {
+            self.answer.begin(self.streams, self.hides_usage);
         }
     }
 
     /// A part of the answer is there.
     pub(crate) fn answer(&mut self, size: usize, end_of_stream: bool) {
-        let is_read = match &self.answer {
-            Answer::None => false,
-            Answer::Whole(scan) => !scan.has_failed(),
-            Answer::Stream(_) => true,
-        };
-        if !is_read {
-            return;
-        }
-        let hides = matches!(&self.answer, Answer::Stream(events) if events.hides_usage());
-        // All at once: a vector that grows leaves holes in the heap.
-        let mut passed = Vec::with_capacity(match &self.answer {
-            Answer::Stream(events) => events.room(PIECE.min(size)),
-            _ => 0,
-        });
-        let (mut at, mut is_behind) = (0, false);
-        while at < size {
-            let part = ffi::body_part(Body::Response, at, PIECE.min(size - at));
-            let Some(part) = part else { break };
-            at += part.len();
-            match &mut self.answer {
-                Answer::None => {}
-                Answer::Whole(scan) => scan.feed(&part),
-                Answer::Stream(events) => events.feed(&part, &mut passed),
-            }
-            if hides && at < size {
-                // However much came at once, no more than a part of it is here.
-                ffi::append_body(Body::Response, &passed);
-                passed.clear();
-                is_behind = true;
-            }
-        }
-        if let Answer::Stream(events) = &mut self.answer {
-            if self.first == 0 && events.count() > 0 {
-                self.first = ffi::now();
-            }
-            if hides && end_of_stream {
-                events.finish(&mut passed);
-            }
-        }
-        if is_behind {
-            ffi::append_body(Body::Response, &passed);
-            passed.clear();
-        }
-        if hides {
-            ffi::set_body(Body::Response, size, &passed);
-        }
+        self.answer.read(size, end_of_stream);
     }
 
     /// The answer is over, or the client has left: counts what it took. Done once.
@@ -415,13 +336,8 @@ impl Talk {
         started: u64,
         meters: &mut Meters,
     ) {
-        let usage = match std::mem::replace(&mut self.answer, Answer::None) {
-            Answer::None => return,
-            Answer::Whole(mut scan) => match scan.finish().ok().and_then(|found| found.usage) {
-                None if !is_good() => return,
-                usage => usage,
-            },
-            Answer::Stream(events) => events.usage(),
+        let Some(Told { usage, first }) = self.answer.end() else {
+            return;
         };
         let rollout = live.document.rollouts().get(index);
         let Some((rollout, models)) = rollout.and_then(|own| Some((own, own.models()?))) else {
@@ -429,7 +345,7 @@ impl Talk {
         };
         let limits = self.consumer.and_then(|consumer| rollout.limits(consumer));
         // Only where it matters: the clock is a call to the host.
-        let now = if self.first > 0 || limits.is_some() {
+        let now = if first > 0 || limits.is_some() {
             ffi::now()
         } else {
             0
@@ -442,8 +358,8 @@ impl Talk {
             cost: usage
                 .map(|usage| models.cost(self.model, &usage))
                 .unwrap_or_default(),
-            to_first: self.first.checked_sub(started).filter(|_| self.first > 0),
-            streamed: now.saturating_sub(self.first),
+            to_first: first.checked_sub(started).filter(|_| first > 0),
+            streamed: now.saturating_sub(first),
         };
         live.spend(index, &spent, meters);
         if let (Some(usage), Some(consumer)) = (usage, self.consumer) {
@@ -466,13 +382,6 @@ impl Reading {
         }
         scan
     }
-}
-
-/// Whether the response is one that tells what it took; its headers may have passed.
-fn is_good() -> bool {
-    let code = ffi::property("response\0code");
-    let code = code.and_then(|code| Some(u64::from_le_bytes(code.get(..8)?.try_into().ok()?)));
-    matches!(code, Some(200..=299))
 }
 
 /// Changes the body that the host holds, of so many bytes, all of which may be at hand; gives how many it has then.
