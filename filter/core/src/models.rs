@@ -119,6 +119,7 @@ impl Models {
 
     /// What a request's headers say of its body.
     #[must_use]
+    #[inline]
     pub fn announced(&self, headers: &Headers<'_>) -> Announced {
         let [length, encoding] = self.slots.map(|slot| headers.get(slot));
         Announced {
@@ -139,6 +140,7 @@ impl Models {
 
     /// The index of the model of this name or alias.
     #[must_use]
+    #[inline]
     pub fn find(&self, name: &str) -> Option<usize> {
         if let Some(index) = self
             .catalogue
@@ -203,6 +205,7 @@ impl Models {
 }
 
 /// Whether a list has this name; no list has all.
+#[inline]
 pub(crate) fn is_allowed(allowed: &Allowed, name: &str) -> bool {
     let fits = |pattern: &ModelPattern| match pattern.as_str().strip_suffix('*') {
         Some(beginning) => name.starts_with(beginning),
@@ -221,6 +224,7 @@ impl Rollout {
     }
 
     /// The models that a consumer may use.
+    #[inline]
     pub(crate) fn allowed_to(&self, consumer: Option<usize>) -> &Allowed {
         let consumer = consumer.and_then(|index| self.auth.consumers.get(index));
         consumer.map_or(&None, |consumer| &consumer.models)
@@ -242,6 +246,7 @@ impl Rollout {
 
     /// Where a request for a model goes that `chosen` was chosen for: there, else to stable, else to the first environment
     /// that takes it. `None` if none does.
+    #[inline]
     pub(crate) fn for_model(&self, chosen: usize, model: &str) -> Option<usize> {
         let all = 0..self.environments.len();
         [chosen, self.stable]

@@ -231,6 +231,7 @@ impl Document {
     ///
     /// # Errors
     /// Nobody who may pass.
+    #[inline]
     pub fn sender(
         &self,
         rollout: &Rollout,
@@ -255,6 +256,7 @@ impl Document {
 
     /// The endpoint that a request is for, where it names a model in its body, which is to be looked through then.
     #[must_use]
+    #[inline]
     pub fn endpoint<'a>(&self, rollout: &'a Rollout, headers: &Headers<'_>) -> Option<&'a UrlPath> {
         let models = rollout.models.as_ref()?;
         let path = headers.get(self.slots().path)?;

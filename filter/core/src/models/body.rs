@@ -113,12 +113,14 @@ impl Passed {
 
     /// Whether something is changed in the body.
     #[must_use]
+    #[inline]
     pub fn is_changed(&self) -> bool {
         self.edits != [None; 2]
     }
 
     /// So many bytes at the body's start hold all that is changed.
     #[must_use]
+    #[inline]
     pub fn reach(&self) -> usize {
         let last = self.edits.iter().flatten().last();
         last.map_or(0, |edit| offset(edit.end))
@@ -145,12 +147,14 @@ impl Models {
 
     /// The name of the model that a request is for; `None` where it names none that can be read.
     #[must_use]
+    #[inline]
     pub fn name<'a>(&'a self, model: Option<usize>, unknown: Option<&'a str>) -> Option<&'a str> {
         let known = model.and_then(|index| self.catalogue.get(index));
         known.map(Listed::id).or(unknown)
     }
 }
 
+#[inline]
 fn offset(offset: u64) -> usize {
     usize::try_from(offset).unwrap_or(usize::MAX)
 }
@@ -161,6 +165,7 @@ impl Rollout {
     ///
     /// # Errors
     /// The answer that it gets at once.
+    #[inline]
     pub fn judge_body(
         &self,
         found: Result<&Found, Fault>,
