@@ -14,6 +14,7 @@ import contextlib
 import http.client
 import http.server
 import json
+import os
 import pathlib
 import re
 import statistics
@@ -45,7 +46,11 @@ ANSWER = {"id": "chatcmpl-0123456789", "object": "chat.completion", "created": 1
     "usage": LAST["usage"]}
 VARIANTS = {"without": None, "with": MODELS}
 # What a request costs by itself: its body is looked through and rewritten, its answer passes unread.
-NAMES_ALONE = {"with names of": MODELS | {"count_usage": False}}
+NAMES_ALONE = {"with names of": MODELS | {"count_usage": False},
+               "with names, headers not held, of": MODELS | {"count_usage": False, "hold_headers": False}}
+# With few, a proxy wakes its client and its service for most of what it sends, which costs it the more the longer they had
+# nothing to do; with many they always have.
+CONNECTIONS = (16, 64)
 EVENTS = 200
 STREAMS = 100_000
 
@@ -165,36 +170,52 @@ def nginx(programs, folder, kind, text):
 def two_kilobytes(options, programs, modules, folder):
     """Requests a second with bodies of 2 KB, with models and without: proxies that run all the time, loaded in short turns.
 
-    Of each there are several, for where the system has put a process makes it faster or slower than another.
+    Of each there are several, for where the system has put a process makes it faster or slower than another; and each has
+    a processor that neither client nor service is on.
     """
     script = folder / "short.lua"
     script.write_text(wrk_script(chat(2_000)))
-    variants = VARIANTS | NAMES_ALONE
+    own, *others = sorted(os.sched_getaffinity(0))
     results = {}
-    with nginx(programs, folder / "json", "application/json", json.dumps(ANSWER)) as upstream:
+    with processes.confined(others or [own]), \
+            nginx(programs, folder / "json", "application/json", json.dumps(ANSWER)) as upstream:
         for engine in ("envoy", "host"):
-            rates = {name: [] for name in variants}
             with contextlib.ExitStack() as stack:
                 ports = []
                 for copy in range(options.copies):
-                    for name, models in variants.items():
+                    for name, models in (VARIANTS | NAMES_ALONE).items():
                         where = folder / f"two-{engine}-{name}-{copy}"
-                        port, _, _ = stack.enter_context(proxy(engine, models, upstream, programs, modules, where))
+                        with processes.confined([own]):
+                            started = proxy(engine, models, upstream, programs, modules, where)
+                            port, _, _ = stack.enter_context(started)
                         ports.append((name, port))
                         # Engines compile what is used much anew.
                         processes.load(programs["wrk"], port, 3, script)
-                for _ in range(options.rounds):
-                    for name, port in ports:
-                        totals = processes.load(programs["wrk"], port, options.seconds, script)
-                        if totals["failed"]:
-                            raise processes.Failure(f"{engine} {name}: {totals['failed']} requests failed")
-                        rates[name].append(totals["requests"] / totals["microseconds"] * 1e6)
-            for name, samples in rates.items():
-                results[f"{engine} {name} models, requests a second"] = [round(rate) for rate in samples]
-            for name in ("with", *NAMES_ALONE):
-                for kind, of in (("", statistics.median), (" by the mean", statistics.mean), (" at best", max)):
-                    lost = 1 - of(rates[name]) / of(rates["without"])
-                    results[f"{engine}, fewer requests a second {name} models{kind}, %"] = round(100 * lost, 1)
+                for connections in CONNECTIONS:
+                    rates = in_turns(options, programs, ports, script, connections)
+                    results[f"{engine}, {connections} connections"] = compared(rates)
+    return results
+
+
+def in_turns(options, programs, ports, script, connections):
+    """Requests a second of each of these proxies, by their names, in every turn."""
+    rates = {name: [] for name, _ in ports}
+    for _ in range(options.rounds):
+        for name, port in ports:
+            totals = processes.load(programs["wrk"], port, options.seconds, script, connections)
+            if totals["failed"]:
+                raise processes.Failure(f"{name}: {totals['failed']} requests failed")
+            rates[name].append(totals["requests"] / totals["microseconds"] * 1e6)
+    return rates
+
+
+def compared(rates):
+    """The rates, and how much less they are than those without models."""
+    results = {f"{name} models, requests a second": [round(rate) for rate in samples] for name, samples in rates.items()}
+    for name in ("with", *NAMES_ALONE):
+        for kind, of in (("", statistics.median), (" by the mean", statistics.mean), (" at best", max)):
+            lost = 1 - of(rates[name]) / of(rates["without"])
+            results[f"fewer requests a second {name} models{kind}, %"] = round(100 * lost, 1)
     return results
 
 
@@ -293,7 +314,7 @@ def main():
     parts = {part.__name__: part for part in (in_process, two_kilobytes, first_byte, streams)}
     parser.add_argument("part", nargs="*", help=f"{', '.join(parts)}; default: all")
     parser.add_argument("--rounds", type=int, default=6, help="turns of each proxy (default: %(default)s)")
-    parser.add_argument("--copies", type=int, default=4, help="proxies of each kind (default: %(default)s)")
+    parser.add_argument("--copies", type=int, default=3, help="proxies of each kind (default: %(default)s)")
     parser.add_argument("--seconds", type=int, default=1, help="seconds of load for each (default: %(default)s)")
     parser.add_argument("--streams", type=int, default=500, help="streams for the first event (default: %(default)s)")
     options = parser.parse_args()

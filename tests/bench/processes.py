@@ -1,7 +1,9 @@
 """Starting the proxies, loading them with wrk, and reading what the system says they used."""
 
+import contextlib
 import http.client
 import json
+import os
 import pathlib
 import socket
 import subprocess
@@ -35,6 +37,17 @@ def get(port, path):
         return response.status, response.read().decode()
     finally:
         connection.close()
+
+
+@contextlib.contextmanager
+def confined(processors):
+    """What is started meanwhile stays on these processors."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, processors)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 class Process:
@@ -105,9 +118,9 @@ class Process:
         return total
 
 
-def load(wrk, port, seconds, script):
+def load(wrk, port, seconds, script, connections=CONNECTIONS):
     """Runs wrk for `seconds`; its totals."""
-    command = [wrk, "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(script), f"http://127.0.0.1:{port}/"]
+    command = [wrk, "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), f"http://127.0.0.1:{port}/"]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds + 60)
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if done.returncode != 0 or not lines:
