@@ -183,15 +183,21 @@ impl Ledger {
                 "x-ratelimit-reset-tokens",
             ],
         ];
+        let (requests, tokens) = (
+            self.requests.saturating_sub(now),
+            self.tokens.saturating_sub(now),
+        );
+        // Requests are whole: so many more are admitted at once, reckoned as `admit` does.
+        let more = MINUTE.saturating_sub(requests) / each(limits.requests).max(1);
+        let free = MINUTE.saturating_sub(tokens) / 1_000;
+        let unused = free.saturating_mul(limits.tokens.unwrap_or(0).into()) / (MINUTE / 1_000);
         let kinds = [
-            (limits.requests, self.requests),
-            (limits.tokens, self.tokens),
+            (limits.requests, requests, more),
+            (limits.tokens, tokens, unused),
         ];
-        for ([limit_name, remaining, reset], (limit, full)) in names.into_iter().zip(kinds) {
+        for ([limit_name, remaining, reset], (limit, owed, left)) in names.into_iter().zip(kinds) {
             let Some(limit) = limit else { continue };
-            let owed = full.saturating_sub(now);
-            let free = MINUTE.saturating_sub(owed) / 1_000;
-            let left = free.saturating_mul(limit.into()) / (MINUTE / 1_000);
+            let left = left.min(limit.into());
             headers.push((limit_name, limit.to_string()));
             headers.push((remaining, left.to_string()));
             headers.push((reset, span(owed)));

@@ -131,6 +131,19 @@ proptest! {
     }
 
     #[test]
+    fn what_is_left_is_what_is_admitted(rate in 1_u32..100_000, taken: prop::sample::Index) {
+        let limits = limits(rate, 1);
+        let mut ledger = Ledger::default();
+        let taken = u32::try_from(taken.index(2_000)).unwrap().min(rate);
+        for left in (rate - taken..rate).rev() {
+            prop_assert_eq!(ledger.admit(&limits, NOW), Ok(()));
+            let headers = ledger.headers(&limits, NOW);
+            prop_assert_eq!(&headers[1], &("x-ratelimit-remaining-requests", left.to_string()));
+        }
+        prop_assert_eq!(ledger.admit(&limits, NOW).is_ok(), taken < rate);
+    }
+
+    #[test]
     fn never_more_than_twice_as_many_in_a_minute(rate in 1_u32..500, gaps in proptest::collection::vec(0_u64..2_000_000_000, 1..2_000)) {
         let limits = limits(rate, 1);
         let mut ledger = Ledger::default();
