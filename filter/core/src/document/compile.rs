@@ -139,9 +139,9 @@ impl Compiler<'_> {
         );
         match (&models, &auth) {
             (None, Some(auth)) => auth.note_models(&at.member("models"), problems),
-            (Some(models), Some(auth)) if !models.counts_usage() && auth.needs_usage() => {
-                let at = at.member("models");
-                problems.push(&at.member("count_usage"), models::NEEDED_BY_LIMITS);
+            (Some(models), Some(auth)) => {
+                models.note_unread(auth.needs_usage(), &at.member("models"), problems);
+                auth.note_unverified(models, at, problems);
             }
             _ => {}
         }

@@ -8,6 +8,7 @@ use crate::document::raw::{self, AuthMode, Items};
 use crate::document::read::{At, FirstSeen, Problems};
 use crate::document::text::{HeaderName, KeyDigest, Scheme};
 use crate::document::{MODE_HEADER, VERSION_HEADER};
+use crate::models::Models;
 use crate::models::limits::Limits;
 
 /// Where clients of the common APIs put their keys.
@@ -158,6 +159,27 @@ impl Auth {
                 "` has `models` or `limits`",
             ];
             problems.push(at, message.concat());
+        }
+    }
+
+    /// Notes rules for consumers where there are none that are verified.
+    pub(super) fn note_unverified(&self, models: &Models, at: &At<'_>, problems: &mut Problems) {
+        if self.mode == AuthMode::Replace {
+            return;
+        }
+        if models.limits.is_some() {
+            let message = "limits verified consumers, and only `auth.mode` `replace` verifies any";
+            problems.push(&at.member("models").member("limits"), message);
+        }
+        let mut consumers = self.consumers.iter();
+        let bound = consumers.find(|own| own.models.is_some() || own.limits.is_some());
+        if let Some(consumer) = bound {
+            let message = [
+                "must be `replace` where a consumer, here `",
+                consumer.name.as_str(),
+                "`, has `models` or `limits`: no other mode verifies any",
+            ];
+            problems.push(&at.member("auth").member("mode"), message.concat());
         }
     }
 

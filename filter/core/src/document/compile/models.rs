@@ -17,7 +17,8 @@ const ENDPOINTS: [&str; 4] = [
     "/v1/responses",
     "/v1/embeddings",
 ];
-pub(super) const NEEDED_BY_LIMITS: &str = "must be true where tokens or dollars are limited: they are known only where answers are counted";
+const NEEDED_BY_LIMITS: &str = "must be true where tokens or dollars are limited: they are known only where answers are counted";
+const ASKED_BY_LIMITS: &str = "must be true where tokens or dollars are limited: many streams tell them only where they are asked to";
 const DEFAULT_BODY: BodySize = BodySize(4 << 20);
 
 #[cold]
@@ -50,10 +51,8 @@ pub(super) fn models(
             "must be false where `count_usage` is: nobody would count what streams are asked for";
         problems.push(&at.member("include_usage"), message);
     }
+    let include_usage = raw.include_usage.unwrap_or(count_usage);
     let limits = limits(raw.limits, &at.member("limits"), problems);
-    if !count_usage && limits.as_ref().is_some_and(Limits::need_usage) {
-        problems.push(&at.member("count_usage"), NEEDED_BY_LIMITS);
-    }
     let catalogue = catalogue(raw.catalogue?, &at.member("catalogue"), problems);
     let aliases = raw
         .aliases
@@ -95,9 +94,23 @@ pub(super) fn models(
         max_body: raw.max_body.unwrap_or(DEFAULT_BODY),
         hold_headers,
         count_usage,
-        include_usage: raw.include_usage.unwrap_or(count_usage),
+        include_usage,
         limits,
     })
+}
+
+impl Models {
+    /// Notes where limits, which may be a consumer's own, need what nobody reads.
+    pub(super) fn note_unread(&self, is_limited: bool, at: &At<'_>, problems: &mut Problems) {
+        if !is_limited && !self.limits.as_ref().is_some_and(Limits::need_usage) {
+            return;
+        }
+        if !self.count_usage {
+            problems.push(&at.member("count_usage"), NEEDED_BY_LIMITS);
+        } else if !self.include_usage {
+            problems.push(&at.member("include_usage"), ASKED_BY_LIMITS);
+        }
+    }
 }
 
 fn catalogue(

@@ -180,6 +180,30 @@ fn models_that_make_no_sense() {
     );
     let requests_alone = uncounted.replacen("usd_per_day", "requests_per_minute", 1);
     parse(requests_alone.as_bytes(), &|_| Some("x".into())).unwrap();
+    let unasked = uncounted.replacen("count_usage", "include_usage", 1);
+    assert!(
+        parse(unasked.as_bytes(), &|_| Some("x".into())).unwrap_err()[0]
+            .to_string()
+            .starts_with("models.include_usage: must be true where tokens or dollars are limited")
+    );
+}
+
+#[test]
+fn rules_for_consumers_that_nobody_verifies() {
+    let with = |auth: &str, limits: &str| {
+        let models = format!(r#"{{"models": {{"catalogue": [{{"id": "a"}}]{limits}}}, {auth}"#);
+        SEED.replacen('{', &models, 1)
+    };
+    let limited = r#", "limits": {"requests_per_minute": 1}"#;
+    assert_eq!(
+        problems(&with("", limited)),
+        ["models.limits: limits verified consumers, and only `auth.mode` `replace` verifies any"]
+    );
+    let bound = r#""auth": {"mode": "normalize", "accept": [{"header": "api-key"}], "consumers": [{"name": "a",
+        "models": ["a"], "keys": [{"sha256": "b6a2d8ad3f2e3d3be6e0ae2e8cd0be4a5b1b0a6e3b0ac2ac2d0cb9a3d0bc0c3b"}]}]}, "#;
+    let found = problems(&with(bound, ""));
+    let expected = "auth.mode: must be `replace` where a consumer, here `a`, has `models` or `limits`: no other mode verifies any";
+    assert!(found.contains(&expected.to_owned()), "{found:?}");
 }
 
 #[test]
