@@ -312,14 +312,15 @@ impl RouteRoot {
             }
         };
         meters.count_request(route.environment, route.reason, &mut shared.meters);
-        let is_copied = rollout.is_copied(
-            route.environment,
-            route.trusted,
-            headers,
-            &live.document,
-            &control,
-            &mut shared.random,
-        );
+        let is_copied = rollout.may_copy(model)
+            && rollout.is_copied(
+                route.environment,
+                route.trusted,
+                headers,
+                &live.document,
+                &control,
+                &mut shared.random,
+            );
         let origin = Origin {
             worker: shared.worker,
             stream: begun.stream,

@@ -63,6 +63,16 @@ impl Shadow {
 }
 
 impl Rollout {
+    /// Whether a request for this model may be copied: the environment that gets copies takes it.
+    #[must_use]
+    #[inline]
+    pub fn may_copy(&self, model: Option<&str>) -> bool {
+        let (Some(shadow), Some(model)) = (&self.shadow, model) else {
+            return true;
+        };
+        self.may_go(shadow.environment, model)
+    }
+
     /// Whether a request is to be copied that goes to the environment of index `goes_to`. Requests that need no key are not:
     /// they may not carry the environment's.
     #[inline]

@@ -113,6 +113,22 @@ fn a_copy_carries_its_own_credential_only() {
 }
 
 #[test]
+fn models_that_may_not_go_there_are_not_copied() {
+    let with = |models: &str| {
+        let text = format!(
+            r#"{{"models": {{"hold_headers": true, "catalogue": [{{"id": "a"}}, {{"id": "b"}}]}}, "routing": {{"blue": {{"weight": 1}},
+                "green": {{"weight": 0{models}}}}}, "shadow": {{"environment": "green", "percent": 100}}}}"#
+        );
+        parse(text.as_bytes(), &|_| None).unwrap()
+    };
+    let may_copy = |document: &Document, model| document.rollouts()[0].may_copy(model);
+    let bound = with(r#", "models": ["a"]"#);
+    assert!(may_copy(&bound, Some("a")) && may_copy(&bound, None));
+    assert!(!may_copy(&bound, Some("b")));
+    assert!(may_copy(&with(""), Some("b")));
+}
+
+#[test]
 fn what_is_to_be_left_in_peace_gets_no_copies() {
     let copied = |document: &Document, change: &dyn Fn(&mut Control)| {
         let pairs = serialise(&[(b":method", b"GET"), (b":path", b"/")]);
