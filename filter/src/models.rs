@@ -150,12 +150,12 @@ impl Start {
         }
         let announced = models.announced(headers);
         let passed = if announced.is_encoded {
-            rollout.judge_encoded_body()
+            rollout.judge_encoded_body(consumer)
         } else if announced
             .length
             .is_some_and(|length| length > models.max_body())
         {
-            rollout.judge_long_body()
+            rollout.judge_long_body(consumer)
         } else if end_of_stream {
             rollout.judge_body(Scan::new().finish(), completes, consumer)
         } else {
@@ -261,7 +261,7 @@ impl Talk {
         let is_whole = end_of_stream || reading.announced == Some(size);
         let mut body = None;
         let passed = if size > models.max_body() {
-            rollout.judge_long_body()
+            rollout.judge_long_body(self.consumer)
         } else if is_whole && reading.seen == 0 && size <= PIECE {
             // The usual case.
             body = ffi::body_part(Body::Request, 0, size);
@@ -282,7 +282,11 @@ impl Talk {
         };
         let size = match passed.is_changed() {
             true => rewrite(models, &passed, body, size, &mut shared.scratch),
-            false => size,
+            false => Some(size),
+        };
+        let Some(size) = size else {
+            ffi::reply(&rollout.too_large());
+            return Read::Answered;
         };
         self.unknown = passed.unknown;
         Read::Goes { size, is_whole }
@@ -384,26 +388,25 @@ impl Reading {
     }
 }
 
-/// Changes the body that the host holds, of so many bytes, all of which may be at hand; gives how many it has then.
+/// Changes the body that the host holds, of so many bytes, all of which may be at hand; gives how many it has then. `None`
+/// where there is no memory for that.
 fn rewrite(
     models: &Models,
     passed: &Passed,
     body: Option<Buffer>,
     size: usize,
     scratch: &mut Vec<u8>,
-) -> usize {
+) -> Option<usize> {
     let reach = passed.reach();
-    let body = body.or_else(|| ffi::body_part(Body::Request, 0, reach));
-    let Some(start) = body.as_deref().and_then(|body| body.get(..reach)) else {
-        return size;
-    };
+    let body = body.or_else(|| ffi::body_part(Body::Request, 0, reach))?;
+    let start = body.get(..reach)?;
     scratch.clear();
-    models.rewrite(passed, start, scratch);
+    models.rewrite(passed, start, scratch)?;
     ffi::set_body(Body::Request, reach, scratch);
     let size = size.saturating_sub(reach).saturating_add(scratch.len());
     if scratch.capacity() > PIECE {
         // One long body does not stay for good.
         *scratch = Vec::new();
     }
-    size
+    Some(size)
 }

@@ -11,10 +11,10 @@ use serde_json::json;
 use switchover_tests::http2::{Http2, request};
 use switchover_tests::raw::Raw;
 use switchover_tests::upstream::Body;
-use switchover_tests::{Engine, Gateway, Upstream, cases};
+use switchover_tests::{Engine, Gateway, Upstream, assert_eventually, cases};
 use tokio::sync::Notify;
 
-use super::{CHAT, api, chat, document, error, start};
+use super::{CHAT, api, chat, document, error, setup, start};
 
 /// What a piece of a long line has.
 const PIECE: usize = 64 * 1024;
@@ -119,6 +119,50 @@ cases! {
             let whole = blue.requests().iter().filter(|seen| !seen.body().is_empty()).count();
             assert_eq!(whole, 1, "only the last one came whole");
         }
+    }
+
+    /// Where nobody says how long a body is, it is too long once more of it has come than may.
+    async fn long_bodies_of_unknown_length(engine: Engine) {
+        for (unknown, status, arrives) in [("reject", 413, false), ("pass", 200, true)] {
+            for holds in [true, false] {
+                let (blue, green) = (api("blue").await, api("green").await);
+                let models = json!({"unknown": unknown, "hold_headers": holds, "max_body": "16KiB"});
+                let gateway = start(engine, document(models), [&blue, &green]).await;
+                let body = format!("{{\"model\": \"gpt-4\", \"x\": \"{}\"}}", "a".repeat(20_000));
+                let mut raw = Raw::connect(gateway.address()).await;
+                raw.write(format!(
+                    "POST {CHAT} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer key-a\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
+                    body.len()
+                ))
+                .await;
+                raw.read_until(&format!("HTTP/1.1 {status} ")).await;
+                let whole = || blue.requests().iter().any(|seen| seen.body() == body.as_bytes());
+                if arrives {
+                    assert_eventually!(whole(), "{unknown} {holds}: it did not arrive as it was");
+                }
+                still_serves(&gateway).await;
+                assert_eq!(whole(), arrives, "{unknown} {holds}");
+                let bodies = gateway.metric("switchover_model_requests").label("outcome", "too_large");
+                bodies.becomes(1.0).await;
+            }
+        }
+    }
+
+    /// Host only: Envoy does not bound a filter's memory.
+    host async fn a_body_that_memory_has_no_room_for(engine: Engine) {
+        let (blue, green) = (api("blue").await, api("green").await);
+        let document = document(json!({"hold_headers": true, "max_body": "6MiB"}));
+        let setup = setup(document, [&blue, &green]).argument("--filter-memory").argument("8");
+        let gateway = setup.start(engine).await;
+        let body = |size: usize| format!("{{\"input\": \"{}\", \"model\": \"gpt-4\"}}", "a".repeat(size));
+        let mut client = gateway.client();
+        for (size, status) in [(1 << 20, 200), (5 << 20, 413), (6 << 20, 413), (1 << 20, 200)] {
+            let reply = client.post(CHAT, body(size)).bearer("key-a").send().await;
+            assert_eq!(reply.status, status, "{size}: {reply:?}");
+        }
+        assert_eq!(blue.count(), 2);
+        assert!(blue.requests().iter().all(|seen| seen.body().ends_with(b"\"gpt-4.1\"}")));
+        assert!(!gateway.output().contains("trapped"), "{}", gateway.output());
     }
 
     /// The body's end is in the trailers.

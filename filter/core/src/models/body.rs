@@ -5,6 +5,9 @@ use crate::models::{Model as Listed, Models, is_allowed};
 use crate::reply::{Refusal, Reply};
 use crate::scan::{Fault, Found, Model, Options};
 
+/// A body grows by no more: by a model's name in quotes, and by what asks for the usage.
+const LONGEST_EDITS: usize = 256;
+
 /// How the look at a body ended; a metric label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyOutcome {
@@ -128,10 +131,11 @@ impl Passed {
 }
 
 impl Models {
-    /// Writes the start of the body, of [`Passed::reach`] bytes, as it goes on.
+    /// Writes the start of the body, of [`Passed::reach`] bytes, as it goes on. `None` where there is no memory for it.
     #[inline]
-    pub fn rewrite(&self, passed: &Passed, start: &[u8], to: &mut Vec<u8>) {
-        to.reserve(start.len().saturating_add(128));
+    pub fn rewrite(&self, passed: &Passed, start: &[u8], to: &mut Vec<u8>) -> Option<()> {
+        to.try_reserve(start.len().saturating_add(LONGEST_EDITS))
+            .ok()?;
         let mut at = 0;
         for edit in passed.edits.iter().flatten() {
             to.extend_from_slice(start.get(at..offset(edit.start)).unwrap_or_default());
@@ -143,6 +147,7 @@ impl Models {
             at = offset(edit.end);
         }
         to.extend_from_slice(start.get(at..).unwrap_or_default());
+        Some(())
     }
 
     /// The name of the model that a request is for; `None` where it names none that can be read.
@@ -177,16 +182,19 @@ impl Rollout {
         };
         let found = match found {
             Ok(found) => found,
-            Err(fault) => return self.unread(BodyOutcome::Unreadable, || unreadable(fault)),
+            Err(fault) => {
+                return self.unread(BodyOutcome::Unreadable, consumer, || unreadable(fault));
+            }
         };
         let (name, span) = match &found.model {
             Some(Model::Text(name, span)) => (name.as_str(), *span),
             Some(Model::TooLong) => {
                 let allowed = self.allowed_to(consumer);
-                return self.unread(BodyOutcome::Unknown, || models.not_found("…", allowed));
+                let reply = || models.not_found("…", allowed);
+                return self.unread(BodyOutcome::Unknown, consumer, reply);
             }
-            Some(Model::NotText) => return self.unread(BodyOutcome::Missing, not_text),
-            None => return self.unread(BodyOutcome::Missing, missing),
+            Some(Model::NotText) => return self.unread(BodyOutcome::Missing, consumer, not_text),
+            None => return self.unread(BodyOutcome::Missing, consumer, missing),
         };
         let index = models.find(name);
         let own = index
@@ -232,37 +240,42 @@ impl Rollout {
     ///
     /// # Errors
     /// The answer that it gets at once.
-    pub fn judge_long_body(&self) -> Result<Passed, Box<Refused>> {
-        self.unread(BodyOutcome::TooLarge, || {
-            let most = self.models.as_ref().map_or(0, |models| models.max_body.0);
-            let message = [
-                "The request's body is too large: at most ",
-                &most.to_string(),
-                " bytes.",
-            ];
-            Refusal::BodyTooLarge.reply(&message.concat(), None)
-        })
+    pub fn judge_long_body(&self, consumer: Option<usize>) -> Result<Passed, Box<Refused>> {
+        self.unread(BodyOutcome::TooLarge, consumer, || self.too_large())
+    }
+
+    /// The answer to a request whose body cannot be held.
+    #[must_use]
+    pub fn too_large(&self) -> Reply {
+        let most = self.models.as_ref().map_or(0, |models| models.max_body.0);
+        let message = [
+            "The request's body is too large: at most ",
+            &most.to_string(),
+            " bytes.",
+        ];
+        Refusal::BodyTooLarge.reply(&message.concat(), None)
     }
 
     /// What becomes of a request whose body is encoded.
     ///
     /// # Errors
     /// The answer that it gets at once.
-    pub fn judge_encoded_body(&self) -> Result<Passed, Box<Refused>> {
-        self.unread(BodyOutcome::Unreadable, || {
+    pub fn judge_encoded_body(&self, consumer: Option<usize>) -> Result<Passed, Box<Refused>> {
+        self.unread(BodyOutcome::Unreadable, consumer, || {
             let message = "The request's body must be sent without a content-encoding.";
             Refusal::EncodedBody.reply(message, None)
         })
     }
 
-    /// A request without a readable model.
+    /// A request without a readable model. Whoever may not use all models gets none by hiding which it is.
     fn unread(
         &self,
         outcome: BodyOutcome,
+        consumer: Option<usize>,
         reply: impl FnOnce() -> Reply,
     ) -> Result<Passed, Box<Refused>> {
         match &self.models {
-            Some(models) if !models.passes_unknown() => {
+            Some(models) if !models.passes_unknown() || self.allowed_to(consumer).is_some() => {
                 let reply = reply();
                 Err(Box::new(Refused { outcome, reply }))
             }

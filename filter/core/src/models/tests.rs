@@ -152,9 +152,18 @@ fn what_is_unknown_may_pass() {
         BodyOutcome::Unreadable
     );
     assert_eq!(
-        document.rollouts()[0].judge_long_body().unwrap().outcome,
+        document.rollouts()[0]
+            .judge_long_body(Some(0))
+            .unwrap()
+            .outcome,
         BodyOutcome::TooLarge
     );
+    // Whoever may not use all models does not get another by hiding which it is.
+    let rollout = &document.rollouts()[0];
+    assert!(judged(&document, b"{", CHAT, 1).is_err());
+    assert!(rollout.judge_long_body(Some(1)).is_err());
+    assert!(rollout.judge_encoded_body(Some(1)).is_err());
+    assert!(rollout.judge_encoded_body(Some(0)).is_ok());
 }
 
 #[test]
