@@ -73,7 +73,8 @@ async fn api(name: &'static str) -> Upstream {
             ("application/json", json!({"object": "chat.completion", "upstream": name, "choices": [], "usage": usage}).to_string())
         };
         let body = http_body_util::Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed();
-        Response::builder().header("content-type", kind).body(body).unwrap()
+        // To say that it is not encoded is as good as to say nothing.
+        Response::builder().header("content-type", kind).header("content-encoding", "identity").body(body).unwrap()
     })
     .await
 }
@@ -248,7 +249,7 @@ cases! {
         assert_eq!(told, 9);
     }
 
-    /// The usage counts once it has come, not only at the end of the answer.
+    /// What a stream has told counts, also where the client leaves before its end.
     async fn usage_counts_where_the_client_leaves(engine: Engine) {
         let blue = Upstream::start(|_| async {
             let event = json!({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 3}});

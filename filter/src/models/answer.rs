@@ -53,7 +53,8 @@ impl Answer {
             self.form = Form::Whole(Box::default());
         } else if is(b"text/event-stream")
             && matches!(status(Map::Response), Some(200..=299))
-            && ffi::header(Map::Response, "content-encoding").is_none()
+            && ffi::header(Map::Response, "content-encoding")
+                .is_none_or(|encoding| encoding.eq_ignore_ascii_case(b"identity"))
         {
             self.form = Form::Stream(Box::new(Events::new(hides_usage)));
             if hides_usage {
