@@ -84,6 +84,8 @@ pub struct Row {
     /// So far.
     #[serde(flatten)]
     pub amounts: Amounts,
+    /// What was spared so far against the reference prices, in millionths of a dollar; negative where they are lower.
+    pub saved_microdollars: i64,
     /// The same for a month, at the rate of the time looked at; `None` where that is no time.
     pub per_month: Option<Amounts>,
 }
@@ -350,6 +352,7 @@ impl Report {
                 }
             })
             .collect();
+        total.saved_microdollars = total.amounts.saved_microdollars();
         rows.sort_by_key(|row| std::cmp::Reverse(row.amounts.cost_microdollars));
         Self { rows, total }
     }
@@ -363,6 +366,7 @@ impl Row {
             name,
             usd_per_million: None,
             reference_usd_per_million: None,
+            saved_microdollars: amounts.saved_microdollars(),
             amounts,
             per_month: None,
         }

@@ -119,7 +119,9 @@ cases! {
         let sheet = String::from_utf8(sheet.stdout).unwrap();
         let lines: Vec<&str> = sheet.lines().collect();
         assert_eq!(lines.len(), 3, "{sheet}");
-        assert!(lines[1].starts_with("large,200,50,800,1000,1000,1000,10,0,20,10,60,50500,80000,"), "{sheet}");
+        assert!(lines[1].starts_with("large,200,50,800,1000,1000,1000,10,0,20,10,60,50500,80000,29500,"), "{sheet}");
+        assert_eq!(large["saved_microdollars"], 29_500, "{whole:#}");
+        assert_eq!(whole["total"]["saved_microdollars"], 29_500, "{whole:#}");
 
         // Nothing comes meanwhile: the rate is nothing.
         let idle = as_json(&gateway, &["--over", "100ms"]).await;

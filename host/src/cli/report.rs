@@ -182,7 +182,7 @@ fn text(out: &mut dyn Write, report: &Report, by: By) -> io::Result<()> {
             .map(grouped),
         );
         cells.push(dollars(signed(row.amounts.cost_microdollars)));
-        cells.push(dollars(row.amounts.saved_microdollars()));
+        cells.push(dollars(row.saved_microdollars));
         cells.push(
             row.amounts
                 .saving()
@@ -214,6 +214,9 @@ fn csv(out: &mut dyn Write, report: &Report) -> Result<()> {
         "output_tokens",
         "cost_microdollars",
         "reference_cost_microdollars",
+        "saved_microdollars",
+        "input_tokens_per_month",
+        "output_tokens_per_month",
         "cost_microdollars_per_month",
         "reference_cost_microdollars_per_month",
     ];
@@ -249,12 +252,15 @@ fn record(row: &Row) -> Vec<String> {
         own.reference_cost_microdollars,
     ];
     cells.extend(counts.map(|count| count.to_string()));
-    let month = |cost: fn(&Amounts) -> u64| {
+    cells.push(row.saved_microdollars.to_string());
+    let month = |amount: fn(&Amounts) -> u64| {
         row.per_month
             .as_ref()
-            .map_or(String::new(), |own| cost(own).to_string())
+            .map_or(String::new(), |own| amount(own).to_string())
     };
     cells.extend([
+        month(|own| own.input_tokens),
+        month(|own| own.output_tokens),
         month(|own| own.cost_microdollars),
         month(|own| own.reference_cost_microdollars),
     ]);
