@@ -310,4 +310,22 @@ cases! {
         assert_eq!(client.get("/v1/models").send().await.status, 401);
         assert_eq!(blue.count(), 0);
     }
+
+    /// The list may be the upstream's, and models may stand in bodies elsewhere.
+    async fn the_list_and_the_paths_are_as_the_document_says(engine: Engine) {
+        let (blue, green) = (api("blue").await, api("green").await);
+        let models = json!({"list": "upstream", "endpoints": ["/own/chat"]});
+        let gateway = start(engine, document(models), [&blue, &green]).await;
+        let mut client = gateway.client();
+        for path in ["/v1/models", "/v1/models/gpt-4.1", "/v1/models/none"] {
+            let reply = client.get(path).bearer("key-a").send().await;
+            assert_eq!(reply.json()["upstream"], "blue", "{path}: {reply:?}");
+        }
+        for (path, arrives) in [("/own/chat", "gpt-4.1"), ("/own/chat?a=b", "gpt-4.1"), (CHAT, "gpt-4")] {
+            client.post(path, chat("gpt-4")).bearer("key-a").send().await;
+            let seen: Value = serde_json::from_slice(blue.requests().pop().unwrap().body()).unwrap();
+            assert_eq!(seen["model"], arrives, "{path}");
+        }
+        error(&client.post("/own/chat", chat("none")).bearer("key-a").send().await, 404, "model_not_found");
+    }
 }

@@ -324,4 +324,44 @@ proptest! {
         expected["model"] = "gpt-4.1".into();
         prop_assert_eq!(serde_json::from_slice::<Value>(&whole).unwrap(), expected);
     }
+
+    #[test]
+    fn a_stream_that_is_asked_is_the_same_but_for_that(members in members_of_a_stream()) {
+        let document = document(json!({}));
+        let texts: Vec<String> = members.iter().map(|(key, value)| format!("{}: {value}", json!(key))).collect();
+        let body = format!("{{{}}}", texts.join(", "));
+        let passed = judged(&document, body.as_bytes(), CHAT, 0).unwrap();
+        let whole = rewritten(&document, &passed, body.as_bytes());
+        let mut expected: Value = serde_json::from_str(&body).unwrap();
+        let before = expected["stream_options"]["include_usage"].clone();
+        expected["model"] = "gpt-4.1".into();
+        expected["stream_options"]["include_usage"] = true.into();
+        prop_assert_eq!(serde_json::from_slice::<Value>(&whole).unwrap(), expected, "{}", body);
+        prop_assert_eq!(passed.hides_usage, before != json!(true));
+    }
+}
+
+/// The members of a request for a stream, in any order.
+fn members_of_a_stream() -> impl Strategy<Value = Vec<(String, Value)>> {
+    let options = proptest::sample::select(vec![
+        None,
+        Some(json!(null)),
+        Some(json!({})),
+        Some(json!({"include_usage": true})),
+        Some(json!({"include_usage": false, "a": [1, {"include_usage": true}]})),
+        Some(json!({"a": "include_usage", "include_usage": null})),
+        Some(json!({"a": {}})),
+    ]);
+    let model = proptest::sample::select(vec!["gpt-4", "gpt-4.1"]);
+    let more = proptest::collection::vec(("[a-z\"\\\\é]{0,6}", any::<i32>()), 0..4);
+    let members = (options, model, more).prop_map(|(options, model, more)| {
+        let more = more
+            .into_iter()
+            .map(|(key, value)| (format!("z{key}"), value.into()));
+        let own = [("model", Some(json!(model))), ("stream", Some(json!(true)))];
+        let own = own.into_iter().chain([("stream_options", options)]);
+        let own = own.filter_map(|(key, value)| Some((key.to_owned(), value?)));
+        own.chain(more).collect::<Vec<_>>()
+    });
+    members.prop_shuffle()
 }
