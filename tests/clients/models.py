@@ -28,12 +28,22 @@ async def tasks(base_url: str, key: str) -> None:
         for name, model in NAMES.items():
             await sdk.calls_of_tasks(client, name, model)
         for call, _ in sdk.calls_of("demo-lager"):
-            try:
-                await call(client)
-            except openai.NotFoundError as error:
-                assert error.code == "model_not_found", error
-            else:
-                raise AssertionError("no NotFoundError")
+            await refused_later(openai.NotFoundError, "model_not_found", call(client))
+        chat = lambda body: client.post("/chat/completions", body=body, cast_to=object)
+        await refused_later(openai.BadRequestError, "missing_required_parameter", chat({"messages": []}))
+        await refused_later(openai.APIStatusError, "request_too_large", chat({"model": "gpt-4", "x": "x" * 20_000}))
+        async with client_of(base_url, "wrong", openai.AsyncOpenAI) as wrong:
+            await refused_later(openai.AuthenticationError, "invalid_api_key", sdk.calls_of("gpt-4")[0][0](wrong))
+
+
+async def refused_later(kind, code: str, answer) -> None:
+    """The same as `sdk.refused`, of a client that waits meanwhile."""
+    try:
+        await answer
+    except kind as error:
+        assert error.code == code, error
+    else:
+        raise AssertionError(f"no {kind.__name__}")
 
 
 def catalogue(client, small) -> None:
@@ -57,6 +67,10 @@ def errors(client, small, base_url: str) -> None:
     sdk.refused(openai.BadRequestError, "invalid_type", chat({"model": 4}))
     error = sdk.refused(openai.APIStatusError, "request_too_large", chat({"model": "gpt-4", "x": "x" * 20_000}))
     assert error.status_code == 413, error
+    zipped = client.with_options(default_headers={"content-encoding": "gzip"})
+    error = sdk.refused(openai.APIStatusError, "unsupported_content_encoding",
+                        lambda: sdk.calls_of("gpt-4")[0][0](zipped))
+    assert error.status_code == 415, error
     wrong = client_of(base_url, "wrong")
     sdk.refused(openai.AuthenticationError, "invalid_api_key", lambda: sdk.calls_of("gpt-4")[0][0](wrong))
 

@@ -51,11 +51,12 @@ impl Answer {
         };
         if is(b"application/json") {
             self.form = Form::Whole(Box::default());
-        } else if is(b"text/event-stream")
-            && matches!(status(Map::Response), Some(200..=299))
-            && ffi::header(Map::Response, "content-encoding")
-                .is_none_or(|encoding| encoding.eq_ignore_ascii_case(b"identity"))
-        {
+        } else if is(b"text/event-stream") && matches!(status(Map::Response), Some(200..=299)) {
+            let encoding = ffi::header(Map::Response, "content-encoding");
+            let is_plain =
+                encoding.is_none_or(|encoding| encoding.eq_ignore_ascii_case(b"identity"));
+            // What is encoded although nobody asked for it passes as it is, and counts as an answer that does not tell.
+            let hides_usage = hides_usage && is_plain;
             self.form = Form::Stream(Box::new(Events::new(hides_usage)));
             if hides_usage {
                 ffi::remove_header(Map::Response, "content-length");
