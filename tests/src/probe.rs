@@ -191,7 +191,8 @@ impl Probe {
         raw.write(request + "\r\n").await;
         let (client, closed) = raw.read_for(ANSWER).await;
         drop(raw);
-        let mark = format!("{MARK}{tag} | delete | {BEGINS}");
+        // Logs are written beside: the last callback's first line may be there before its others.
+        let mark = format!("{MARK}{tag} | delete | ends");
         // A VM that fails ends no context.
         let fails = fails(script);
         let ended = |gateway: &Gateway| gateway.output().contains(&mark);

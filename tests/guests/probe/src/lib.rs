@@ -4,7 +4,7 @@
 //! [commands](script), with `|` between the callbacks; `*` means all of them. The roots' come from the variable `PROBE`
 //! of the VM's environment, one callback a line under the tag `root`, and so do lists of commands that scripts name:
 //! `@list`; `at-end` before a command is for the last part of a message. Each callback of a context with a script, and each command, is one line of the log, with `|` between:
-//! `PROBE`, tag, callback, command (`begins` where the callback does), answer. A line named `first CALLBACK` is for the first of them only;
+//! `PROBE`, tag, callback, command (`begins` where the callback does), answer. Where a context ends, its last line is `ends`. A line named `first CALLBACK` is for the first of them only;
 //! `next CALLBACK COMMAND` in a script writes such a line.
 
 // It is nothing anywhere else.
@@ -101,6 +101,9 @@ fn follow(
         &mut verdict,
     );
     with(|state| state.kept = scope.kept);
+    if callback == "delete" {
+        abi::log(&format!("PROBE | {tag} | {callback} | ends"));
+    }
     verdict
 }
 
