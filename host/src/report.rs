@@ -101,6 +101,12 @@ pub struct Prices {
     pub output: f64,
 }
 
+/// What models cost: by their name, and by the rollout.
+struct Catalogue<'a>(BTreeMap<&'a str, BTreeMap<&'a str, Listed>>);
+
+/// A model's price, and what it is compared with.
+type Listed = (Price, Option<Price>);
+
 /// What a proxy has counted, and in what time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counted {
@@ -274,6 +280,41 @@ impl From<Price> for Prices {
     }
 }
 
+// === impl Catalogue ===
+
+impl<'a> Catalogue<'a> {
+    fn of(document: Option<&'a Document>) -> Self {
+        let mut catalogue = Self(BTreeMap::new());
+        for rollout in document.into_iter().flat_map(Document::rollouts) {
+            let models = rollout.models().into_iter();
+            for model in models.flat_map(|models| models.catalogue()) {
+                let rollouts = catalogue.0.entry(model.id()).or_default();
+                rollouts.insert(rollout.id().as_str(), (model.price(), model.reference()));
+            }
+        }
+        catalogue
+    }
+
+    /// Each model with each of its prices.
+    fn all(&self) -> impl Iterator<Item = (String, Option<Listed>)> {
+        let models = self.0.iter();
+        models.flat_map(|(model, rollouts)| {
+            let prices = rollouts.values();
+            prices.map(|listed| ((*model).to_owned(), Some(*listed)))
+        })
+    }
+
+    /// What a model costs in a rollout; in one that the document does not have, what it costs in all that it has.
+    fn listed(&self, rollout: &str, model: &str) -> Option<Listed> {
+        let rollouts = self.0.get(model)?;
+        rollouts.get(rollout).copied().or_else(|| {
+            let mut all = rollouts.values();
+            let first = all.next()?;
+            all.all(|other| other == first).then_some(*first)
+        })
+    }
+}
+
 // === impl Counted ===
 
 impl Counted {
@@ -300,34 +341,27 @@ impl Counted {
 // === impl Report ===
 
 impl Report {
-    /// Adds up what proxies have counted. A model of the document that nobody has asked for has a line too.
+    /// Adds up what proxies have counted. A model of the document that nobody has asked for has a line too, and one whose
+    /// rollouts have different prices a line for each.
     #[must_use]
     pub fn new<C: Borrow<Counted>>(counted: &[C], by: By, document: Option<&Document>) -> Self {
         let counted: Vec<&Counted> = counted.iter().map(Borrow::borrow).collect();
-        let mut rows: BTreeMap<String, (Amounts, Option<Amounts>)> = BTreeMap::new();
-        let models = document.into_iter().flat_map(Document::rollouts);
-        let models = models.filter_map(|rollout| rollout.models());
-        let catalogue: BTreeMap<&str, (Price, Option<Price>)> = models
-            .flat_map(|models| models.catalogue())
-            .map(|model| (model.id(), (model.price(), model.reference())))
-            .collect();
-        if by == By::Model {
-            rows.extend(
-                catalogue
-                    .keys()
-                    .map(|id| ((*id).to_owned(), Default::default())),
-            );
-        }
+        let catalogue = Catalogue::of(document.filter(|_| by == By::Model));
+        let line = |series: &Series| {
+            let listed = catalogue.listed(&series.rollout, &series.model);
+            (series.name(by).to_owned(), listed)
+        };
+        let mut rows: BTreeMap<_, (Amounts, Option<Amounts>)> = BTreeMap::new();
+        rows.extend(catalogue.all().map(|line| (line, Default::default())));
         for proxy in &counted {
             for (series, amounts) in &proxy.so_far.0 {
-                let (so_far, _) = rows.entry(series.name(by).to_owned()).or_default();
+                let (so_far, _) = rows.entry(line(series)).or_default();
                 so_far.add(*amounts);
             }
         }
         for proxy in counted.iter().filter(|proxy| !proxy.time.is_zero()) {
-            let lately = proxy.lately.0.iter();
-            for (name, amounts) in lately.map(|(series, amounts)| (series.name(by), amounts)) {
-                let (_, month) = rows.entry(name.to_owned()).or_default();
+            for (series, amounts) in &proxy.lately.0 {
+                let (_, month) = rows.entry(line(series)).or_default();
                 let month = month.get_or_insert_default();
                 month.add(amounts.per_month(proxy.time));
             }
@@ -337,16 +371,16 @@ impl Report {
         total.per_month = timed.then(Amounts::default);
         let mut rows: Vec<Row> = rows
             .into_iter()
-            .map(|(name, (amounts, per_month))| {
+            .map(|((name, listed), (amounts, per_month))| {
                 total.amounts.add(amounts);
                 let per_month = per_month.or_else(|| timed.then(Amounts::default));
                 if let (Some(sum), Some(month)) = (&mut total.per_month, per_month) {
                     sum.add(month);
                 }
-                let price = catalogue.get(name.as_str()).filter(|_| by == By::Model);
                 Row {
-                    usd_per_million: price.map(|(own, _)| Prices::from(*own)),
-                    reference_usd_per_million: price.and_then(|(_, other)| other.map(Prices::from)),
+                    usd_per_million: listed.map(|(own, _)| Prices::from(own)),
+                    reference_usd_per_million: listed
+                        .and_then(|(_, other)| other.map(Prices::from)),
                     per_month,
                     ..Row::new(name, amounts)
                 }

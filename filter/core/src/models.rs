@@ -62,7 +62,7 @@ pub struct Model {
 }
 
 /// What tokens cost, in millionths of a US dollar for a million of them.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Price {
     /// Of prompts
     pub input: u32,

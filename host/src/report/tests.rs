@@ -103,3 +103,52 @@ fn a_rate_is_of_what_came_since() {
         3 * MONTH.as_secs()
     );
 }
+
+/// Two rollouts with the same model at different prices: a line for each price, and of a rollout that is gone only what is
+/// the same in all.
+#[test]
+fn each_price_has_its_line() {
+    let of = |id: &str, price: u32| {
+        format!(
+            r#"{{"rollout": "{id}", "match": {{"path_prefix": "/{id}"}}, "routing": {{"blue": {{"weight": 1}}}}, "models": {{"catalogue": [
+                {{"id": "large", "usd_per_million": {price}}}, {{"id": "small", "usd_per_million": 1}}]}}}}"#
+        )
+    };
+    let text = format!(
+        r#"{{"rollouts": [{}, {}, {}]}}"#,
+        of("r", 2),
+        of("s", 3),
+        of("t", 2)
+    );
+    let document =
+        switchover_core::document::parse(text.as_bytes(), &|_| None).expect("a document");
+    let counts = ["r", "s", "t", "gone"].map(|rollout| {
+        let of = |model: &str| {
+            format!("switchover_cost_microdollars{{model=\"{model}\",rollout=\"{rollout}\"}} 100\n")
+        };
+        of("large") + &of("small")
+    });
+    let report = Report::new(&[counted(&counts.concat(), 0)], By::Model, Some(&document));
+    let line = |row: &Row| {
+        let price = row.usd_per_million.map(|price| price.input);
+        (row.name.clone(), price, row.amounts.cost_microdollars)
+    };
+    let mut lines: Vec<_> = report.rows.iter().map(line).collect();
+    lines.sort_by(|one, other| one.partial_cmp(other).expect("numbers"));
+    let expected = [
+        ("large", None, 100),
+        ("large", Some(2.0), 200),
+        ("large", Some(3.0), 100),
+        ("small", Some(1.0), 400),
+    ];
+    assert_eq!(
+        lines,
+        expected.map(|(name, price, cost)| (name.to_owned(), price, cost))
+    );
+    let by_rollout = Report::new(
+        &[counted(&counts.concat(), 0)],
+        By::Rollout,
+        Some(&document),
+    );
+    assert_eq!(by_rollout.rows.len(), 4);
+}
