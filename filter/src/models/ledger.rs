@@ -9,8 +9,9 @@ use crate::ffi;
 use crate::library::{Live, key};
 use crate::spending::Spent;
 
-/// Another worker may write the ledger at the same moment.
-const SWAPS_TRIED: usize = 16;
+/// Another worker may write the ledger at the same moment: each swap that is lost is one that another has won, so that even
+/// workers by the hundred come to their turn.
+const SWAPS_TRIED: usize = 256;
 
 /// Takes one request from what the consumer may use up; gives the headers that say what is left.
 pub(super) fn admit(
