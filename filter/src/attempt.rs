@@ -34,6 +34,8 @@ pub(crate) struct Begun {
     rollout: usize,
     /// The environment that the route role chose.
     chosen: Option<usize>,
+    /// It came to an environment that does not take the request's model, and was answered here.
+    pub(crate) refused: bool,
     /// What is to be counted of it.
     pub(crate) tried: Option<Tried>,
 }
@@ -67,7 +69,8 @@ impl AttemptRoot {
         parse_attempt(text).map(|route_plugin| Self { route_plugin })
     }
 
-    /// Gives an attempt its credential. Without the route role's mark it is left as it is.
+    /// Gives an attempt its credential, or ends it where its environment does not take the request's model. Without the
+    /// route role's mark it is left as it is.
     pub(crate) fn request(
         &self,
         end_of_stream: bool,
@@ -84,16 +87,25 @@ impl AttemptRoot {
             library.find(mark.plugin, mark.rollout, shared.worker, &mut shared.meters)?;
         let rollout = live.document.rollouts().get(index)?;
         let environment = environment(rollout);
-        rollout.edit_attempt(environment, mark.trusted, &mut |edit| {
-            apply(Map::Request, edit)
-        });
+        let name =
+            environment.and_then(|index| Some(rollout.environments().get(index)?.name().as_str()));
         let mut begun = Begun {
             origin: mark.origin,
             environment: environment.map(|index| (Rc::clone(&live), index)),
             rollout: index,
             chosen: rollout.environment(mark.environment.as_bytes()),
+            refused: name.is_some_and(|name| !mark.may_go(name)),
             tried: None,
         };
+        if begun.refused {
+            // Nobody's attempt: it goes nowhere.
+            begun.environment = None;
+            ffi::reply(&rollout.model_unavailable());
+            return Some(begun);
+        }
+        rollout.edit_attempt(environment, mark.trusted, &mut |edit| {
+            apply(Map::Request, edit)
+        });
         let (Some(environment), Some(meters)) = (environment, live.meters.get(index)) else {
             return Some(begun);
         };

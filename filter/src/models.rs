@@ -326,23 +326,30 @@ impl Talk {
         }
     }
 
-    /// A part of the answer is there.
-    pub(crate) fn answer(&mut self, size: usize, end_of_stream: bool) {
+    /// A part of the answer is there. Gives whether it is to be settled: it is over, or a stream has told what it took.
+    pub(crate) fn answer(&mut self, size: usize, end_of_stream: bool) -> bool {
         self.answer.read(size, end_of_stream);
+        end_of_stream || self.answer.has_news()
     }
 
-    /// The answer is over, or the client has left: counts what it took. Done once.
+    /// Counts what the answer took, as far as it has told; that it has not, once it is over or the client has left.
     pub(crate) fn settle(
         &mut self,
         live: &Live,
-        index: usize,
-        environment: usize,
+        (index, environment): (usize, usize),
         started: u64,
+        is_over: bool,
         meters: &mut Meters,
     ) {
-        let Some(Told { usage, first }) = self.answer.end() else {
+        let Some(told) = self.answer.take(is_over) else {
             return;
         };
+        let Told {
+            usage,
+            is_more,
+            whole,
+            first,
+        } = told;
         let rollout = live.document.rollouts().get(index);
         let Some((rollout, models)) = rollout.and_then(|own| Some((own, own.models()?))) else {
             return;
@@ -359,10 +366,12 @@ impl Talk {
             model: self.model,
             consumer: self.consumer,
             usage,
+            is_more,
             cost: usage
                 .map(|usage| models.cost(self.model, &usage))
                 .unwrap_or_default(),
-            to_first: first.checked_sub(started).filter(|_| first > 0),
+            to_first: first.checked_sub(started).filter(|_| is_over && first > 0),
+            whole,
             streamed: now.saturating_sub(first),
         };
         live.spend(index, &spent, meters);

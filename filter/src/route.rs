@@ -321,10 +321,14 @@ impl RouteRoot {
                 &control,
                 &mut shared.random,
             );
-        let origin = Origin {
-            worker: shared.worker,
-            stream: begun.stream,
-        };
+        rollout.edit_request(
+            &live.document,
+            &route,
+            headers,
+            &mut shared.scratch,
+            &mut |edit| apply(Map::Request, edit),
+        );
+        leave_mark(live, rollout, &route, (begun.stream, model), shared);
         let models = rollout.models();
         let model = model.and_then(|name| models?.find(name));
         let mut talk = begun.talk;
@@ -334,7 +338,6 @@ impl RouteRoot {
                 talk.is_for(model);
             }
         }
-        self.carry_out(live, index, &route, headers, origin, &mut shared.scratch);
         let routed = Routed {
             live: Rc::clone(live),
             rollout: index,
@@ -351,37 +354,35 @@ impl RouteRoot {
         };
         (Action::Continue, Business::Routed(routed))
     }
+}
 
-    fn carry_out(
-        &self,
-        live: &Live,
-        index: usize,
-        route: &Route<'_>,
-        headers: &Headers<'_>,
-        origin: Origin,
-        scratch: &mut Vec<u8>,
-    ) {
-        let Some(rollout) = live.document.rollouts().get(index) else {
-            return;
-        };
-        rollout.edit_request(&live.document, route, headers, scratch, &mut |edit| {
-            apply(Map::Request, edit)
-        });
-        if !rollout.attempts() {
-            return;
-        }
-        if let Some(environment) = rollout.environments().get(route.environment) {
-            let mark = Mark {
-                rollout: rollout.id().as_str(),
-                environment: environment.name().as_str(),
-                trusted: route.trusted,
-                origin,
-                plugin: &live.plugin,
-            };
-            mark.write(scratch);
-            ffi::set_property(MARK_PROPERTY, scratch);
-        }
+/// Tells the attempts of a stream, which may be for a model, what was decided.
+fn leave_mark(
+    live: &Live,
+    rollout: &Rollout,
+    route: &Route<'_>,
+    (stream, model): (u32, Option<&str>),
+    shared: &mut Shared,
+) {
+    let Some(environment) = rollout.environments().get(route.environment) else {
+        return;
+    };
+    if !rollout.attempts() {
+        return;
     }
+    let mark = Mark {
+        rollout: rollout.id().as_str(),
+        environment: environment.name().as_str(),
+        trusted: route.trusted,
+        origin: Origin {
+            worker: shared.worker,
+            stream,
+        },
+        takers: &rollout.takers(model),
+        plugin: &live.plugin,
+    };
+    mark.write(&mut shared.scratch);
+    ffi::set_property(MARK_PROPERTY, &shared.scratch);
 }
 
 /// Turns that begin anywhere, so that workers do not all begin with the same environment.

@@ -131,22 +131,26 @@ impl Routed {
         }
     }
 
-    /// The answer is over, or the client has left.
-    pub(crate) fn settle(&mut self, meters: &mut Meters) {
+    /// A part of the answer is there.
+    pub(crate) fn answer(&mut self, size: usize, end_of_stream: bool, meters: &mut Meters) {
+        if let Some(talk) = &mut self.talk
+            && talk.answer(size, end_of_stream)
+        {
+            self.settle(end_of_stream, meters);
+        }
+    }
+
+    /// The answer has told what it took, or is over, or the client has left.
+    fn settle(&mut self, is_over: bool, meters: &mut Meters) {
         if let Some(talk) = &mut self.talk {
-            talk.settle(
-                &self.live,
-                self.rollout,
-                self.environment,
-                self.started,
-                meters,
-            );
+            let place = (self.rollout, self.environment);
+            talk.settle(&self.live, place, self.started, is_over, meters);
         }
     }
 
     /// Records how long the request took.
     pub(crate) fn end(&mut self, meters: &mut Meters) {
-        self.settle(meters);
+        self.settle(true, meters);
         let millis = ffi::now().saturating_sub(self.started) / 1_000_000;
         if let Some(own) = self.live.meters.get(self.rollout) {
             own.record_duration(self.environment, millis, meters);

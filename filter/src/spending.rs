@@ -23,11 +23,15 @@ pub(crate) struct Spent {
     pub(crate) model: Option<usize>,
     /// Index of the consumer.
     pub(crate) consumer: Option<usize>,
-    /// `None` where the answer did not tell, or not so far.
+    /// What is to be counted; `None` where it did not tell, or nothing more.
     pub(crate) usage: Option<Usage>,
+    /// The answer has been counted before.
+    pub(crate) is_more: bool,
     pub(crate) cost: Cost,
-    /// From the request's begin to the first event of a stream, in nanoseconds.
+    /// From the request's begin to the first event of a stream that is over, in nanoseconds.
     pub(crate) to_first: Option<u64>,
+    /// All that it took.
+    pub(crate) whole: Option<Usage>,
     /// From the first event to the end, in nanoseconds.
     pub(crate) streamed: u64,
 }
@@ -177,19 +181,22 @@ impl Series {
     }
 
     fn count(&mut self, spent: &Spent, meters: &mut Meters) {
-        let [told, untold] = self.answers;
-        meters.add(if spent.usage.is_some() { told } else { untold }, 1);
+        if !spent.is_more {
+            let [told, untold] = self.answers;
+            meters.add(if spent.usage.is_some() { told } else { untold }, 1);
+        }
+        if let Some(usage) = spent.usage {
+            meters.add(self.input, usage.input);
+            meters.add(self.cached, usage.cached);
+            meters.add(self.output, usage.output);
+            self.cost.add(spent.cost.own, meters);
+            self.reference.add(spent.cost.reference, meters);
+        }
         if let Some(to_first) = spent.to_first {
             meters.record(self.to_first, to_first / 1_000_000);
-        }
-        let Some(usage) = spent.usage else { return };
-        meters.add(self.input, usage.input);
-        meters.add(self.cached, usage.cached);
-        meters.add(self.output, usage.output);
-        self.cost.add(spent.cost.own, meters);
-        self.reference.add(spent.cost.reference, meters);
-        if spent.to_first.is_some() && usage.output > 1 {
-            meters.record(self.per_token, spent.streamed / (usage.output - 1) / 1_000);
+            if let Some(usage) = spent.whole.filter(|usage| usage.output > 1) {
+                meters.record(self.per_token, spent.streamed / (usage.output - 1) / 1_000);
+            }
         }
     }
 }

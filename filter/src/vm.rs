@@ -245,8 +245,12 @@ impl Vm {
             Role::Idle => Action::Continue,
             Role::Attempt(attempt) => {
                 let begun = attempt.request(end_of_stream, &mut self.library, shared);
+                let is_refused = begun.as_ref().is_some_and(|begun| begun.refused);
                 self.begin_attempt(id, begun);
-                Action::Continue
+                match is_refused {
+                    true => Action::Pause,
+                    false => Action::Continue,
+                }
             }
             Role::Route(route) => {
                 shared.serves = true;
@@ -345,13 +349,8 @@ impl Vm {
         let Some(stream) = self.streams.get_mut(id) else {
             return;
         };
-        if let Business::Routed(routed) = &mut stream.business
-            && let Some(talk) = &mut routed.talk
-        {
-            talk.answer(size, end_of_stream);
-            if end_of_stream {
-                routed.settle(&mut self.shared.meters);
-            }
+        if let Business::Routed(routed) = &mut stream.business {
+            routed.answer(size, end_of_stream, &mut self.shared.meters);
         }
     }
 

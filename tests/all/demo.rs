@@ -169,11 +169,13 @@ cases! {
     async fn the_openai_sdk_where_models_are_known(engine: Engine) {
         for holds in [false, true] {
             let blue = Running::start("blue", "2.0.3", "key-of-blue").await;
-            let keys = ["key-a", "key-small", "key-limited", "key-spent"];
+            let keys = ["key-a", "key-small", "key-limited", "key-spent", "key-month", "key-tokens"];
             let mut consumers = keys.map(|key| consumer(key, key));
-            consumers[1]["models"] = json!(["demo-small"]);
+            consumers[1]["models"] = json!(["demo-s*"]);
             consumers[2]["limits"] = json!({"requests_per_minute": 30});
             consumers[3]["limits"] = json!({"usd_per_day": 0.01});
+            consumers[4]["limits"] = json!({"usd_per_month": 0.01});
+            consumers[5]["limits"] = json!({"tokens_per_minute": 20});
             let document = json!({
                 "routing": {"blue": {"weight": 1, "clusters": ["blue-only"], "credential": {"value": "key-of-blue"}}},
                 "auth": {"mode": "replace", "consumers": consumers},
@@ -189,7 +191,9 @@ cases! {
             let gateway = gateway.plugin(move |plugin| plugin["allow_on_headers_stop_iteration"] = holds.into()).start(engine).await;
             let url = format!("http://{}/v1", gateway.address());
             let printed = python::client("models.py", &[&[url.as_str()][..], &keys].concat()).await;
-            assert!(printed.contains("RateLimitError: Limit reached for dollars per day"), "{printed}");
+            for limit in ["dollars per day", "dollars per month", "tokens per minute"] {
+                assert!(printed.contains(&format!("RateLimitError: Limit reached for {limit}")), "{printed}");
+            }
         }
     }
 

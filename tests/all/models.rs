@@ -1,5 +1,6 @@
 //! The LLM layer: models in request bodies, what answers take, what consumers may use up.
 
+mod answers;
 mod limits;
 mod odd;
 
@@ -168,6 +169,42 @@ cases! {
             assert_eq!((reply.status.as_u16(), reply.header("x-deployment-mode")), (200, environment), "{model}");
         }
         gateway.metric("switchover_requests").label("reason", "model").becomes(2.0).await;
+    }
+
+    /// Where green fails over to blue, what blue does not take ends there, in a VM of the attempt role's own too.
+    async fn a_retry_does_not_take_a_model_elsewhere(engine: Engine) {
+        for apart in [false, true] {
+            let blue = api("blue").await;
+            let green = Upstream::failing("green", StatusCode::SERVICE_UNAVAILABLE).await;
+            let mut document = document(json!({"hold_headers": true}));
+            document["routing"] = json!({
+                "blue": {"weight": 0, "clusters": ["blue-only"], "models": ["gpt-4.1"]},
+                "green": {"weight": 1, "clusters": ["green-only"]},
+            });
+            document["stable"] = json!("blue");
+            document["guard"] = json!({"environment": "green", "max_error_rate": 0.9, "min_requests": 100});
+            let setup = setup(document, [&blue, &green]);
+            let gateway = setup.edit(move |bootstrap| bootstrap.edit_attempt_role(|plugin| if apart {
+                plugin["vm_config"]["configuration"] = json!({"@type": "type.googleapis.com/google.protobuf.StringValue", "value": "apart"});
+            })).start(engine).await;
+            let mut client = gateway.client();
+            for _ in 0..2 {
+                let reply = client.post(CHAT, chat("gpt-4.1-mini")).bearer("key-a").send().await;
+                error(&reply, 503, "model_unavailable");
+                assert!(reply.headers.get("x-deployment-mode").is_none(), "nobody has answered: {reply:?}");
+                assert_eq!(blue.count(), 0);
+                let reply = client.post(CHAT, chat("gpt-4")).bearer("key-a").send().await;
+                assert_eq!((reply.status.as_u16(), reply.header("x-deployment-mode")), (200, "blue"), "{reply:?}");
+                assert_eq!(str::from_utf8(blue.request().body()).unwrap(), chat("gpt-4.1"));
+                blue.forget();
+            }
+            let of = |family: &str, environment| gateway.metric(family).label("environment", environment);
+            of("switchover_attempts", "green").becomes(4.0).await;
+            of("switchover_failures", "green").becomes(4.0).await;
+            of("switchover_failovers", "blue").label("from", "green").becomes(2.0).await;
+            assert_eq!(of("switchover_attempts", "blue").value().await, 2.0);
+            assert_eq!(of("switchover_failures", "blue").value().await, 0.0);
+        }
     }
 
     async fn what_cannot_be_read_is_answered_or_passes(engine: Engine) {

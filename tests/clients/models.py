@@ -1,8 +1,9 @@
 """The OpenAI SDK as a client of a gateway that knows models.
 
-usage: models.py BASE_URL KEY SMALL_KEY LIMITED_KEY SPENT_KEY
+usage: models.py BASE_URL KEY SMALL_KEY LIMITED_KEY SPENT_KEY MONTH_KEY TOKENS_KEY
 
-The keys are consumers' who may use all models, only `demo-small`, 30 requests a minute, and a cent a day.
+The keys are consumers' who may use all models, only `demo-small`, 30 requests a minute, a cent a day, a cent a month, and
+20 tokens a minute.
 """
 
 import asyncio
@@ -65,6 +66,9 @@ def errors(client, small, base_url: str) -> None:
     chat = lambda body: lambda: client.post("/chat/completions", body=body, cast_to=object)
     sdk.refused(openai.BadRequestError, "missing_required_parameter", chat({"messages": []}))
     sdk.refused(openai.BadRequestError, "invalid_type", chat({"model": 4}))
+    for text in [b'{"model": "gpt-4"', b'{"model": "gpt-4"} and more', "{}".encode("utf-16"), b"[" * 10_000, b""]:
+        sdk.refused(openai.BadRequestError, "invalid_json",
+                    lambda: client.post("/chat/completions", content=text, cast_to=object))
     error = sdk.refused(openai.APIStatusError, "request_too_large", chat({"model": "gpt-4", "x": "x" * 20_000}))
     assert error.status_code == 413, error
     zipped = client.with_options(default_headers={"content-encoding": "gzip"})
@@ -102,22 +106,37 @@ def limited(client) -> None:
     print(f"RateLimitError, and served {time.monotonic() - start:.1f} s later")
 
 
-def spent(client) -> None:
+def spent(client, days: int) -> None:
     error = exhausted(lambda: client.responses.create(model="demo-large", input="Who are you?"))
     assert error.code == error.type == "insufficient_quota", error.body
-    assert int(error.response.headers["retry-after"]) <= 86_400, error.response.headers
+    assert int(error.response.headers["retry-after"]) <= days * 86_400, error.response.headers
+    print(f"RateLimitError: {error.body['message']}")
+
+
+def tokens_spent(client) -> None:
+    def ask():
+        # To its end, for that is where a stream tells what it took.
+        list(client.chat.completions.create(model="gpt-4", messages=sdk.MESSAGES, stream=True))
+
+    error = exhausted(ask)
+    assert error.code == "rate_limit_exceeded" and error.type == "tokens", error.body
+    headers = error.response.headers
+    assert headers["x-ratelimit-limit-tokens"] == "20" and headers["x-ratelimit-remaining-tokens"] == "0", headers
+    assert 1 <= int(headers["retry-after"]) <= 60, headers
     print(f"RateLimitError: {error.body['message']}")
 
 
 def main(base_url: str, *keys: str) -> None:
-    client, small, limit, spend = (client_of(base_url, key) for key in keys)
+    client, small, limit, spend, month, tokens = (client_of(base_url, key) for key in keys)
     catalogue(client, small)
     for name, model in NAMES.items():
         sdk.calls(client, name, model)
     asyncio.run(tasks(base_url, keys[0]))
     errors(client, small, base_url)
     limited(limit)
-    spent(spend)
+    spent(spend, days=1)
+    spent(month, days=31)
+    tokens_spent(tokens)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 //! first loses the credentials of all environments, then gets its own; one whose environment is unknown gets none.
 
 use crate::document::{MODE_HEADER, Rollout};
+use crate::reply::{Refusal, Reply};
 use crate::route::{Apply, Edit};
 
 /// The property in which the route role leaves its [`Mark`].
@@ -13,7 +14,7 @@ pub const ANSWERED_PROPERTY: &str = "switchover_attempt";
 
 /// What the route role leaves in the stream. Without it, no attempt gets a credential.
 ///
-/// As text `2;ROLLOUT;ENVIRONMENT;TRUST;WORKER;STREAM;PLUGIN`, the first being the version of this form.
+/// As text `3;ROLLOUT;ENVIRONMENT;TRUST;WORKER;STREAM;TAKERS;PLUGIN`, the first being the version of this form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark<'a> {
     /// The rollout's identity.
@@ -24,6 +25,8 @@ pub struct Mark<'a> {
     pub trusted: bool,
     /// Where the route role decided.
     pub origin: Origin,
+    /// The environments that take the request's model, as [`Rollout::takers`] has them.
+    pub takers: &'a str,
     /// The name of the route plugin.
     pub plugin: &'a str,
 }
@@ -45,20 +48,22 @@ impl<'a> Mark<'a> {
     pub fn write(&self, into: &mut Vec<u8>) {
         let trust: &str = if self.trusted { "trusted" } else { "exempt" };
         into.clear();
-        for part in ["2;", self.rollout, ";", self.environment, ";", trust, ";"] {
+        for part in ["3;", self.rollout, ";", self.environment, ";", trust, ";"] {
             into.extend_from_slice(part.as_bytes());
         }
         write_hex(self.origin.worker, into);
         write_hex(self.origin.stream.into(), into);
-        into.extend_from_slice(self.plugin.as_bytes());
+        for part in [self.takers, ";", self.plugin] {
+            into.extend_from_slice(part.as_bytes());
+        }
     }
 
     /// Reads the text form; `None` if it is another version's or no mark at all.
     #[must_use]
     #[inline]
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
-        let mut parts = str::from_utf8(bytes).ok()?.splitn(7, ';');
-        if parts.next() != Some("2") {
+        let mut parts = str::from_utf8(bytes).ok()?.splitn(8, ';');
+        if parts.next() != Some("3") {
             return None;
         }
         let (rollout, environment) = (parts.next()?, parts.next()?);
@@ -76,8 +81,16 @@ impl<'a> Mark<'a> {
             environment,
             trusted,
             origin,
+            takers: parts.next()?,
             plugin: parts.next()?,
         })
+    }
+
+    /// Whether an attempt may go to an environment: not to one that does not take the request's model.
+    #[must_use]
+    #[inline]
+    pub fn may_go(&self, environment: &str) -> bool {
+        self.takers.is_empty() || self.takers.split(',').any(|own| own == environment)
     }
 }
 
@@ -109,6 +122,32 @@ impl Rollout {
         self.environments
             .iter()
             .position(|environment| has(environment.clusters()))
+    }
+
+    /// The names of the environments that take a model, with commas between; empty where all do, or there is no model.
+    #[must_use]
+    #[inline]
+    pub fn takers(&self, model: Option<&str>) -> String {
+        let mut takers = String::new();
+        let Some(model) =
+            model.filter(|_| self.environments.iter().any(|own| own.models.is_some()))
+        else {
+            return takers;
+        };
+        for (index, environment) in self.environments.iter().enumerate() {
+            if self.may_go(index, model) {
+                takers.push_str(if takers.is_empty() { "" } else { "," });
+                takers.push_str(environment.name.as_str());
+            }
+        }
+        takers
+    }
+
+    /// The answer to a request whose model is taken by no environment that answers.
+    #[must_use]
+    pub fn model_unavailable(&self) -> Reply {
+        let message = "The model is not available at the moment: what serves it does not answer. Please try again.";
+        Refusal::ModelUnavailable.reply(message, Some("model"))
     }
 
     /// The changes of an attempt's headers; `None` is an attempt whose environment is unknown.
@@ -200,10 +239,44 @@ mod tests {
         );
     }
 
+    #[test]
+    fn models_bind_attempts() {
+        let document = parse(
+            br#"{"stable": "all", "attempts": true, "models": {"catalogue": [{"id": "a-1"}, {"id": "b"}], "hold_headers": true, "unknown": "pass"}, "routing": {
+                "all": {"weight": 1}, "gen-a": {"weight": 1, "models": ["a*"]}, "only-b": {"weight": 1, "models": ["b"]}}}"#,
+            &|_| None,
+        )
+        .unwrap();
+        let takers = |model| document.rollouts()[0].takers(model);
+        assert_eq!(takers(Some("a-1")), "all,gen-a");
+        assert_eq!(takers(Some("b")), "all,only-b");
+        assert_eq!(takers(Some("c;d")), "all");
+        assert_eq!(takers(None), "");
+        let may_go = |takers, to| {
+            let origin = Origin {
+                worker: 1,
+                stream: 1,
+            };
+            let mark = Mark {
+                rollout: "r",
+                environment: "all",
+                trusted: true,
+                origin,
+                takers,
+                plugin: "p",
+            };
+            mark.may_go(to)
+        };
+        assert!(may_go("all,gen-a", "gen-a") && may_go("all,gen-a", "all") && may_go("", "only-b"));
+        assert!(
+            !may_go("all,gen-a", "only-b") && !may_go("all,gen-a", "gen") && !may_go("all", "")
+        );
+    }
+
     proptest! {
         #[test]
-        fn marks_are_read_as_written(rollout in "[A-Za-z0-9._-]{1,8}", environment in "[a-z0-9-]{1,8}", trusted: bool, worker: u64, stream: u32, plugin in ".{0,8}") {
-            let mark = Mark { rollout: &rollout, environment: &environment, trusted, origin: Origin { worker, stream }, plugin: &plugin };
+        fn marks_are_read_as_written(rollout in "[A-Za-z0-9._-]{1,8}", environment in "[a-z0-9-]{1,8}", trusted: bool, worker: u64, stream: u32, takers in "[a-z0-9,-]{0,8}", plugin in ".{0,8}") {
+            let mark = Mark { rollout: &rollout, environment: &environment, trusted, origin: Origin { worker, stream }, takers: &takers, plugin: &plugin };
             let mut text = b"left over".to_vec();
             mark.write(&mut text);
             prop_assert_eq!(Mark::parse(&text), Some(mark));

@@ -34,6 +34,8 @@ pub enum Refusal {
     ModelNotText,
     /// The catalogue has no such model, or the consumer may not use it; the answer names models that are called alike.
     ModelNotFound,
+    /// An attempt came to an environment that does not take the request's `model`, where Envoy fails over to one.
+    ModelUnavailable,
     /// The body is larger than `models.max_body`.
     BodyTooLarge,
     /// The body has a `content-encoding`.
@@ -80,6 +82,12 @@ impl Refusal {
                 invalid,
                 "model_not_found",
                 "switchover_model_not_found",
+            ),
+            Self::ModelUnavailable => (
+                503,
+                "server_error",
+                "model_unavailable",
+                "switchover_model_unavailable",
             ),
             Self::BodyTooLarge => (413, invalid, "request_too_large", BODY),
             Self::EncodedBody => (415, invalid, "unsupported_content_encoding", BODY),

@@ -201,6 +201,30 @@ impl Scan {
     }
 }
 
+// === impl Usage ===
+
+impl Usage {
+    /// What is more in this than in one that was told before.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            input: self.input.saturating_sub(before.input),
+            cached: self.cached.saturating_sub(before.cached),
+            output: self.output.saturating_sub(before.output),
+        }
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn with(&self, more: &Self) -> Self {
+        Self {
+            input: self.input.saturating_add(more.input),
+            cached: self.cached.saturating_add(more.cached),
+            output: self.output.saturating_add(more.output),
+        }
+    }
+}
+
 // === impl Found ===
 
 impl Found {

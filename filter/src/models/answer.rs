@@ -13,6 +13,8 @@ pub(super) struct Answer {
     form: Form,
     /// When the first event came, in nanoseconds since 1970; zero before.
     first: u64,
+    /// What has been counted of it.
+    counted: Option<Usage>,
 }
 
 /// What an answer is read as.
@@ -25,10 +27,14 @@ enum Form {
     Stream(Box<Events>),
 }
 
-/// What an answer has told.
+/// What an answer has told that has not been counted.
 pub(super) struct Told {
-    /// `None` where it is good but does not say what it took.
+    /// `None` where it says nothing, or nothing more.
     pub(super) usage: Option<Usage>,
+    /// It has been counted before.
+    pub(super) is_more: bool,
+    /// All that it has told.
+    pub(super) whole: Option<Usage>,
     /// When its first event came, in nanoseconds since 1970; zero where it has none.
     pub(super) first: u64,
 }
@@ -79,18 +85,43 @@ impl Answer {
         }
     }
 
-    /// It is over. What it has told, the first time; `None` where it is not one that tells.
-    pub(super) fn end(&mut self) -> Option<Told> {
-        let usage = match std::mem::take(&mut self.form) {
+    /// Whether a stream has told what has not been counted.
+    pub(super) fn has_news(&self) -> bool {
+        match &self.form {
+            Form::Stream(events) => self.more(events.usage()).is_some(),
+            Form::None | Form::Whole(_) => false,
+        }
+    }
+
+    /// What is told here and has not been counted: streams may tell what they took so far again and again.
+    fn more(&self, usage: Option<Usage>) -> Option<Usage> {
+        let more = usage?.since(&self.counted.unwrap_or_default());
+        (self.counted.is_none() || more != Usage::default()).then_some(more)
+    }
+
+    /// What it has told that has not been counted; `None` where it is not one that tells.
+    pub(super) fn take(&mut self, is_over: bool) -> Option<Told> {
+        let usage = match &mut self.form {
             Form::None => return None,
-            Form::Whole(mut scan) => match scan.finish().ok().and_then(|found| found.usage) {
-                None if !is_good() => return None,
-                usage => usage,
-            },
             Form::Stream(events) => events.usage(),
+            Form::Whole(scan) => scan.finish().ok().and_then(|found| found.usage),
         };
-        let first = self.first;
-        Some(Told { usage, first })
+        if is_over {
+            let form = std::mem::take(&mut self.form);
+            if usage.is_none() && matches!(form, Form::Whole(_)) && !is_good() {
+                return None;
+            }
+        }
+        let (before, more) = (self.counted, self.more(usage));
+        if let Some(more) = &more {
+            self.counted = Some(before.unwrap_or_default().with(more));
+        }
+        Some(Told {
+            usage: more,
+            is_more: before.is_some(),
+            whole: self.counted,
+            first: self.first,
+        })
     }
 }
 

@@ -51,6 +51,7 @@ impl<'a> Audit<'a> {
             problems.extend(self.clusters(role));
             problems.extend(self.called(role));
             problems.extend(self.blind_guards(role));
+            problems.extend(self.unbound_retries(role));
             problems.extend(self.last_routes(role));
             problems.extend(self.no_failover(role));
             problems.extend(self.bypass(role));

@@ -57,6 +57,8 @@ pub(super) struct Environment {
     pub(super) clusters: Vec<Named>,
     /// Where probes and shadow copies for it go to, if there are any: its first cluster, or the one of its own name.
     pub(super) called: Option<Named>,
+    /// Whether only some `models` may go there.
+    pub(super) bound: bool,
 }
 
 /// A mention of a cluster.
@@ -222,6 +224,7 @@ impl Rollout {
                 name: name.clone(),
                 clusters,
                 called: (health || shadow == Some(name)).then_some(first),
+                bound: environment.get("models").is_some(),
             });
         }
         rollout

@@ -248,6 +248,47 @@ cases! {
         untold(&gateway, 2.0).await;
     }
 
+    /// A usage counts when it is told, though the stream stays open; one that is told again counts for what is more in it.
+    async fn a_usage_counts_when_it_is_told(engine: Engine) {
+        let further = Arc::new(Notify::new());
+        let goes_on = Arc::clone(&further);
+        let blue = Upstream::start(move |_| {
+            let goes_on = Arc::clone(&goes_on);
+            async move {
+                let event = |input: u32, output: u32| {
+                    let event = json!({"choices": [{"delta": {}}], "usage": {"prompt_tokens": input, "completion_tokens": output}});
+                    Ok(Frame::data(Bytes::from(format!("data: {event}\n\n"))))
+                };
+                let first = futures_util::stream::once(async move { event(17, 3) });
+                let last = futures_util::stream::once(async move {
+                    goes_on.notified().await;
+                    event(17, 5)
+                });
+                let body: Body = BodyExt::boxed(StreamBody::new(first.chain(last)));
+                Response::builder().header("content-type", "text/event-stream").body(body).unwrap()
+            }
+        }).await;
+        let green = api("green").await;
+        let mut document = document(json!({}));
+        document["auth"]["consumers"][0]["limits"] = json!({"tokens_per_minute": 10});
+        let gateway = start(engine, document, [&blue, &green]).await;
+        let stream = json!({"model": "gpt-4.1", "stream": true, "stream_options": {"include_usage": true}}).to_string();
+        let (mut client, mut other) = (gateway.client(), gateway.client());
+        let mut body = client.post(CHAT, stream.clone()).bearer("key-a").open().await.into_body();
+        assert!(body.frame().await.unwrap().is_ok());
+        let of = |family: &str| gateway.metric(family).label("consumer", "team-a");
+        of("switchover_output_tokens").becomes(3.0).await;
+        of("switchover_input_tokens").becomes(17.0).await;
+        let refused = other.post(CHAT, stream).bearer("key-a").send().await;
+        error(&refused, 429, "rate_limit_exceeded");
+        further.notify_one();
+        body.collect().await.unwrap();
+        of("switchover_output_tokens").becomes(5.0).await;
+        assert_eq!(of("switchover_input_tokens").value().await, 17.0);
+        assert_eq!(of("switchover_answers").label("usage", "told").value().await, 1.0);
+        assert_eq!(of("switchover_answers").label("usage", "untold").value().await, 0.0);
+    }
+
     /// A stream that breaks off without a usage is counted as an answer that did not tell.
     async fn a_stream_without_an_end_is_untold(engine: Engine) {
         let gone = Arc::new(Notify::new());

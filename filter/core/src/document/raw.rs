@@ -101,7 +101,9 @@ object! {
         /// The credential that requests for this environment carry. Default: none.
         credential: Credential,
         /// The only models that may go there: names of the catalogue, or what they begin with and `*`. Requests for others go
-        /// to stable. It needs `models` with `hold_headers`. Default: all.
+        /// to stable; for what stable does not take, to the first environment that does, whatever its weight. Attempts
+        /// that failover brings here all the same are answered with 503. It needs `models` with `hold_headers`. Default:
+        /// all.
         models: Items<ModelPattern>,
     }
 }

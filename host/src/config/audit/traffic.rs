@@ -38,22 +38,40 @@ impl<'a> Audit<'a> {
     /// Without an attempt role a guard sees the last answer only, which failover has made good.
     pub(super) fn blind_guards(&self, role: &RouteRole<'_>) -> Vec<Problem> {
         let blind = |rollout: &Rollout| {
-            let mut clusters = self.failovers(rollout);
-            if rollout.attempts {
-                clusters.retain(|name| !self.has_attempt_role(name));
-            }
-            let names: Vec<_> = clusters.into_iter().collect();
-            (rollout.guard && !names.is_empty()).then(|| {
-                let message = format!(
-                    "is blind to what {} retries in another environment ({}): without the attempt role there it sees the last answer only; install it, and say \"attempts\": true",
-                    self.file(),
-                    names.join(", ")
-                );
-                let path = format!("{}guard", rollout.prefix);
-                role.document.problem(Severity::Warning, &path, message)
-            })
+            let clusters = self.unseen(rollout).filter(|_| rollout.guard)?;
+            let message = format!(
+                "is blind to what {} retries in another environment ({clusters}): without the attempt role there it sees the last answer only; install it, and say \"attempts\": true",
+                self.file()
+            );
+            let path = format!("{}guard", rollout.prefix);
+            Some(role.document.problem(Severity::Warning, &path, message))
         };
         role.rollouts.iter().filter_map(blind).collect()
+    }
+
+    /// Without an attempt role nobody keeps a retry from taking a model elsewhere.
+    pub(super) fn unbound_retries(&self, role: &RouteRole<'_>) -> Vec<Problem> {
+        let unbound = |rollout: &Rollout| {
+            let bound = rollout.environments.iter().find(|e| e.bound)?;
+            let clusters = self.unseen(rollout)?;
+            let message = format!(
+                "does not bind what {} retries in another environment ({clusters}): without the attempt role there a request for any model follows; install it, and say \"attempts\": true",
+                self.file()
+            );
+            let path = format!("{}routing.{}.models", rollout.prefix, bound.name);
+            Some(role.document.problem(Severity::Warning, &path, message))
+        };
+        role.rollouts.iter().filter_map(unbound).collect()
+    }
+
+    /// The clusters in which a route retries across environments and no attempt role sees it; `None` where there is none.
+    fn unseen(&self, rollout: &Rollout) -> Option<String> {
+        let mut clusters = self.failovers(rollout);
+        if rollout.attempts {
+            clusters.retain(|name| !self.has_attempt_role(name));
+        }
+        let names: Vec<_> = clusters.into_iter().collect();
+        (!names.is_empty()).then(|| names.join(", "))
     }
 
     /// Where nothing chose an environment, the last route decides: it should lead to stable.

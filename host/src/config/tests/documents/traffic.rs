@@ -88,6 +88,42 @@ fn a_guard_sees_every_attempt() {
     gateway(&[("attempts", &without), leaf], &[exposed, unused]);
 }
 
+/// An environment's models bind retries where an attempt role sees them.
+#[test]
+fn models_bind_retries_where_they_are_seen() {
+    const MODELS: &str =
+        r#""models": {"catalogue": [{"id": "a"}], "hold_headers": true, "max_body": "1MiB"}"#;
+    let held = "FAIL_RELOAD\n                allow_on_headers_stop_iteration: true";
+    let bound = r#"blue-only"], "models": ["a"#;
+    let (without, installed) = (format!("false, {MODELS}"), format!("true, {MODELS}"));
+    let seen = [
+        ("policy", held),
+        ("blue", bound),
+        RETRIES,
+        ("attempts", &installed),
+    ];
+    gateway(&seen, &[]);
+    let unused = "warning f.yaml:56: ATTEMPT: no rollout document says …";
+    let unbound = "warning f.yaml:30: ROUTE.configuration.value > routing.blue.models: does not bind what f.yaml retries in another environment (blue): without the attempt role there a request for any model follows; install it, and say \"attempts\": true";
+    gateway(
+        &[
+            ("policy", held),
+            ("blue", bound),
+            RETRIES,
+            ("attempts", &without),
+        ],
+        &[unbound, unused],
+    );
+    gateway(
+        &[("policy", held), ("blue", bound), ("attempts", &without)],
+        &[unused],
+    );
+    gateway(
+        &[("policy", held), RETRIES, ("attempts", &without)],
+        &[unused],
+    );
+}
+
 /// Failures of what is tried out reach clients unless a route steps to another environment.
 #[test]
 fn a_canary_has_somewhere_to_fail_over_to() {
