@@ -27,12 +27,19 @@ impl Exchange {
         {
             let mut stream = self.cell.borrow_mut();
             stream.info.details = "via_upstream".into();
+            let ended = stream.info.request_ended;
             if let Some(head) = &mut stream.response {
                 if !attempt.is_tunnel() {
                     attempt::remove_hop_by_hop(&mut head.headers);
-                    let elapsed = self.watch.began().elapsed().as_millis();
-                    let elapsed = HeaderValue::from(u64::try_from(elapsed).unwrap_or(u64::MAX));
-                    head.headers.insert(SERVICE_TIME.clone(), elapsed);
+                    // As Envoy: none where the answer came before all of the request.
+                    if let Some(ended) = ended {
+                        let elapsed = ended
+                            .max(self.watch.began().into_std())
+                            .elapsed()
+                            .as_millis();
+                        let elapsed = HeaderValue::from(u64::try_from(elapsed).unwrap_or(u64::MAX));
+                        head.headers.insert(SERVICE_TIME.clone(), elapsed);
+                    }
                 }
                 self.edit_response(&mut head.headers);
             }
