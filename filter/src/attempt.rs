@@ -3,7 +3,9 @@
 use std::rc::Rc;
 
 use switchover_core::Timestamp;
-use switchover_core::attempt::{ANSWERED_PROPERTY, MARK_PROPERTY, Mark, Origin};
+use switchover_core::attempt::{
+    ANSWERED_PROPERTY, FAILED_PROPERTY, MARK_PROPERTY, Mark, Origin, failed,
+};
 use switchover_core::document::{Problem, Rollout, parse_attempt};
 use switchover_core::guard::Outcome;
 
@@ -40,7 +42,7 @@ pub(crate) struct Begun {
     pub(crate) tried: Option<Tried>,
 }
 
-/// An attempt on its way, of a rollout with a guard.
+/// An attempt on its way, of a rollout with a guard, or for a model that not every environment takes.
 pub(crate) struct Tried {
     /// The route role's stream.
     pub(crate) origin: Origin,
@@ -52,6 +54,10 @@ pub(crate) struct Tried {
     started: u64,
     /// The request has no body.
     is_whole: bool,
+    /// The guard is to know how it ends.
+    is_guarded: bool,
+    /// An attempt that follows may come to where its model is not taken.
+    is_bound: bool,
 }
 
 /// An attempt that has ended.
@@ -98,9 +104,7 @@ impl AttemptRoot {
             tried: None,
         };
         if begun.refused {
-            // Nobody's attempt: it goes nowhere.
-            begun.environment = None;
-            ffi::reply(&rollout.model_unavailable());
+            begun.refuse(rollout, &mut shared.meters);
             return Some(begun);
         }
         rollout.edit_attempt(environment, mark.trusted, &mut |edit| {
@@ -110,8 +114,12 @@ impl AttemptRoot {
             return Some(begun);
         };
         meters.count_attempt(environment, &mut shared.meters);
-        if rollout.guard().is_some() && mark.trusted {
+        let is_guarded = rollout.guard().is_some() && mark.trusted;
+        let is_bound = !mark.takers.is_empty();
+        if is_guarded || is_bound {
             begun.tried = Some(Tried {
+                is_guarded,
+                is_bound,
                 origin: mark.origin,
                 rollout: index,
                 environment,
@@ -127,6 +135,17 @@ impl AttemptRoot {
 // === impl Begun ===
 
 impl Begun {
+    /// Answers it here. It is nobody's attempt then, for it goes nowhere.
+    fn refuse(&mut self, rollout: &Rollout, meters: &mut Meters) {
+        let last = ffi::property(FAILED_PROPERTY);
+        ffi::reply(&rollout.model_unavailable(last.as_deref().unwrap_or_default()));
+        if let Some((live, to)) = self.environment.take()
+            && let Some(own) = live.meters.get(self.rollout)
+        {
+            own.count_refused_attempt(to, meters);
+        }
+    }
+
     /// The name of its environment; empty where it is unknown.
     pub(crate) fn name(&self) -> &str {
         let name = self.environment.as_ref().and_then(|(live, index)| {
@@ -154,12 +173,24 @@ impl Begun {
 // === impl Tried ===
 
 impl Tried {
+    /// Its answer has this status: leaves that for an attempt that follows, where it is a failure.
+    pub(crate) fn leave(&self, status: Option<u16>) {
+        if let Some(status) = status.filter(|status| self.is_bound && *status >= 400) {
+            let wait = ffi::header(Map::Response, "retry-after");
+            ffi::set_property(FAILED_PROPERTY, &failed(status, wait.as_deref()));
+        }
+    }
+
     /// The attempt ends now: with this status, or without an answer. `sent` is when the whole request was there, in
     /// nanoseconds since 1970; `None` where it was not.
-    pub(crate) fn end(&self, status: Option<u16>, sent: Option<u64>) -> Ended {
+    /// `None` where no guard is to know.
+    pub(crate) fn end(&self, status: Option<u16>, sent: Option<u64>) -> Option<Ended> {
+        if !self.is_guarded {
+            return None;
+        }
         let now = ffi::now();
         let waited = sent.map_or(0, |sent| now.saturating_sub(sent.max(self.started)));
-        Ended {
+        Some(Ended {
             live: Rc::clone(&self.live),
             rollout: self.rollout,
             outcome: Outcome {
@@ -168,7 +199,7 @@ impl Tried {
                 millis: waited / 1_000_000,
             },
             at: Timestamp::from_nanos(now),
-        }
+        })
     }
 
     /// When the request was there, as far as an attempt role in a VM of its own can tell: at once, where it has no body.

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use switchover_core::models::body::{BodyOutcome, Passed, Refused};
 use switchover_core::models::limits::LimitHeaders;
 use switchover_core::models::{Announced, Models};
-use switchover_core::scan::Scan;
+use switchover_core::scan::{Scan, Usage};
 use switchover_core::{Headers, Spans};
 
 use crate::ffi::{self, Body, Map};
@@ -346,7 +346,7 @@ impl Talk {
         };
         let Told {
             usage,
-            is_more,
+            before,
             whole,
             first,
         } = told;
@@ -361,15 +361,18 @@ impl Talk {
         } else {
             0
         };
+        let cost = |usage: Option<Usage>| {
+            let cost = usage.map(|usage| models.cost(self.model, &usage));
+            cost.unwrap_or_default()
+        };
         let spent = Spent {
             environment,
             model: self.model,
             consumer: self.consumer,
             usage,
-            is_more,
-            cost: usage
-                .map(|usage| models.cost(self.model, &usage))
-                .unwrap_or_default(),
+            is_more: before.is_some(),
+            // Of the whole, for a part of it may be cached although it was not told so before.
+            cost: cost(whole).since(cost(before)),
             to_first: first.checked_sub(started).filter(|_| is_over && first > 0),
             whole,
             streamed: now.saturating_sub(first),

@@ -141,13 +141,17 @@ impl RouteRoot {
                     let arrival = Arrival {
                         started,
                         end_of_stream,
-                        completes: endpoint.as_str().ends_with("/completions"),
+                        completes: endpoint
+                            .as_str()
+                            .trim_end_matches('/')
+                            .ends_with("/completions"),
                     };
                     role.start(&live, index, headers, arrival, shared)
                 });
-                let talk = match talk {
-                    None => None,
-                    Some(Start::Reads(talk) | Start::Passes(talk)) => Some(talk),
+                let (talk, judged) = match talk {
+                    None => (None, None),
+                    Some(Start::Reads(talk)) => (Some(talk), None),
+                    Some(Start::Passes(talk)) => (Some(talk), Some((&*live, index))),
                     Some(Start::Waits(held)) => return (Action::Pause, Business::Held(held)),
                     Some(Start::Answered) => return (Action::Pause, Business::None),
                 };
@@ -156,7 +160,7 @@ impl RouteRoot {
                     started,
                     verified: talk.as_ref().and_then(|talk| talk.consumer()),
                     talk,
-                    judged: None,
+                    judged,
                     end_of_stream,
                 };
                 role.decide(&live, index, headers, begun, shared)
@@ -169,7 +173,8 @@ impl RouteRoot {
         answer
     }
 
-    /// Decides about a request whose headers waited for its body: by the document that is in force now.
+    /// Decides about a request whose headers waited for its body: by the root's document, which may be another than the one
+    /// that has looked at the body where a host configures a root anew.
     pub(crate) fn resume(
         &mut self,
         stream: u32,
@@ -284,7 +289,8 @@ impl RouteRoot {
             return (Action::Continue, Business::None);
         };
         let talk = begun.talk.as_ref().zip(begun.judged);
-        let model = talk.and_then(|(talk, (judge, index))| talk.model(judge, index));
+        // What could not be read may be for any model: it has a name that no environment lists.
+        let model = talk.map(|(talk, (judge, index))| talk.model(judge, index).unwrap_or_default());
         let surroundings = Surroundings {
             now: Timestamp::from_nanos(begun.started),
             model,
@@ -330,6 +336,7 @@ impl RouteRoot {
         );
         leave_mark(live, rollout, &route, (begun.stream, model), shared);
         let models = rollout.models();
+        let model = model.filter(|name| !name.is_empty());
         let model = model.and_then(|name| models?.find(name));
         let mut talk = begun.talk;
         if let Some(talk) = &mut talk {

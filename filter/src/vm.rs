@@ -370,8 +370,11 @@ impl Vm {
                         Some(routed) => routed.sent,
                         None => tried.sent(),
                     };
-                    let ended = tried.end(status(Map::Response), sent);
-                    ended.count(&self.library, &mut self.shared.meters);
+                    let status = status(Map::Response);
+                    tried.leave(status);
+                    if let Some(ended) = tried.end(status, sent) {
+                        ended.count(&self.library, &mut self.shared.meters);
+                    }
                 }
             }
         }
@@ -432,8 +435,10 @@ impl Vm {
             }
             // The host ends a request's own context before its attempts where the client has gone away: nobody's fault.
             Business::Tried(tried) => {
-                if let Some(routed) = self.origin(tried.origin) {
-                    routed.go_unanswered(tried.end(None, routed.sent));
+                if let Some(routed) = self.origin(tried.origin)
+                    && let Some(ended) = tried.end(None, routed.sent)
+                {
+                    routed.go_unanswered(ended);
                 }
             }
         }

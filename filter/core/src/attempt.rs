@@ -12,6 +12,12 @@ pub const MARK_PROPERTY: &str = "switchover_decision";
 /// The property in which the attempt role leaves the name of the attempt's environment, empty where it is unknown.
 pub const ANSWERED_PROPERTY: &str = "switchover_attempt";
 
+/// The property in which the attempt role leaves how an attempt has failed whose model not every environment takes.
+pub const FAILED_PROPERTY: &str = "switchover_failed";
+
+/// An attempt was answered with 429.
+const LIMITED: u8 = b'4';
+
 /// What the route role leaves in the stream. Without it, no attempt gets a credential.
 ///
 /// As text `3;ROLLOUT;ENVIRONMENT;TRUST;WORKER;STREAM;TAKERS;PLUGIN`, the first being the version of this form.
@@ -38,6 +44,15 @@ pub struct Origin {
     pub worker: u64,
     /// The number of its context there.
     pub stream: u32,
+}
+
+/// How an attempt with this status has failed, and its `retry-after`.
+#[must_use]
+pub fn failed(status: u16, retry_after: Option<&[u8]>) -> Vec<u8> {
+    let kind = if status == 429 { LIMITED } else { b'5' };
+    let mut text = vec![kind];
+    text.extend_from_slice(retry_after.unwrap_or_default());
+    text
 }
 
 // === impl Mark ===
@@ -124,16 +139,20 @@ impl Rollout {
             .position(|environment| has(environment.clusters()))
     }
 
-    /// The names of the environments that take a model, with commas between; empty where all do, or there is no model.
+    /// The names of the environments that take a model, with commas between; empty where all do, where none does, and where
+    /// there is no model.
     #[must_use]
     #[inline]
     pub fn takers(&self, model: Option<&str>) -> String {
+        match model {
+            Some(model) if self.binds_models() => self.names_of_takers(model),
+            _ => String::new(),
+        }
+    }
+
+    #[cold]
+    fn names_of_takers(&self, model: &str) -> String {
         let mut takers = String::new();
-        let Some(model) =
-            model.filter(|_| self.environments.iter().any(|own| own.models.is_some()))
-        else {
-            return takers;
-        };
         for (index, environment) in self.environments.iter().enumerate() {
             if self.may_go(index, model) {
                 takers.push_str(if takers.is_empty() { "" } else { "," });
@@ -143,11 +162,24 @@ impl Rollout {
         takers
     }
 
-    /// The answer to a request whose model is taken by no environment that answers.
+    /// The answer to a request whose model is taken by no environment that answers; `last` is how the attempt before ended,
+    /// as [`failed`] wrote it, empty where it did not answer.
     #[must_use]
-    pub fn model_unavailable(&self) -> Reply {
-        let message = "The model is not available at the moment: what serves it does not answer. Please try again.";
-        Refusal::ModelUnavailable.reply(message, Some("model"))
+    #[cold]
+    pub fn model_unavailable(&self, last: &[u8]) -> Reply {
+        let message =
+            "The model is not available: the version of the service that has it has failed.";
+        let mut reply = Refusal::ModelUnavailable.reply(message, Some("model"));
+        if let Some((kind, wait)) = last.split_first() {
+            if *kind == LIMITED {
+                reply.status = 429;
+            }
+            match str::from_utf8(wait) {
+                Ok(wait) if !wait.is_empty() => reply.headers.push(("retry-after", wait.into())),
+                _ => {}
+            }
+        }
+        reply
     }
 
     /// The changes of an attempt's headers; `None` is an attempt whose environment is unknown.
@@ -271,6 +303,25 @@ mod tests {
         assert!(
             !may_go("all,gen-a", "only-b") && !may_go("all,gen-a", "gen") && !may_go("all", "")
         );
+    }
+
+    #[test]
+    fn a_limit_that_was_met_elsewhere_is_told() {
+        let document = parse(br#"{"routing": {"a": {"weight": 1}}}"#, &|_| None).unwrap();
+        let reply = |last: &[u8]| {
+            let reply = document.rollouts()[0].model_unavailable(last);
+            let wait = reply
+                .headers
+                .iter()
+                .find(|(name, _)| *name == "retry-after");
+            (reply.status, wait.map(|(_, wait)| wait.clone()))
+        };
+        assert_eq!(reply(&failed(429, Some(b"7"))), (429, Some("7".into())));
+        assert_eq!(reply(&failed(429, None)), (429, None));
+        assert_eq!(reply(&failed(500, Some(b"7"))), (503, Some("7".into())));
+        for unknown in [&b""[..], b"\xff\xff"] {
+            assert_eq!(reply(unknown), (503, None));
+        }
     }
 
     proptest! {

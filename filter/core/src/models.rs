@@ -159,6 +159,7 @@ impl Models {
 
     /// What an answer of the model of this index cost.
     #[must_use]
+    #[inline(never)]
     pub fn cost(&self, model: Option<usize>, usage: &Usage) -> Cost {
         let Some(model) = model.and_then(|index| self.catalogue.get(index)) else {
             return Cost::default();
@@ -238,8 +239,35 @@ impl Rollout {
         own.or(models.limits.as_ref())
     }
 
-    /// Whether requests for a model may go to an environment.
-    pub(crate) fn may_go(&self, environment: usize, model: &str) -> bool {
+    /// The lists of models that environments and consumers have, each with its JSON path in the rollout.
+    #[must_use]
+    pub fn model_lists(&self) -> Vec<(String, Vec<&str>)> {
+        let environments = self.environments.iter().map(|own| {
+            let path = ["routing.", own.name.as_str(), ".models"].concat();
+            (path, own.models.as_ref())
+        });
+        let consumers = self.auth.consumers.iter().enumerate();
+        let consumers = consumers.map(|(index, own)| {
+            let path = ["auth.consumers[", &index.to_string(), "].models"].concat();
+            (path, own.models.as_ref())
+        });
+        let lists = environments.chain(consumers);
+        lists
+            .filter_map(|(path, list)| {
+                Some((path, list?.iter().map(ModelPattern::as_str).collect()))
+            })
+            .collect()
+    }
+
+    /// Whether some environment takes only some models.
+    #[must_use]
+    pub fn binds_models(&self) -> bool {
+        self.environments.iter().any(|own| own.models.is_some())
+    }
+
+    /// Whether requests for a model may go to the environment of this index.
+    #[must_use]
+    pub fn may_go(&self, environment: usize, model: &str) -> bool {
         let environment = self.environments.get(environment);
         environment.is_some_and(|environment| is_allowed(&environment.models, model))
     }
@@ -253,6 +281,19 @@ impl Rollout {
             .into_iter()
             .chain(all)
             .find(|environment| self.may_go(*environment, model))
+    }
+}
+
+// === impl Cost ===
+
+impl Cost {
+    /// What is more in this than in one before.
+    #[must_use]
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            own: self.own.saturating_sub(before.own),
+            reference: self.reference.saturating_sub(before.reference),
+        }
     }
 }
 

@@ -34,7 +34,8 @@ pub enum Refusal {
     ModelNotText,
     /// The catalogue has no such model, or the consumer may not use it; the answer names models that are called alike.
     ModelNotFound,
-    /// An attempt came to an environment that does not take the request's `model`, where Envoy fails over to one.
+    /// An attempt came to an environment that does not take the request's `model`, where Envoy fails over to one; 429 where
+    /// the attempt before was answered so, and with its `retry-after`.
     ModelUnavailable,
     /// The body is larger than `models.max_body`.
     BodyTooLarge,

@@ -56,7 +56,7 @@ pub struct Scan {
 pub struct Found {
     /// `model`; `None` where there is none.
     pub model: Option<Model>,
-    /// `stream` is true.
+    /// `stream` is there, and neither false nor null: lenient servers take 1 and "true" for it too.
     pub stream: bool,
     /// `stream_options`.
     pub options: Option<Options>,
@@ -66,6 +66,8 @@ pub struct Found {
     pub usage: Option<Usage>,
     /// `choices` is an empty array.
     pub has_no_choices: bool,
+    /// `choices` is an array that is not empty.
+    pub has_choices: bool,
 }
 
 /// The member `model`.
@@ -236,6 +238,7 @@ impl Found {
             root: None,
             usage: None,
             has_no_choices: false,
+            has_choices: false,
         }
     }
 }

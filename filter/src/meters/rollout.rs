@@ -30,6 +30,8 @@ pub(crate) struct RolloutMeters {
 struct EnvironmentMeters {
     requests: [usize; Reason::ALL.len()],
     attempts: usize,
+    /// Where environments have `models`.
+    refused: Option<usize>,
     failures: usize,
     retries: usize,
     /// By the environment that the attempt before went to, its own place unused.
@@ -208,6 +210,14 @@ impl RolloutMeters {
         }
     }
 
+    /// An attempt came here whose model this environment does not take.
+    pub(crate) fn count_refused_attempt(&self, environment: usize, meters: &mut Meters) {
+        let own = self.environments.get(environment);
+        if let Some(refused) = own.and_then(|own| own.refused) {
+            meters.count(refused);
+        }
+    }
+
     /// A probe took so long.
     pub(crate) fn record_probe(&self, environment: usize, millis: u64, meters: &mut Meters) {
         let own = self.environments.get(environment);
@@ -277,6 +287,9 @@ impl EnvironmentMeters {
             |reason: Reason| own.make(MetricKind::Counter, "requests", ("reason", reason.label()));
         let requests = Reason::ALL.map(requests);
         let attempts = own.make(MetricKind::Counter, "attempts", NONE);
+        let refused = rollout
+            .binds_models()
+            .then(|| own.make(MetricKind::Counter, "refused_attempts", NONE));
         let failures = own.make(MetricKind::Counter, "failures", NONE);
         let duration = own.make(MetricKind::Histogram, "request_duration_ms", NONE);
         own.version = "";
@@ -291,6 +304,7 @@ impl EnvironmentMeters {
         Self {
             requests,
             attempts,
+            refused,
             failures,
             failovers,
             duration,

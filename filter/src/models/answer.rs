@@ -31,9 +31,9 @@ enum Form {
 pub(super) struct Told {
     /// `None` where it says nothing, or nothing more.
     pub(super) usage: Option<Usage>,
-    /// It has been counted before.
-    pub(super) is_more: bool,
-    /// All that it has told.
+    /// What has been counted of it before.
+    pub(super) before: Option<Usage>,
+    /// Both together.
     pub(super) whole: Option<Usage>,
     /// When its first event came, in nanoseconds since 1970; zero where it has none.
     pub(super) first: u64,
@@ -85,15 +85,13 @@ impl Answer {
         }
     }
 
-    /// Whether a stream has told what has not been counted.
+    /// Whether a stream has told what it took as a whole, and that has not been counted. What it tells before, and more
+    /// often, counts at its end.
     pub(super) fn has_news(&self) -> bool {
-        match &self.form {
-            Form::Stream(events) => self.more(events.usage()).is_some(),
-            Form::None | Form::Whole(_) => false,
-        }
+        matches!(&self.form, Form::Stream(events) if events.has_told()) && self.counted.is_none()
     }
 
-    /// What is told here and has not been counted: streams may tell what they took so far again and again.
+    /// What is told here and has not been counted.
     fn more(&self, usage: Option<Usage>) -> Option<Usage> {
         let more = usage?.since(&self.counted.unwrap_or_default());
         (self.counted.is_none() || more != Usage::default()).then_some(more)
@@ -118,7 +116,7 @@ impl Answer {
         }
         Some(Told {
             usage: more,
-            is_more: before.is_some(),
+            before,
             whole: self.counted,
             first: self.first,
         })

@@ -149,7 +149,8 @@ fn text(out: &mut dyn Write, report: &Report, by: By) -> io::Result<()> {
         "output",
         "cost $",
         "saved $",
-        "saved",
+        "saving",
+        "tokens a month",
         "$ a month",
     ]);
     let mut table = table::new(columns);
@@ -188,6 +189,9 @@ fn text(out: &mut dyn Write, report: &Report, by: By) -> io::Result<()> {
                 .saving()
                 .map_or(String::new(), |part| format!("{:.1} %", part * 100.0)),
         );
+        cells.push(row.per_month.map_or(String::new(), |month| {
+            grouped(month.input_tokens.saturating_add(month.output_tokens))
+        }));
         cells.push(row.per_month.map_or(String::new(), |month| {
             dollars(signed(month.cost_microdollars))
         }));

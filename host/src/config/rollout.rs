@@ -1,5 +1,7 @@
 //! Rollout documents within an Envoy file: their problems with the file's lines, and what checks across both need.
 
+mod models;
+
 use std::path::{Path, PathBuf};
 
 use switchover_core::{Schedule, Share, document};
@@ -99,9 +101,12 @@ impl<'a> Document<'a> {
                 unguarded.map(|message| (format!("{prefix}guard.environment"), message));
             let warning =
                 |(path, message): (String, String)| self.problem(Severity::Warning, &path, message);
+            let models = models::doubts(rollout).into_iter();
+            let models = models.map(|(path, message)| (format!("{prefix}{path}"), message));
             falls
                 .into_iter()
                 .chain(unguarded)
+                .chain(models)
                 .map(warning)
                 .collect::<Vec<_>>()
         });

@@ -256,7 +256,7 @@ cases! {
             let goes_on = Arc::clone(&goes_on);
             async move {
                 let event = |input: u32, output: u32| {
-                    let event = json!({"choices": [{"delta": {}}], "usage": {"prompt_tokens": input, "completion_tokens": output}});
+                    let event = json!({"choices": [], "usage": {"prompt_tokens": input, "completion_tokens": output}});
                     Ok(Frame::data(Bytes::from(format!("data: {event}\n\n"))))
                 };
                 let first = futures_util::stream::once(async move { event(17, 3) });

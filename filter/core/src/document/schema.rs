@@ -91,7 +91,10 @@ impl JsonSchema for Price {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "anyOf": [Usd::json_schema(generator), generator.subschema_for::<Prices>()] })
+        json_schema!({
+            "description": "What a million tokens cost: one price for all, or one for each kind.",
+            "anyOf": [Usd::json_schema(generator), generator.subschema_for::<Prices>()],
+        })
     }
 }
 

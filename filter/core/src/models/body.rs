@@ -267,20 +267,25 @@ impl Rollout {
         })
     }
 
-    /// A request without a readable model. Whoever may not use all models gets none by hiding which it is.
+    /// Whoever may not use all models gets none by hiding which it is, and none gets to an environment that does not take all.
+    fn may_pass_unread(&self, consumer: Option<usize>) -> bool {
+        self.models.as_ref().is_none_or(Models::passes_unknown)
+            && self.allowed_to(consumer).is_none()
+            && self.for_model(self.stable, "").is_some()
+    }
+
+    /// A request without a readable model.
     fn unread(
         &self,
         outcome: BodyOutcome,
         consumer: Option<usize>,
         reply: impl FnOnce() -> Reply,
     ) -> Result<Passed, Box<Refused>> {
-        match &self.models {
-            Some(models) if !models.passes_unknown() || self.allowed_to(consumer).is_some() => {
-                let reply = reply();
-                Err(Box::new(Refused { outcome, reply }))
-            }
-            _ => Ok(Passed::unread(outcome)),
+        if self.may_pass_unread(consumer) {
+            return Ok(Passed::unread(outcome));
         }
+        let reply = reply();
+        Err(Box::new(Refused { outcome, reply }))
     }
 }
 

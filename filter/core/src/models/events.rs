@@ -19,6 +19,8 @@ pub struct Events {
     after_return: bool,
     count: u64,
     usage: Option<Usage>,
+    /// An event that is no part of the answer has told it.
+    has_told: bool,
     /// The event that only tells the usage is left out.
     hides_usage: bool,
     /// The event so far, where it may be left out.
@@ -50,6 +52,7 @@ impl Events {
             after_return: false,
             count: 0,
             usage: None,
+            has_told: false,
             hides_usage,
             held: Vec::new(),
             passes: false,
@@ -72,6 +75,13 @@ impl Events {
     #[must_use]
     pub fn usage(&self) -> Option<Usage> {
         self.usage
+    }
+
+    /// Whether the usage is that of the whole answer: an event without a choice has told it. Some servers tell in each event
+    /// how much it is so far.
+    #[must_use]
+    pub fn has_told(&self) -> bool {
+        self.has_told
     }
 
     /// Takes the next piece in. Where events are left out, what passes is written behind `passed`.
@@ -124,9 +134,15 @@ impl Events {
         }
         self.held.extend_from_slice(bytes);
         if self.held.len() > LONGEST_HELD {
-            passed.append(&mut self.held);
-            self.passes = true;
+            self.let_pass(passed);
         }
+    }
+
+    /// Writes what was held, and holds no more of the event.
+    #[cold]
+    fn let_pass(&mut self, passed: &mut Vec<u8>) {
+        passed.append(&mut self.held);
+        self.passes = true;
     }
 
     #[inline]
@@ -135,7 +151,7 @@ impl Events {
         match (self.line, byte) {
             (_, b'\n') if after_return => self.flush_line_end(passed),
             (Line::Name(0), b'\n' | b'\r') => self.end_event(passed),
-            (_, b'\n' | b'\r') => self.end_line(),
+            (_, b'\n' | b'\r') => self.end_line(passed),
             (Line::Name(seen), _) => self.name(seen, byte),
             (Line::Space, b' ') => self.begin_value(),
             (Line::Space | Line::Value, _) => {
@@ -167,8 +183,12 @@ impl Events {
     }
 
     #[inline]
-    fn end_line(&mut self) {
+    fn end_line(&mut self, passed: &mut Vec<u8>) {
         self.line = Line::Name(0);
+        // What is no JSON, such as `[DONE]`, is not held back: the event's end may never come.
+        if self.hides_usage && self.scan.has_failed() {
+            self.let_pass(passed);
+        }
     }
 
     /// The line feed of an event's last line that ended with a carriage return.
@@ -185,6 +205,7 @@ impl Events {
             if let Ok(found) = self.scan.finish() {
                 self.count += 1;
                 self.usage = found.usage.or(self.usage);
+                self.has_told |= found.usage.is_some() && !found.has_choices;
                 is_left_out = found.usage.is_some() && found.has_no_choices;
             }
             self.scan.reset();

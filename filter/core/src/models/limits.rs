@@ -27,6 +27,12 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// Whether they are of dollars.
+    #[must_use]
+    pub fn are_of_cost(&self) -> bool {
+        self.day.is_some() || self.month.is_some()
+    }
+
     /// Whether they are of what is known only once an answer has told it.
     pub(crate) fn need_usage(&self) -> bool {
         [self.tokens, self.day, self.month]

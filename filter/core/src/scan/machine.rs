@@ -228,8 +228,8 @@ impl Scan {
         self.field = self.parent;
         self.parent = self.path.get(level).copied().unwrap_or(Field::Other);
         self.matters = self.parent != Field::Other && level <= LEVELS;
-        if is_empty && self.field == Field::Choices {
-            self.found.has_no_choices = true;
+        if self.field == Field::Choices {
+            (self.found.has_no_choices, self.found.has_choices) = (is_empty, !is_empty);
         }
         self.end_value();
     }

@@ -147,7 +147,9 @@ impl Found {
         let is_true = matches!(scalar, Scalar::Word(Word::True));
         match field {
             Field::Model => self.model = Some(Model::of(scalar, span)),
-            Field::Stream => self.stream = is_true,
+            Field::Stream => {
+                self.stream = !matches!(scalar, Scalar::Word(Word::False | Word::Null));
+            }
             Field::StreamOptions => {
                 self.options = Some(match scalar {
                     Scalar::Word(Word::Null) => Options::Null(span),

@@ -202,8 +202,21 @@ fn what_else_matters() {
     let found = |text: &str| scan(&[text.as_bytes()]).unwrap();
     assert!(found(r#"{"stream": true}"#).stream);
     assert!(!found(r#"{"stream": true, "stream": false}"#).stream);
-    assert!(found(r#"{"choices": [ ]}"#).has_no_choices);
-    assert!(!found(r#"{"choices": [[]]}"#).has_no_choices);
+    for likely in ["1", "\"true\"", "\"false\"", "-0.5"] {
+        assert!(found(&format!("{{\"stream\": {likely}}}")).stream);
+    }
+    assert!(!found(r#"{"stream": null}"#).stream);
+    let choices = |text: &str| {
+        let found = found(text);
+        (found.has_no_choices, found.has_choices)
+    };
+    assert_eq!(choices(r#"{"choices": [ ]}"#), (true, false));
+    assert_eq!(choices(r#"{"choices": [[]]}"#), (false, true));
+    assert_eq!(
+        choices(r#"{"choices": [1], "choices": null}"#),
+        (false, false)
+    );
+    assert_eq!(choices(r#"{"response": {"choices": [1]}}"#), (false, false));
     assert_eq!(
         found(r#" {"stream_options": {}}"#).options,
         Some(Options::Object {

@@ -114,7 +114,9 @@ impl Scan {
             Field::Model => self.found.model = None,
             Field::Stream => self.found.stream = false,
             Field::StreamOptions => self.found.options = None,
-            Field::Choices => self.found.has_no_choices = false,
+            Field::Choices => {
+                (self.found.has_no_choices, self.found.has_choices) = (false, false);
+            }
             Field::Usage | Field::Response => self.found.usage = None,
             _ => {}
         }

@@ -30,9 +30,13 @@ pub(super) fn reference(schema: &Value) -> String {
         at += 1;
         let definition = &schema["$defs"][name];
         let _ = write!(out, "\n## {name}\n\n{}\n", text(definition));
-        match definition["oneOf"].as_array() {
-            Some(words) => choice(&mut out, words),
-            None => object(&mut out, definition, &mut queue),
+        if let Some(words) = definition["oneOf"].as_array() {
+            choice(&mut out, words);
+        } else if definition["anyOf"].is_array() {
+            let _ = write!(out, "\n{}\n", value(definition));
+            referred(definition, &mut queue);
+        } else {
+            object(&mut out, definition, &mut queue);
         }
     }
     out

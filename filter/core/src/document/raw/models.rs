@@ -74,7 +74,7 @@ object! {
         input: Usd [required],
         /// Tokens of the prompt that were cached. Default: as `input`.
         cached_input: Usd,
-        /// Tokens of the answer. Default: nothing, for there are answers without.
+        /// Tokens of the answer. Default: they are free, as of embeddings, which have none.
         output: Usd,
     }
 }
@@ -97,16 +97,17 @@ choice! {
     pub enum ModelList {
         /// The filter, from the catalogue: what the consumer may use.
         "local" => Local,
-        /// The environment.
+        /// The environment, for all consumers alike.
         "upstream" => Upstream,
     }
 }
 
 object! {
     /// What a consumer may use up; at least one. It is counted for each proxy by itself, in memory that all of its workers
-    /// share. Requests are exact; the tokens and the cost of an answer count once they are known, so that a limit is exceeded by
-    /// at most what the requests take that are on their way when it is reached. A fleet admits at most as much as that for each
-    /// proxy.
+    /// share. Requests count when they are admitted; the tokens and the cost of an answer once it tells them, so that a limit is
+    /// exceeded by at most what the requests take that are on their way when it is reached. An answer that does not tell, such
+    /// as a stream that its client leaves before the last event, counts as a request alone. A fleet admits at most as much as
+    /// that for each proxy.
     struct Limits {
         /// Requests a minute, refilled evenly.
         requests_per_minute: Quota,
