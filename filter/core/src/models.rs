@@ -169,52 +169,14 @@ impl Models {
             reference: model.reference.unwrap_or(model.price).of(usage),
         }
     }
-
-    /// The answer to a request for a model that there is not, for this consumer.
-    pub(crate) fn not_found(&self, name: &str, allowed: &Allowed) -> Reply {
-        let echo: String = name.chars().take(LONGEST_ECHO).collect();
-        let mut message = [
-            "The model `",
-            &echo,
-            "` does not exist or you do not have access to it.",
-        ]
-        .concat();
-        let hints = self.nearest(name, allowed);
-        if !hints.is_empty() {
-            message.extend([" Did you mean ", &list(hints), "?"]);
-        }
-        Refusal::ModelNotFound.reply(&message, Some("model"))
-    }
-
-    /// The names that differ least from this one, of those that are allowed.
-    fn nearest(&self, name: &str, allowed: &Allowed) -> Vec<&str> {
-        let farthest = (name.len() / 3).clamp(1, 8);
-        let ids = self.catalogue.iter().map(|model| model.id.as_str());
-        let near =
-            ids.filter(|id| is_allowed(allowed, id) && id.len().abs_diff(name.len()) <= farthest);
-        let mut nearest: Vec<(usize, &str)> = Vec::new();
-        for id in near {
-            let own = (distance(name, id), id);
-            if own.0 <= farthest {
-                let place = nearest.partition_point(|other| *other < own);
-                nearest.insert(place, own);
-                nearest.truncate(MOST_HINTS);
-            }
-        }
-        nearest.into_iter().map(|(_, id)| id).collect()
-    }
 }
 
 /// Whether a list has this name; no list has all.
 #[inline]
 pub(crate) fn is_allowed(allowed: &Allowed, name: &str) -> bool {
-    let fits = |pattern: &ModelPattern| match pattern.as_str().strip_suffix('*') {
-        Some(beginning) => name.starts_with(beginning),
-        None => pattern.as_str() == name,
-    };
     allowed
         .as_ref()
-        .is_none_or(|patterns| patterns.iter().any(fits))
+        .is_none_or(|patterns| patterns.iter().any(|pattern| pattern.fits(name)))
 }
 
 impl Rollout {
@@ -231,6 +193,47 @@ impl Rollout {
         consumer.map_or(&None, |consumer| &consumer.models)
     }
 
+    /// Whether there is a model of this name for a consumer: one that it may use, and some environment takes.
+    #[inline]
+    pub(crate) fn offers(&self, consumer: Option<usize>, name: &str) -> bool {
+        is_allowed(self.allowed_to(consumer), name) && self.for_model(self.stable, name).is_some()
+    }
+
+    /// The answer to a request for a model that there is not, for this consumer.
+    pub(crate) fn not_found(&self, name: &str, consumer: Option<usize>) -> Reply {
+        let echo: String = name.chars().take(LONGEST_ECHO).collect();
+        let mut message = [
+            "The model `",
+            &echo,
+            "` does not exist or you do not have access to it.",
+        ]
+        .concat();
+        let hints = self.nearest(name, consumer);
+        if !hints.is_empty() {
+            message.extend([" Did you mean ", &list(hints), "?"]);
+        }
+        Refusal::ModelNotFound.reply(&message, Some("model"))
+    }
+
+    /// The names that differ least from this one, of those that there are for this consumer.
+    fn nearest(&self, name: &str, consumer: Option<usize>) -> Vec<&str> {
+        let farthest = (name.len() / 3).clamp(1, 8);
+        let models = self.models.iter().flat_map(Models::catalogue);
+        let near = models
+            .map(Model::id)
+            .filter(|id| id.len().abs_diff(name.len()) <= farthest && self.offers(consumer, id));
+        let mut nearest: Vec<(usize, &str)> = Vec::new();
+        for id in near {
+            let own = (distance(name, id), id);
+            if own.0 <= farthest {
+                let place = nearest.partition_point(|other| *other < own);
+                nearest.insert(place, own);
+                nearest.truncate(MOST_HINTS);
+            }
+        }
+        nearest.into_iter().map(|(_, id)| id).collect()
+    }
+
     /// What a consumer may use up. Requests of nobody in particular are not limited.
     #[must_use]
     pub fn limits(&self, consumer: usize) -> Option<&Limits> {
@@ -241,7 +244,7 @@ impl Rollout {
 
     /// The lists of models that environments and consumers have, each with its JSON path in the rollout.
     #[must_use]
-    pub fn model_lists(&self) -> Vec<(String, Vec<&str>)> {
+    pub fn model_lists(&self) -> Vec<(String, &[ModelPattern])> {
         let environments = self.environments.iter().map(|own| {
             let path = ["routing.", own.name.as_str(), ".models"].concat();
             (path, own.models.as_ref())
@@ -253,9 +256,7 @@ impl Rollout {
         });
         let lists = environments.chain(consumers);
         lists
-            .filter_map(|(path, list)| {
-                Some((path, list?.iter().map(ModelPattern::as_str).collect()))
-            })
+            .filter_map(|(path, list)| Some((path, list?.as_slice())))
             .collect()
     }
 

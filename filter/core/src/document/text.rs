@@ -146,6 +146,18 @@ text!(
     |text| text == "*" || all(text.strip_suffix('*').unwrap_or(text), 128, is_of_model)
 );
 
+impl ModelPattern {
+    /// Whether a model's name is this, or begins so.
+    #[must_use]
+    #[inline]
+    pub fn fits(&self, name: &str) -> bool {
+        match self.as_str().strip_suffix('*') {
+            Some(beginning) => name.starts_with(beginning),
+            None => self.as_str() == name,
+        }
+    }
+}
+
 /// Names that frame or route a message: the filter must never write or remove them.
 const FRAMING_HEADERS: [&str; 9] = [
     "connection",

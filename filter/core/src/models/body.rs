@@ -1,7 +1,7 @@
 //! What becomes of a request whose body has been looked through.
 
 use crate::document::Rollout;
-use crate::models::{Model as Listed, Models, is_allowed};
+use crate::models::{Model as Listed, Models};
 use crate::reply::{Refusal, Reply};
 use crate::scan::{Fault, Found, Model, Options};
 
@@ -189,8 +189,7 @@ impl Rollout {
         let (name, span) = match &found.model {
             Some(Model::Text(name, span)) => (name.as_str(), *span),
             Some(Model::TooLong) => {
-                let allowed = self.allowed_to(consumer);
-                let reply = || models.not_found("…", allowed);
+                let reply = || self.not_found("…", consumer);
                 return self.unread(BodyOutcome::Unknown, consumer, reply);
             }
             Some(Model::NotText) => return self.unread(BodyOutcome::Missing, consumer, not_text),
@@ -200,12 +199,9 @@ impl Rollout {
         let own = index
             .and_then(|index| models.catalogue.get(index))
             .map(|model| model.id());
-        let allowed = self.allowed_to(consumer);
-        let is_refused =
-            !is_allowed(allowed, own.unwrap_or(name)) || own.is_none() && !models.passes_unknown();
-        let goes_nowhere = self.for_model(self.stable, own.unwrap_or(name)).is_none();
-        if is_refused || goes_nowhere {
-            let reply = models.not_found(name, allowed);
+        let is_known = own.is_some() || models.passes_unknown();
+        if !is_known || !self.offers(consumer, own.unwrap_or(name)) {
+            let reply = self.not_found(name, consumer);
             return Err(Box::new(Refused {
                 outcome: BodyOutcome::Unknown,
                 reply,

@@ -1,7 +1,7 @@
 //! `GET /v1/models` and `/v1/models/{id}`, answered from the catalogue.
 
 use crate::document::{ModelList, Rollout};
-use crate::models::{Model, is_allowed};
+use crate::models::Model;
 use crate::reply::{Reply, quote};
 
 const PATH: &[u8] = b"/v1/models";
@@ -19,12 +19,11 @@ impl Rollout {
         if method != b"GET" || models.list == ModelList::Upstream {
             return None;
         }
-        let allowed = self.allowed_to(consumer);
         if rest.is_empty() || rest == b"/" {
             let mut body = String::from("{\"object\":\"list\",\"data\":[");
             let mine = models.catalogue.iter();
             for (index, model) in mine
-                .filter(|model| is_allowed(allowed, model.id()))
+                .filter(|model| self.offers(consumer, model.id()))
                 .enumerate()
             {
                 body.push_str(if index > 0 { "," } else { "" });
@@ -38,8 +37,8 @@ impl Rollout {
         let model = models
             .find(&name)
             .and_then(|index| models.catalogue.get(index));
-        let Some(model) = model.filter(|model| is_allowed(allowed, model.id())) else {
-            return Some(models.not_found(&name, allowed));
+        let Some(model) = model.filter(|model| self.offers(consumer, model.id())) else {
+            return Some(self.not_found(&name, consumer));
         };
         let mut body = String::new();
         model.write(&mut body);

@@ -236,7 +236,12 @@ fn a_model_goes_where_it_may() {
         )
     };
     assert!(body("only-green").is_ok());
-    assert_eq!(body("nowhere").unwrap_err().status, 404);
+    // Nor is it proposed or listed.
+    let refused = body("nowhere").unwrap_err();
+    assert_eq!(refused.status, 404);
+    assert!(!refused.body.contains("Did you mean"), "{}", refused.body);
+    let list = rollout.listing(b"GET", b"/v1/models", None).unwrap();
+    assert!(list.body.contains("\"only-green\"") && !list.body.contains("nowhere"));
     assert_eq!(Reason::ALL[Reason::Model.index()], Reason::Model);
 }
 

@@ -1,6 +1,6 @@
 //! What `models` says that nobody can have meant.
 
-use switchover_core::document::Rollout;
+use switchover_core::document::{ModelPattern, Rollout};
 use switchover_core::models::{Model, Models, Price};
 
 /// A JSON path in the rollout, and what is doubtful there.
@@ -24,18 +24,19 @@ fn unknown(rollout: &Rollout, models: &Models) -> Vec<Doubt> {
     }
     let lists = rollout.model_lists().into_iter();
     let names = lists.flat_map(|(path, list)| {
-        let named = list.into_iter().enumerate();
+        let named = list.iter().enumerate();
         let named = named.map(|(index, name)| (format!("{path}[{index}]"), name));
         named.collect::<Vec<_>>()
     });
-    let doubt = |(path, name): (String, &str)| {
+    let doubt = |(path, pattern): (String, &ModelPattern)| {
         if models
             .catalogue()
             .iter()
-            .any(|model| fits(name, model.id()))
+            .any(|model| pattern.fits(model.id()))
         {
             return None;
         }
+        let name = pattern.as_str();
         let model = models
             .find(name)
             .and_then(|index| models.catalogue().get(index));
@@ -77,14 +78,6 @@ fn free(rollout: &Rollout, models: &Models) -> Option<Doubt> {
         let message = "no model has a usd_per_million, so nothing uses up the dollars that consumers are limited to";
         ("models.catalogue".to_owned(), message.to_owned())
     })
-}
-
-/// Whether a name of a list is this model's, or what it begins with.
-fn fits(name: &str, model: &str) -> bool {
-    match name.strip_suffix('*') {
-        Some(beginning) => model.starts_with(beginning),
-        None => name == model,
-    }
 }
 
 #[cfg(test)]
